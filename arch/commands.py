@@ -1,0 +1,287 @@
+"""The command set: LOAD, EXECUTE and STORE as 32-bit words, defined once for RTL, model, driver and documents.
+
+A program is a sequence of commands, each a header word and a fixed number of payload words. Every field has a place
+(word, least significant bit, width) given in the metadata of its dataclass field; :func:`pack`, :func:`unpack`, the RTL's
+decoders and the documents read it from there.
+
+Row arithmetic is modulo 2**16: an address is the sum of base and strides modulo 2**16, then compared with the depth of
+the memory. Offsets in memory are modulo 2**32 from a base register. Counts are stored as they are and must not be zero.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+__all__ = ["COMMANDS", "COMMAND_SET_VERSION", "Bank", "Command", "Engine", "Execute", "Field", "Load", "Opcode",
+           "Operation", "ProgramError", "Store", "fields_of", "pack", "unpack"]
+
+COMMAND_SET_VERSION = 1
+PARAMETER_WORDS = 3  # 32-bit words per channel in memory: bias, multiplier, shift
+
+
+class ProgramError(ValueError):
+    """Words that are not a program, or a field value that does not fit its place."""
+
+
+class Engine(enum.IntEnum):
+    """Engines, as error registers name them."""
+    NONE = 0
+    LOAD = 1
+    EXECUTE = 2
+    STORE = 3
+    FETCH = 4
+
+
+class Opcode(enum.IntEnum):
+    LOAD = 1
+    EXECUTE = 2
+    STORE = 3
+
+
+class Bank(enum.IntEnum):
+    """On-chip memories that LOAD writes."""
+    ACTIVATION = 0
+    WEIGHT = 1
+    PARAMETER = 2
+    ACCUMULATOR = 3
+
+
+class Source(enum.IntEnum):
+    """What STORE reads."""
+    ACCUMULATOR = 0
+    ACTIVATION = 1
+    WEIGHT = 2
+
+
+class Target(enum.IntEnum):
+    """What STORE writes."""
+    MEMORY = 0
+    ACTIVATION = 1
+    WEIGHT = 2
+
+
+class Operation(enum.IntEnum):
+    """What STORE does on the way."""
+    RAW = 0
+    REQUANTISE = 1
+    ADD = 2
+    AVERAGE_POOL = 3
+    MAX_POOL = 4
+
+
+# Order of the two peers in an engine's wait and post masks (bit 0, bit 1).
+PEERS: dict[Engine, tuple[Engine, Engine]] = {
+    Engine.LOAD: (Engine.EXECUTE, Engine.STORE),
+    Engine.EXECUTE: (Engine.LOAD, Engine.STORE),
+    Engine.STORE: (Engine.LOAD, Engine.EXECUTE),
+}
+
+
+class Field(NamedTuple):
+    """Where a value stands in a command."""
+    name: str
+    word: int
+    lsb: int
+    width: int
+    signed: bool
+    choices: type[enum.IntEnum] | None
+    doc: str
+
+
+def _at(word: int, lsb: int, width: int, doc: str, *, signed: bool = False, default: int = 0,
+        choices: type[enum.IntEnum] | None = None) -> Any:
+    return dataclasses.field(default=default, metadata={
+        "word": word, "lsb": lsb, "width": width, "signed": signed, "choices": choices, "doc": doc})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command:
+    """What every command has: whom it waits for, and whom it tells when it is done (:data:`PEERS` gives the bit order)."""
+
+    opcode: ClassVar[Opcode]
+    words: ClassVar[int]
+
+    wait: int = _at(0, 4, 2, "take one token from each peer in the mask before starting")
+    post: int = _at(0, 6, 2, "give one token to each peer in the mask when complete")
+
+    def __post_init__(self) -> None:
+        for field in fields_of(type(self)):
+            value = getattr(self, field.name)
+            low, high = (-(1 << field.width - 1), (1 << field.width - 1) - 1) if field.signed else (0, (1 << field.width) - 1)
+            if not low <= value <= high:
+                raise ProgramError(f"{self.opcode.name} {field.name} must be from {low} to {high}, not {value!r}")
+
+    @property
+    def engine(self) -> Engine:
+        return Engine(int(self.opcode))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Load(Command):
+    """Memory to scratchpad, parameters or accumulator: count2 × count1 runs of ``run`` bytes.
+
+    Run (i2, i1) starts at byte ``offset + i2·stride2 + i1·stride1`` from the base register and lands at row
+    ``row + i2·row_stride2 + i1·row_stride1``, byte lane ``lane``; it goes on into the following rows without a gap. A row is
+    ``rows`` bytes (activations), ``cols`` bytes (weights), ``cols`` int32 words (accumulator) or one group of ``lanes``
+    channels of 12 bytes (parameters: bias, multiplier, shift). For accumulator and parameters, lane must be 0, run a
+    multiple of 4 or 12, and offset and strides multiples of 4.
+    """
+
+    opcode = Opcode.LOAD
+    words = 8
+
+    bank: int = _at(0, 16, 2, "memory that is written", choices=Bank)
+    base: int = _at(0, 18, 3, "base register")
+    offset: int = _at(1, 0, 32, "first byte, from the base register")
+    run: int = _at(2, 0, 24, "bytes in a run", default=1)
+    lane: int = _at(2, 24, 8, "byte lane of each run's first byte")
+    count1: int = _at(3, 0, 16, "runs in the inner dimension", default=1)
+    count2: int = _at(3, 16, 16, "repetitions of the inner dimension", default=1)
+    stride1: int = _at(4, 0, 32, "bytes from run to run", signed=True)
+    stride2: int = _at(5, 0, 32, "bytes from repetition to repetition", signed=True)
+    row: int = _at(6, 0, 16, "first row")
+    row_stride1: int = _at(7, 0, 16, "rows from run to run", signed=True)
+    row_stride2: int = _at(7, 16, 16, "rows from repetition to repetition", signed=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Execute(Command):
+    """Stream activations through the array, weight tile after weight tile, into the accumulator.
+
+    For every weight tile (ky, kx, ct), outermost first, and for every output row (b, y, x) within it::
+
+        w = weight_row + ky·weight_ky + kx·weight_kx + ct·weight_ct           # + i·weight_stride for the tile's vector i
+        a = activation_row + ct·activation_ct + ky·activation_ky + kx·activation_kx
+                           + b·activation_b + y·activation_y + x·activation_x
+        inside = (y_origin + y·y_step + ky·y_dilation) mod 2**16 < height and the same for x and width
+        accumulator[accumulator_row + (b·y_count + y)·x_count + x] (+)= (inside ? activation[a] : pad) · tile
+
+    The first tile overwrites unless ``accumulate``. A tile has ``rows`` valid K rows, the last channel tile ``k_last``; rows
+    beyond count as zero. Plain tiles read one weight row per valid K row. With ``transpose``, vector n (one per column) is
+    ``rows`` bytes, ceil(rows ÷ cols) weight rows from ``w + n·weight_stride`` on, and becomes column n of the tile.
+    All output rows must lie in one accumulator half.
+    """
+
+    opcode = Opcode.EXECUTE
+    words = 14
+
+    accumulate: int = _at(0, 16, 1, "the first tile adds to what the accumulator holds")
+    transpose: int = _at(0, 17, 1, "weight vectors are columns")
+    weight_row: int = _at(1, 0, 16, "first row of the first weight tile")
+    weight_stride: int = _at(1, 16, 16, "rows from vector to vector of a tile", signed=True, default=1)
+    activation_row: int = _at(2, 0, 16, "row of output row 0, tap 0 (may lie outside where padding is injected)")
+    accumulator_row: int = _at(2, 16, 16, "row of output row 0")
+    pad: int = _at(3, 0, 8, "value of activations outside the tensor", signed=True)
+    k_last: int = _at(3, 16, 16, "valid K rows of the last channel tile, 1 to rows", default=1)
+    ky_count: int = _at(4, 0, 8, "kernel rows", default=1)
+    kx_count: int = _at(4, 8, 8, "kernel columns", default=1)
+    ct_count: int = _at(4, 16, 16, "channel tiles", default=1)
+    weight_ky: int = _at(5, 0, 16, "weight rows per kernel row", signed=True)
+    weight_kx: int = _at(5, 16, 16, "weight rows per kernel column", signed=True)
+    weight_ct: int = _at(6, 0, 16, "weight rows per channel tile", signed=True)
+    activation_ct: int = _at(6, 16, 16, "activation rows per channel tile", signed=True)
+    activation_ky: int = _at(7, 0, 16, "activation rows per kernel row", signed=True)
+    activation_kx: int = _at(7, 16, 16, "activation rows per kernel column", signed=True)
+    x_count: int = _at(8, 0, 16, "output columns", default=1)
+    y_count: int = _at(8, 16, 16, "output rows", default=1)
+    b_count: int = _at(9, 0, 16, "images", default=1)
+    activation_b: int = _at(9, 16, 16, "activation rows per image", signed=True)
+    activation_y: int = _at(10, 0, 16, "activation rows per output row", signed=True)
+    activation_x: int = _at(10, 16, 16, "activation rows per output column", signed=True)
+    y_origin: int = _at(11, 0, 16, "y of output row 0, tap 0", signed=True)
+    x_origin: int = _at(11, 16, 16, "x of output column 0, tap 0", signed=True)
+    y_step: int = _at(12, 0, 8, "y per output row (the stride)")
+    x_step: int = _at(12, 8, 8, "x per output column")
+    y_dilation: int = _at(12, 16, 8, "y per kernel row")
+    x_dilation: int = _at(12, 24, 8, "x per kernel column")
+    height: int = _at(13, 0, 16, "rows of the tensor", default=1)
+    width: int = _at(13, 16, 16, "columns of the tensor", default=65535)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Store(Command):
+    """Accumulator (or scratchpad) rows through the epilogue to memory or a scratchpad.
+
+    Source row ``row + i2·count1 + i1``, columns 0 … ``columns`` − 1, goes to ``i2·stride2 + i1·stride1`` from ``destination``:
+    bytes from the base register for memory, rows for a scratchpad (first byte in ``lane``, running on into the next row).
+    RAW gives int32, little endian, plus the bias where ``bias`` is set; REQUANTISE gives int8 with the parameters of group
+    ``parameter_group`` onwards. All source rows must lie in one accumulator half.
+    """
+
+    opcode = Opcode.STORE
+    words = 10
+
+    operation: int = _at(0, 16, 3, "what is done to each value", choices=Operation)
+    source: int = _at(0, 19, 2, "what is read", choices=Source)
+    target: int = _at(0, 21, 2, "what is written", choices=Target)
+    base: int = _at(0, 23, 3, "base register")
+    bias: int = _at(0, 26, 1, "RAW adds the bias")
+    second: int = _at(0, 27, 2, "scratchpad of the second operand (reserved: 0)")
+    row: int = _at(1, 0, 16, "first source row")
+    columns: int = _at(1, 16, 16, "columns of each row, 1 to cols", default=1)
+    count1: int = _at(2, 0, 16, "rows in the inner dimension", default=1)
+    count2: int = _at(2, 16, 16, "repetitions of the inner dimension", default=1)
+    destination: int = _at(3, 0, 32, "byte offset in memory, or row of the scratchpad")
+    stride1: int = _at(4, 0, 32, "bytes or rows from row to row", signed=True)
+    stride2: int = _at(5, 0, 32, "bytes or rows from repetition to repetition", signed=True)
+    zero_point: int = _at(6, 0, 8, "added after scaling", signed=True)
+    low: int = _at(6, 8, 8, "smallest result", signed=True, default=-128)
+    high: int = _at(6, 16, 8, "largest result", signed=True, default=127)
+    lane: int = _at(6, 24, 8, "byte lane of each row's first byte in a scratchpad")
+    parameter_group: int = _at(7, 0, 16, "group of the first column's parameters")
+    second_row: int = _at(7, 16, 16, "first row of the second operand (reserved: 0)")
+    second_stride1: int = _at(8, 0, 16, "rows of the second operand from row to row (reserved: 0)", signed=True)
+    second_stride2: int = _at(8, 16, 16, "the same from repetition to repetition (reserved: 0)", signed=True)
+    window_y: int = _at(9, 0, 8, "pooling window rows (reserved: 0)")
+    window_x: int = _at(9, 8, 8, "pooling window columns (reserved: 0)")
+    step_y: int = _at(9, 16, 8, "pooling stride in y (reserved: 0)")
+    step_x: int = _at(9, 24, 8, "pooling stride in x (reserved: 0)")
+
+
+COMMANDS: dict[Opcode, type[Command]] = {Opcode.LOAD: Load, Opcode.EXECUTE: Execute, Opcode.STORE: Store}
+MAX_WORDS = max(command.words for command in COMMANDS.values())
+
+
+def fields_of(command: type[Command]) -> tuple[Field, ...]:
+    """Fields of a command type with their places, header mask bits included."""
+    return tuple(Field(f.name, **f.metadata) for f in dataclasses.fields(command))
+
+
+def pack(program: list[Command]) -> np.ndarray:
+    """The words of a program, uint32, shape (words,). Header: opcode [3:0], wait [5:4], post [7:6], words [15:8], flags."""
+    words: list[int] = []
+    for command in program:
+        block = [0] * command.words
+        block[0] = int(command.opcode) | command.words << 8
+        for field in fields_of(type(command)):
+            block[field.word] |= (int(getattr(command, field.name)) & (1 << field.width) - 1) << field.lsb
+        words += block
+    return np.array(words, dtype=np.uint32)
+
+
+def unpack(words: np.ndarray) -> list[Command]:
+    """The program in ``words``; raises :class:`ProgramError` where a command is unknown, of wrong length or cut off."""
+    program: list[Command] = []
+    values = [int(word) for word in words]
+    position = 0
+    while position < len(values):
+        header = values[position]
+        if header & 15 not in COMMANDS:
+            raise ProgramError(f"word {position}: opcode must be one of 1, 2, 3, not {header & 15}")
+        kind = COMMANDS[Opcode(header & 15)]
+        if header >> 8 & 255 != kind.words:
+            raise ProgramError(f"word {position}: {kind.opcode.name} must have {kind.words} words, not {header >> 8 & 255}")
+        block = values[position:position + kind.words]
+        if len(block) < kind.words:
+            raise ProgramError(f"word {position}: the program ends inside {kind.opcode.name}")
+        arguments = {}
+        for field in fields_of(kind):
+            value = block[field.word] >> field.lsb & (1 << field.width) - 1
+            arguments[field.name] = value - (1 << field.width) if field.signed and value >> field.width - 1 else value
+        program.append(kind(**arguments))
+        position += kind.words
+    return program

@@ -1,0 +1,282 @@
+"""Configuration of one accelerator: every size that hardware, model, driver and planner must agree on.
+
+A :class:`Config` is complete: each value is a number. Users write the few values that they care about; :func:`resolve`
+fills in the others, so that 1 × 1 and 256 × 256 are valid as they stand.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["ArrayConfig", "Config", "ConfigError", "ControlConfig", "EpilogueConfig", "MemoryConfig",
+           "merge", "parse_assignments", "read_toml", "resolve"]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be built; the message names the value, the rule and what to do."""
+
+
+def _check_range(subject: str, value: Any, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ConfigError(f"{subject} must be a whole number, not {value!r}")
+    if not low <= value <= high:
+        raise ConfigError(f"{subject} must be from {low} to {high}, not {value!r}")
+
+
+def _check_choice(subject: str, value: Any, choices: Iterable[Any], *, later: Iterable[Any] = ()) -> None:
+    choices = list(choices)
+    if value in later:
+        raise ConfigError(f"{subject} = {value!r} is not implemented yet; use one of {', '.join(map(repr, choices))}")
+    if value not in choices or isinstance(value, bool) != isinstance(choices[0], bool):
+        raise ConfigError(f"{subject} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ArrayConfig:
+    """The systolic array: ``rows`` index K and ``cols`` index N (weight-stationary).
+
+    ``accumulator_bits`` is the width of one accumulator word; ``transposer`` adds the rows × cols transposer on the
+    weight preload path.
+    """
+
+    rows: int = 16
+    cols: int = 16
+    dataflow: str = "ws"
+    activations: str = "int8"
+    weights: str = "int8"
+    multiplier: str = "auto"
+    accumulator_bits: int = 32
+    transposer: bool = True
+
+    def __post_init__(self) -> None:
+        _check_range("array.rows", self.rows, 1, 256)
+        _check_range("array.cols", self.cols, 1, 256)
+        _check_choice("array.dataflow", self.dataflow, ["ws"], later=["os"])
+        _check_choice("array.activations", self.activations, ["int8"], later=["int16"])
+        _check_choice("array.weights", self.weights, ["int8"], later=["int4"])
+        _check_choice("array.multiplier", self.multiplier, ["auto", "single"],
+                      later=["fast-inner-product", "packed", "lut"])
+        _check_choice("array.accumulator_bits", self.accumulator_bits, [32], later=[40, 48])
+        _check_choice("array.transposer", self.transposer, [True, False])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MemoryConfig:
+    """Scratchpads, accumulator and the bus to memory.
+
+    ``accumulator_rows`` counts both halves. ``address_bits`` is how much of the 64-bit base registers is implemented.
+    ``outstanding`` bounds the read bursts in flight, which hides latency; ``parameter_channels`` is how many channels'
+    bias, multiplier and shift fit on chip.
+    """
+
+    activation_kib: int = 64
+    weight_kib: int = 48
+    accumulator_rows: int = 1024
+    parameter_channels: int = 512
+    bus_bits: int = 64
+    address_bits: int = 32
+    outstanding: int = 64
+
+    def __post_init__(self) -> None:
+        _check_range("memory.activation_kib", self.activation_kib, 1, 16384)
+        _check_range("memory.weight_kib", self.weight_kib, 1, 16384)
+        _check_choice("memory.accumulator_rows", self.accumulator_rows, [1 << n for n in range(4, 17)])
+        _check_range("memory.parameter_channels", self.parameter_channels, 1, 65536)
+        _check_choice("memory.bus_bits", self.bus_bits, [32, 64, 128, 256, 512])
+        _check_range("memory.address_bits", self.address_bits, 16, 64)
+        _check_choice("memory.outstanding", self.outstanding, [1 << n for n in range(2, 10)])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EpilogueConfig:
+    """``lanes`` outputs per cycle are requantised; ``multiplier`` says how: ``parallel`` (one product per cycle and lane)
+    or ``serial`` (4 bits of the multiplier per cycle: 8 cycles per output, for parts without enough DSPs)."""
+
+    lanes: int = 4
+    multiplier: str = "parallel"
+
+    def __post_init__(self) -> None:
+        _check_range("epilogue.lanes", self.lanes, 1, 64)
+        _check_choice("epilogue.multiplier", self.multiplier, ["parallel", "serial"])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ControlConfig:
+    """Queues, tokens, loop nests and performance counters.
+
+    ``queue_commands`` is how many commands of one engine may be waiting behind the one that runs: it is part of the
+    contract, because a program that needs more look-ahead than that deadlocks. ``outer_loops`` 1, 2, 3 are channel tile,
+    + kernel column, + kernel row; ``inner_loops`` 1, 2, 3 are x, + y, + batch. ``counter_bits`` 0 leaves out the stall
+    counters.
+    """
+
+    queue_commands: int = 4
+    token_bits: int = 6
+    outer_loops: int = 3
+    inner_loops: int = 3
+    counter_bits: int = 32
+
+    def __post_init__(self) -> None:
+        _check_choice("control.queue_commands", self.queue_commands, [2, 4, 8, 16])
+        _check_range("control.token_bits", self.token_bits, 2, 16)
+        _check_range("control.outer_loops", self.outer_loops, 1, 3)
+        _check_range("control.inner_loops", self.inner_loops, 1, 3)
+        _check_choice("control.counter_bits", self.counter_bits, [32, 0, 16, 24, 40, 48])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """One accelerator, complete. Make it with :func:`resolve`.
+
+    Raises
+    ------
+    ConfigError
+        A value breaks its rule, or the sizes do not fit each other.
+    """
+
+    array: ArrayConfig = dataclasses.field(default_factory=ArrayConfig)
+    memory: MemoryConfig = dataclasses.field(default_factory=MemoryConfig)
+    epilogue: EpilogueConfig = dataclasses.field(default_factory=EpilogueConfig)
+    control: ControlConfig = dataclasses.field(default_factory=ControlConfig)
+    shell: str = "native"
+
+    def __post_init__(self) -> None:
+        _check_choice("shell", self.shell, ["native", "serial"], later=["axi"])
+        for name, kib, rows, need in (
+                ("activation", self.memory.activation_kib, self.activation_rows, 2),
+                ("weight", self.memory.weight_kib, self.weight_rows, 2 * self.array.rows)):
+            if rows > 65536:
+                raise ConfigError(f"memory.{name}_kib must give at most 65536 rows, not {rows}; make it smaller than {kib}")
+            if rows < need:
+                raise ConfigError(f"memory.{name}_kib must give at least {need} rows, not {rows}; make it larger than {kib}")
+        limit = min(self.array.cols, self.bus_bytes)
+        if self.epilogue.lanes > limit:
+            raise ConfigError(f"epilogue.lanes must be at most array.cols and the bus bytes, here {limit}, "
+                              f"not {self.epilogue.lanes}")
+
+    # Derived sizes. One scratchpad row is one vector for the array: ``rows`` activations or ``cols`` weights.
+
+    @property
+    def bus_bytes(self) -> int:
+        return self.memory.bus_bits // 8
+
+    @property
+    def activation_rows(self) -> int:
+        """Rows of the activation scratchpad, each ``array.rows`` bytes."""
+        return self.memory.activation_kib * 1024 // self.array.rows
+
+    @property
+    def weight_rows(self) -> int:
+        """Rows of the weight scratchpad, each ``array.cols`` bytes."""
+        return self.memory.weight_kib * 1024 // self.array.cols
+
+    @property
+    def half_rows(self) -> int:
+        """Rows of one accumulator half, each ``array.cols`` words."""
+        return self.memory.accumulator_rows // 2
+
+    @property
+    def parameter_groups(self) -> int:
+        """Groups of ``epilogue.lanes`` channels in the parameter memory."""
+        return -(-self.memory.parameter_channels // self.epilogue.lanes)
+
+    @property
+    def raw_lanes(self) -> int:
+        """Accumulator words per cycle of a raw store: what the bus carries, and no more than the epilogue's lanes."""
+        return min(self.epilogue.lanes, self.bus_bytes // 4)
+
+    @property
+    def macs_per_cycle(self) -> int:
+        return self.array.rows * self.array.cols
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+_SECTIONS: dict[str, type] = {"array": ArrayConfig, "memory": MemoryConfig, "epilogue": EpilogueConfig,
+                              "control": ControlConfig}
+
+
+def _suggest(word: str, choices: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(choices), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(choices)}"
+
+
+def check_keys(settings: Mapping[str, Any]) -> None:
+    """Raise :class:`ConfigError` for a section or key that does not exist, suggesting the nearest."""
+    for section, values in settings.items():
+        if section == "shell":
+            continue
+        if section not in _SECTIONS:
+            raise ConfigError(f"unknown configuration section {section!r}{_suggest(section, [*_SECTIONS, 'shell'])}")
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"configuration section {section!r} must be a table of keys, not {values!r}")
+        known = [field.name for field in dataclasses.fields(_SECTIONS[section])]
+        for key in values:
+            if key not in known:
+                raise ConfigError(f"unknown configuration key '{section}.{key}'{_suggest(key, known)}")
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of all layers, later ones over earlier ones, key by key."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        check_keys(layer)
+        for section, values in layer.items():
+            if section == "shell":
+                result[section] = values
+            else:
+                result.setdefault(section, {}).update(values)
+    return result
+
+
+def resolve(settings: Mapping[str, Any] | None = None) -> Config:
+    """The complete configuration for ``settings`` (nested as in TOML); sizes that are not set follow the array."""
+    settings = merge(settings or {})
+    array = ArrayConfig(**settings.get("array", {}))
+    memory = dict(settings.get("memory", {}))
+    epilogue = dict(settings.get("epilogue", {}))
+    # A weight scratchpad holds at least two tiles, so that one loads while the other is used; activations at least 256 rows.
+    memory.setdefault("activation_kib", max(64, array.rows * 256 // 1024))
+    memory.setdefault("weight_kib", max(48, -(-2 * array.rows * array.cols // 1024)))
+    memory_config = MemoryConfig(**memory)
+    epilogue.setdefault("lanes", min(4, array.cols, memory_config.bus_bits // 8))
+    return Config(array=array, memory=memory_config, epilogue=EpilogueConfig(**epilogue),
+                  control=ControlConfig(**settings.get("control", {})), shell=settings.get("shell", "native"))
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Settings in a TOML file. Raises :class:`ConfigError` where the file is absent or malformed."""
+    try:
+        with open(path, "rb") as file:
+            settings = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"configuration file {str(path)!r} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration file {str(path)!r} is not TOML: {error}") from None
+    check_keys(settings)
+    return settings
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """Settings from ``section.key=value`` strings; values are TOML, and a bare word is a string."""
+    settings: dict[str, Any] = {}
+    for assignment in assignments:
+        path, separator, text = assignment.partition("=")
+        if not separator or not path or not text:
+            raise ConfigError(f"setting {assignment!r} must have the form section.key=value")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        section, dot, key = path.strip().partition(".")
+        if dot:
+            settings = merge(settings, {section: {key: value}})
+        else:
+            settings = merge(settings, {section: value})
+    return settings

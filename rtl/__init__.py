@@ -1,0 +1,1 @@
+"""Vendor-free hardware of the accelerator, in Amaranth."""

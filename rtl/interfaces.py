@@ -1,0 +1,126 @@
+"""Signatures between the blocks of the accelerator: memory ports, scratchpad writes, tokens and engine status.
+
+All streams follow Amaranth's rules (a payload holds while ``valid`` waits for ``ready``). Members are named from the
+initiator's side: an engine has ``Out(ReadPort(...))``, a memory has ``In(ReadPort(...))``.
+"""
+
+from amaranth import *
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.commands import Engine
+from ..arch.registers import STALLS, ErrorCode
+
+__all__ = ["BaseLookup", "BurstRequest", "EngineControl", "ErrorShape", "ReadPort", "ScratchpadWrite", "TokenPort", "WritePort",
+           "activity_enum"]
+
+
+class BurstRequest(data.StructLayout):
+    """``beats`` + 1 consecutive bus words from byte ``address`` on, which is a multiple of the bus bytes."""
+
+    def __init__(self, address_bits: int):
+        super().__init__({"address": unsigned(address_bits), "beats": unsigned(8)})
+
+
+class ReadPort(wiring.Signature):
+    """Memory reads: bursts out, bus words back in order, each with an error flag."""
+
+    def __init__(self, address_bits: int, bus_bits: int):
+        self.address_bits = address_bits
+        self.bus_bits = bus_bits
+        super().__init__({
+            "request": Out(stream.Signature(BurstRequest(address_bits))),
+            "response": In(stream.Signature(data.StructLayout({"data": unsigned(bus_bits), "error": unsigned(1)}))),
+        })
+
+
+class WritePort(wiring.Signature):
+    """Memory writes: bursts and their words out, one response per burst back, in order.
+
+    Data may lag its request by any number of cycles, and never leads it.
+    """
+
+    def __init__(self, address_bits: int, bus_bits: int):
+        self.address_bits = address_bits
+        self.bus_bits = bus_bits
+        super().__init__({
+            "request": Out(stream.Signature(BurstRequest(address_bits))),
+            "data": Out(stream.Signature(data.StructLayout(
+                {"data": unsigned(bus_bits), "strobe": unsigned(bus_bits // 8), "last": unsigned(1)}))),
+            "response": In(stream.Signature(data.StructLayout({"error": unsigned(1)}))),
+        })
+
+
+class ScratchpadWrite(wiring.Signature):
+    """Up to ``width`` bytes into consecutive byte lanes of a scratchpad, running on from lane ``lanes`` − 1 into the next row.
+
+    A stream: byte i of ``data`` (i < ``count``, 1 … width) lands at lane (lane + i) mod lanes of row + (lane + i) ÷ lanes.
+    """
+
+    def __init__(self, *, lanes: int, row_bits: int, width: int):
+        if width > lanes:
+            raise ValueError(f"width must be at most lanes, {lanes}, not {width!r}")
+        self.lanes = lanes
+        self.row_bits = row_bits
+        self.width = width
+        super().__init__({"stream": Out(stream.Signature(data.StructLayout({
+            "row": unsigned(row_bits),
+            "lane": range(lanes),
+            "count": range(width + 1),
+            "data": data.ArrayLayout(unsigned(8), width),
+        })))})
+
+
+class BaseLookup(wiring.Signature):
+    """Asks for a base register: ``index`` holds while ``valid``; in the cycle with ``ready`` base and size are valid."""
+
+    def __init__(self, address_bits: int):
+        self.address_bits = address_bits
+        super().__init__({
+            "valid": Out(1), "index": Out(3), "ready": In(1),
+            "base": In(address_bits), "size": In(address_bits),
+        })
+
+
+class TokenPort(wiring.Signature):
+    """An engine's side of the token counters.
+
+    ``take`` asks for one token of each peer in ``take_mask``; ``taken`` answers in the same cycle, when all are there, and
+    they are gone at the next edge. ``give`` adds one token for each peer in ``give_mask``. ``available`` says per peer whether
+    a token is there.
+    """
+
+    def __init__(self):
+        super().__init__({
+            "take": Out(1), "take_mask": Out(2), "taken": In(1), "available": In(2),
+            "give": Out(1), "give_mask": Out(2),
+        })
+
+
+class ErrorShape(data.StructLayout):
+    """A report of an error: valid for one cycle, first one wins."""
+
+    def __init__(self, address_bits: int):
+        super().__init__({"valid": unsigned(1), "code": ErrorCode, "address": unsigned(address_bits)})
+
+
+def activity_enum(engine: Engine) -> type:
+    """The enum of what an engine does in a cycle: the names of :data:`STALLS` in order, BUSY = 0."""
+    return enum.Enum(f"{engine.name.capitalize()}Activity", [(cause.upper(), i) for i, cause in enumerate(STALLS[engine])])
+
+
+class EngineControl(wiring.Signature):
+    """Between the controller and one engine, seen from the engine.
+
+    ``halt`` (level): begin nothing new: no command, burst or row; bursts already requested are completed, data for them
+    discarded or strobed off. ``idle``: nothing is in flight and nothing is held (posts included). ``blocked``: the only thing
+    left to do is a command that waits for a token. ``activity``: what this cycle was, counted while the program runs.
+    ``started`` pulses when a command has its tokens and begins. ``error`` reports.
+    """
+
+    def __init__(self, engine: Engine, address_bits: int):
+        self.engine = engine
+        super().__init__({
+            "halt": In(1), "idle": Out(1), "blocked": Out(1), "started": Out(1),
+            "activity": Out(range(8)), "error": Out(ErrorShape(address_bits)),
+        })
