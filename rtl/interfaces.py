@@ -11,8 +11,8 @@ from amaranth.lib.wiring import In, Out
 from ..arch.commands import Engine
 from ..arch.registers import STALLS, ErrorCode
 
-__all__ = ["BaseLookup", "BurstRequest", "EngineControl", "ErrorShape", "ReadPort", "ScratchpadWrite", "TokenPort", "WritePort",
-           "activity_enum"]
+__all__ = ["AccumulatorDrain", "AccumulatorLoad", "BaseLookup", "BurstRequest", "EngineControl", "ErrorShape", "ReadPort",
+           "ScratchpadWrite", "TokenPort", "WritePort", "activity_enum"]
 
 
 class BurstRequest(data.StructLayout):
@@ -69,6 +69,23 @@ class ScratchpadWrite(wiring.Signature):
             "count": range(width + 1),
             "data": data.ArrayLayout(unsigned(8), width),
         })))})
+
+
+class AccumulatorLoad(wiring.Signature):
+    """One word per cycle into column ``column`` of accumulator row ``row`` (both halves counted), when ``valid``."""
+
+    def __init__(self, *, cols: int):
+        self.cols = cols
+        super().__init__({"valid": Out(1), "row": Out(16), "column": Out(range(cols)), "word": Out(32)})
+
+
+class AccumulatorDrain(wiring.Signature):
+    """Reads all columns of row ``row`` of ``half`` each cycle; ``words`` follow after the accumulator's drain latency."""
+
+    def __init__(self, *, cols: int, half_rows: int):
+        self.cols = cols
+        self.half_rows = half_rows
+        super().__init__({"half": Out(1), "row": Out(range(half_rows)), "words": In(signed(32)).array(cols)})
 
 
 class BaseLookup(wiring.Signature):
