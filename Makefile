@@ -1,0 +1,53 @@
+# Everything runs in a virtual environment inside the checkout; nothing is installed elsewhere.
+# Time and disk of each target are in README.md.
+
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/.installed
+WHEEL   := build/wheel
+BOARD   ?= ulx3s-85f
+WORKERS ?= $(shell nproc)
+
+.PHONY: setup demo test check wheel bench nightly clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml __init__.py
+	@PYTHON=$(PYTHON) sh tools/preflight.sh
+	@echo "setup: installing the Python packages into $(VENV) (1.6 GB; about a minute on a fast network)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[hardware,demo,test]"
+	@touch $@
+
+# The whole path, the first result first: a real network on the simulated accelerator before the bitstream.
+demo: setup
+	@$(BIN)/systolith demo --board $(BOARD) -o build/demo
+
+wheel: setup
+	@rm -rf dist $(WHEEL)
+	@$(BIN)/python -m build --wheel --no-isolation --outdir dist . > dist.log 2>&1 || { cat dist.log; rm -f dist.log; exit 1; }
+	@rm -rf dist.log build/lib build/bdist.*
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(WHEEL) dist/*.whl
+
+check: wheel
+	$(BIN)/ruff check .
+	MYPYPATH=$(WHEEL) $(BIN)/mypy --cache-dir build/mypy -p systolith
+	$(BIN)/lint-imports
+
+# The tests import the wheel as it was built, not the checkout.
+test: check
+	PYTHONPATH=$(CURDIR)/$(WHEEL) $(BIN)/pytest -q -n $(WORKERS) --dist worksteal --durations 15
+
+# Measurements whose tables are committed under docs/results/.
+bench: setup
+	$(BIN)/python -m systolith.cli.bench --output docs/results
+
+# Exhaustive and long runs: full random campaigns and five-seed place and route.
+nightly: wheel
+	PYTHONPATH=$(CURDIR)/$(WHEEL) SYSTOLITH_NIGHTLY=1 $(BIN)/pytest -q -n $(WORKERS) --dist worksteal
+	$(BIN)/systolith build --board $(BOARD) --seeds 5 -o build/nightly-$(BOARD)
+	$(BIN)/systolith build --board icebreaker --seeds 5 -o build/nightly-icebreaker
+
+clean:
+	rm -rf build dist $(VENV) *.egg-info

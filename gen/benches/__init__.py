@@ -1,0 +1,1 @@
+"""The cocotb benches that ``systolith verify`` runs on the emitted Verilog."""
