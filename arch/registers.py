@@ -157,3 +157,9 @@ _OFFSETS = {r.name: r.offset for r in REGISTERS}
 def offset_of(name: str) -> int:
     """Byte offset of a register."""
     return _OFFSETS[name]
+
+
+# A serial shell's view of one device, byte addresses as UARTBone has them (its frames carry them divided by 4).
+SERIAL_REGISTERS = 0x0000_0000
+SERIAL_MEMORY = 0x4000_0000
+SERIAL_BAUD = 1_000_000
