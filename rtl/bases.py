@@ -1,0 +1,91 @@
+"""Base registers: where in memory the tensors of a program are, and how far each may be touched."""
+
+from amaranth import *
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.registers import BASES
+from .interfaces import BaseLookup
+
+__all__ = ["BaseTable"]
+
+
+class BaseTable(wiring.Component):
+    """A memory of (base, size) pairs with one read port, shared by the register port and ``lookups`` engines.
+
+    While ``running``, lookups are served one after the other, lower ports first, each in 4 cycles. Otherwise the register port
+    reads and writes; read data are valid one cycle after the address. Bits beyond ``address_bits`` read 0.
+
+    Parameters
+    ----------
+    address_bits : width of base and size
+    lookups : number of lookup ports
+
+    Members
+    -------
+    running : the lookups have the memory
+    address : word of the table: base register [4:2], size instead of base [1], high half [0]
+    write, write_data, read_data : the register port
+    lookup : from the engines
+    """
+
+    running: Signal
+    address: Signal
+    write: Signal
+    write_data: Signal
+    read_data: Signal
+    lookup: list[wiring.PureInterface]
+
+    def __init__(self, *, address_bits: int, lookups: int):
+        self.address_bits = address_bits
+        self.lookups = lookups
+        super().__init__({
+            "running": In(1), "address": In(5), "write": In(1), "write_data": In(32), "read_data": Out(32),
+            "lookup": In(BaseLookup(address_bits)).array(lookups),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        wide = self.address_bits > 32
+        width = 64 if wide else self.address_bits
+        m.submodules.table = table = memory.Memory(shape=width, depth=2 * BASES, init=[])
+        write_port = table.write_port(granularity=32 if wide else None)
+        read_port = table.read_port()
+
+        enable = self.write & ~self.running
+        high = self.address[0]
+        m.d.comb += [
+            write_port.addr.eq(self.address[1:]),
+            write_port.data.eq(self.write_data.replicate(2) if wide else self.write_data),
+            write_port.en.eq(Cat(enable & ~high, enable & high) if wide else enable & ~high),
+        ]
+        high_read = Signal(reset_less=True)
+        m.d.sync += high_read.eq(high)
+        words = Cat(read_port.data[:self.address_bits], C(0, 64 - self.address_bits))
+        m.d.comb += self.read_data.eq(words.word_select(high_read, 32))
+
+        chosen = Signal(range(max(2, self.lookups)), reset_less=True)
+        index = Signal(3)
+        base = Signal(self.address_bits, reset_less=True)
+        m.d.comb += index.eq(Array(port.index for port in self.lookup)[chosen])
+        for port in self.lookup:
+            m.d.comb += [port.base.eq(base), port.size.eq(read_port.data)]
+        m.d.comb += read_port.addr.eq(self.address[1:])
+        with m.FSM():
+            with m.State("CHOOSE"):
+                for number, port in reversed(list(enumerate(self.lookup))):
+                    with m.If(self.running & port.valid):
+                        m.d.sync += chosen.eq(number)
+                        m.next = "BASE"
+            with m.State("BASE"):
+                m.d.comb += read_port.addr.eq(Cat(C(0, 1), index))
+                m.next = "SIZE"
+            with m.State("SIZE"):
+                m.d.comb += read_port.addr.eq(Cat(C(1, 1), index))
+                m.d.sync += base.eq(read_port.data)
+                m.next = "ANSWER"
+            with m.State("ANSWER"):
+                for number, port in enumerate(self.lookup):
+                    m.d.comb += port.ready.eq(chosen == number)
+                m.next = "CHOOSE"
+        return m

@@ -1,0 +1,113 @@
+"""Hands the commands of a program to the queues of their engines."""
+
+from amaranth import *
+from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.commands import COMMANDS
+from ..arch.registers import ErrorCode
+from .interfaces import ErrorShape
+
+__all__ = ["Dispatch"]
+
+
+class Dispatch(wiring.Component):
+    """Checks headers and moves each command, word by word, into its engine's queue, in program order.
+
+    A command moves only while fewer than ``queue_commands`` of its engine are ``pending``; all behind it wait. So a queue
+    always has room for a whole command. Throughput: one word per cycle. Reports OPCODE and LENGTH.
+
+    Parameters
+    ----------
+    queue_commands : commands of one engine that may have been dispatched and not started
+
+    Members
+    -------
+    start : begins a program of ``words`` words
+    halt : level; moves nothing more
+    i : words of the program
+    o_load, o_execute, o_store : words of whole commands
+    started : bit i is set when engine i (LOAD, EXECUTE, STORE) starts a command
+    pending : bit i is set while engine i has commands that it has not started
+    moved : a command begins to move
+    finished : all commands were moved
+    stuck : nothing moves until an engine starts a command
+    """
+
+    start: Signal
+    halt: Signal
+    words: Signal
+    i: stream.Interface
+    o_load: stream.Interface
+    o_execute: stream.Interface
+    o_store: stream.Interface
+    started: Signal
+    pending: Signal
+    moved: Signal
+    finished: Signal
+    stuck: Signal
+    error: ErrorShape
+
+    def __init__(self, *, queue_commands: int, address_bits: int):
+        self.queue_commands = queue_commands
+        self.address_bits = address_bits
+        super().__init__({
+            "start": In(1), "halt": In(1), "words": In(32), "i": In(stream.Signature(32)),
+            **{f"o_{opcode.name.lower()}": Out(stream.Signature(32)) for opcode in COMMANDS},
+            "started": In(3), "pending": Out(3), "moved": Out(1), "finished": Out(1), "stuck": Out(1),
+            "error": Out(ErrorShape(address_bits)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        active = Signal()
+        left = Signal(32, reset_less=True)  # words of the program
+        rest = Signal(8)  # words of the command that moves
+        opcode = Signal(4, reset_less=True)
+
+        header = self.i.payload
+        length = Signal(8)
+        full = Signal()
+        target = Signal(4)
+        move = Signal()
+        in_header = rest == 0
+        m.d.comb += target.eq(Mux(in_header, header[:4], opcode))
+
+        for index, (code, command) in enumerate(COMMANDS.items()):
+            name = code.name.lower()
+            queue = fifo.SyncFIFOBuffered(width=32, depth=self.queue_commands * command.words)
+            m.submodules[f"{name}_queue"] = queue
+            o = getattr(self, f"o_{name}")
+            m.d.comb += [
+                queue.w_data.eq(header),
+                queue.w_en.eq(move & (target == code)),
+                o.valid.eq(queue.r_rdy),
+                o.payload.eq(queue.r_data),
+                queue.r_en.eq(o.ready),
+            ]
+            pending = Signal(range(self.queue_commands + 1), name=f"{name}_pending")
+            m.d.sync += pending.eq(pending + (self.moved & (header[:4] == code)) - self.started[index])
+            m.d.comb += self.pending[index].eq(pending != 0)
+            with m.If(header[:4] == code):
+                m.d.comb += [length.eq(command.words), full.eq(pending == self.queue_commands)]
+
+        m.d.comb += [self.finished.eq(active & (left == 0)), self.stuck.eq(self.finished)]
+        with m.If(active & self.i.valid & ~self.halt & (left != 0)):
+            with m.If(~in_header):
+                m.d.comb += move.eq(1)
+                m.d.sync += rest.eq(rest - 1)
+            with m.Elif(length == 0):
+                m.d.comb += [self.error.valid.eq(1), self.error.code.eq(ErrorCode.OPCODE)]
+            with m.Elif((header[8:16] != length) | (left < length)):
+                m.d.comb += [self.error.valid.eq(1), self.error.code.eq(ErrorCode.LENGTH)]
+            with m.Elif(full):
+                m.d.comb += self.stuck.eq(1)
+            with m.Else():
+                m.d.comb += [move.eq(1), self.moved.eq(1)]
+                m.d.sync += [rest.eq(length - 1), opcode.eq(header[:4])]
+        m.d.comb += self.i.ready.eq(move)
+        with m.If(move):
+            m.d.sync += left.eq(left - 1)
+        with m.If(self.start):
+            m.d.sync += [active.eq(1), left.eq(self.words)]
+        return m

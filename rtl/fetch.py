@@ -1,0 +1,143 @@
+"""Reads the program from memory."""
+
+from amaranth import *
+from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from ..arch.registers import ErrorCode
+from .interfaces import BaseLookup, ErrorShape, ReadPort
+
+__all__ = ["Fetch"]
+
+
+class Fetch(wiring.Component):
+    """The words of a program, from base register 0 on, as a stream.
+
+    It stays at most two bursts ahead of its consumer; bursts are 128 bytes (no more than 16 bus words) and aligned, so
+    none crosses a boundary of an interconnect. Latency: from ``start`` to the first word, the base lookup, 4 cycles and the memory.
+
+    Reports ADDRESS (with the program's address) where the program is not inside the limit of base 0, VALUE where its address
+    is not a multiple of 4, BUS where the memory answers with an error.
+
+    Parameters
+    ----------
+    address_bits, bus_bits : of the memory
+
+    Members
+    -------
+    start : begins to read ``words`` words at byte ``offset``; both hold while it reads
+    halt : level; requests nothing more and gives nothing more, drains what was requested
+    idle : the program's address was checked, and no words are on their way from memory
+    o : words of the program; words beyond its end may follow
+    """
+
+    start: Signal
+    halt: Signal
+    idle: Signal
+    offset: Signal
+    words: Signal
+    lookup: wiring.PureInterface
+    read: wiring.PureInterface
+    o: stream.Interface
+    error: ErrorShape
+
+    def __init__(self, *, address_bits: int, bus_bits: int):
+        self.address_bits = address_bits
+        self.bus_bits = bus_bits
+        super().__init__({
+            "start": In(1), "halt": In(1), "idle": Out(1), "offset": In(32), "words": In(32),
+            "lookup": Out(BaseLookup(address_bits)), "read": Out(ReadPort(address_bits, bus_bits)),
+            "o": Out(stream.Signature(32)), "error": Out(ErrorShape(address_bits)),
+        })
+
+    @property
+    def burst_beats(self) -> int:
+        """Bus words of a whole burst."""
+        return max(1, min(16, 128 * 8 // self.bus_bits))
+
+    def elaborate(self, platform):
+        m = Module()
+        words_per_beat = self.bus_bits // 32
+        index_bits = exact_log2(words_per_beat)
+        burst_beats = self.burst_beats
+        burst_bits = exact_log2(burst_beats)
+        depth = 2 * burst_beats
+        m.submodules.buffer = buffer = fifo.SyncFIFOBuffered(width=self.bus_bits, depth=depth)
+
+        beat_bytes_bits = exact_log2(self.bus_bits // 8)
+        beat_address = Signal(self.address_bits - beat_bytes_bits, reset_less=True)
+        beats_left = Signal(32 - index_bits + 1, reset_less=True)
+        index = Signal(index_bits, reset_less=True)
+        address = Signal(self.address_bits)
+        aligned = Signal()
+        inside = Signal()
+        reserved = Signal(range(depth + 1))
+        pop = Signal()
+
+        to_boundary = Signal(range(burst_beats + 1))
+        beats = Signal(range(burst_beats + 1))
+        m.d.comb += [
+            address.eq(self.lookup.base + self.offset),
+            self.error.address.eq(Cat(C(0, 2), index, beat_address)),
+            to_boundary.eq(burst_beats - beat_address[:burst_bits]),
+            beats.eq(Mux(beats_left < to_boundary, beats_left, to_boundary)),
+            self.read.request.payload.address.eq(Cat(C(0, beat_bytes_bits), beat_address)),
+            self.read.request.payload.beats.eq(beats - 1),
+        ]
+        requested = Signal()
+        settled = Signal()  # the program's address was looked up and checked, or there is none
+        m.d.comb += requested.eq(self.read.request.valid & self.read.request.ready)
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += settled.eq(1)
+                with m.If(self.start):
+                    m.next = "LOOKUP"
+            with m.State("LOOKUP"):
+                m.d.comb += self.lookup.valid.eq(1)
+                m.d.sync += [
+                    beat_address.eq(address[beat_bytes_bits:]),
+                    index.eq(address[2:beat_bytes_bits]),
+                    aligned.eq(address[:2] == 0),
+                    inside.eq(self.offset + (self.words << 2) <= self.lookup.size),
+                ]
+                with m.If(self.lookup.ready):
+                    m.next = "CHECK"
+            with m.State("CHECK"):
+                m.d.sync += beats_left.eq((self.words + index + (words_per_beat - 1)) >> index_bits)
+                m.d.comb += [
+                    self.error.valid.eq(~inside | ~aligned),
+                    self.error.code.eq(Mux(inside, ErrorCode.VALUE, ErrorCode.ADDRESS)),
+                ]
+                m.next = "REQUEST"
+                with m.If(self.error.valid):
+                    m.next = "IDLE"
+            with m.State("REQUEST"):
+                m.d.comb += settled.eq(1)
+                # A request that was offered stays: room only grows, and halt waits for it.
+                offered = Signal()
+                m.d.sync += offered.eq(self.read.request.valid & ~self.read.request.ready)
+                m.d.comb += self.read.request.valid.eq((beats_left != 0) & (reserved <= depth - burst_beats) & (~self.halt | offered))
+                with m.If(requested):
+                    m.d.sync += [beat_address.eq(beat_address + to_boundary), beats_left.eq(beats_left - beats)]
+
+        m.d.sync += reserved.eq(reserved + Mux(requested, beats, 0) - pop)
+        m.d.comb += [
+            self.idle.eq(settled & (reserved == buffer.level) & ~self.read.request.valid),
+            # Room for every word was reserved before its burst was requested.
+            self.read.response.ready.eq(1),
+            buffer.w_en.eq(self.read.response.valid),
+            buffer.w_data.eq(self.read.response.payload.data),
+        ]
+        with m.If(self.read.response.valid & self.read.response.payload.error):
+            m.d.comb += [self.error.valid.eq(1), self.error.code.eq(ErrorCode.BUS)]
+
+        m.d.comb += [
+            self.o.valid.eq(buffer.r_rdy & ~self.halt),
+            self.o.payload.eq(buffer.r_data.word_select(index, 32)),
+            pop.eq(self.o.valid & self.o.ready & (index == words_per_beat - 1)),
+            buffer.r_en.eq(pop),
+        ]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += index.eq(index + 1)
+        return m
