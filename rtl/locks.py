@@ -1,0 +1,48 @@
+"""Who may use an accumulator half: one engine at a time."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.commands import Engine
+
+__all__ = ["HALVES", "HalfLocks", "LockPort"]
+
+HALVES = 2
+PRIORITY = (Engine.EXECUTE, Engine.STORE, Engine.LOAD)
+
+
+class LockPort(wiring.Signature):
+    """An engine's side: it holds ``claim`` for each half that it needs, and uses the half while ``granted``."""
+
+    def __init__(self):
+        super().__init__({"claim": Out(HALVES), "granted": In(HALVES)})
+
+
+class HalfLocks(wiring.Component):
+    """Grants each accumulator half to one engine: EXECUTE before STORE before LOAD, held until its claim drops.
+
+    Latency: a free half is granted one cycle after the claim; a half changes hands one cycle after its owner's claim dropped.
+
+    Members
+    -------
+    load, execute, store : the engines' sides
+    """
+
+    load: wiring.PureInterface
+    execute: wiring.PureInterface
+    store: wiring.PureInterface
+
+    def __init__(self):
+        super().__init__({engine.name.lower(): In(LockPort()) for engine in PRIORITY})
+
+    def elaborate(self, platform):
+        m = Module()
+        ports = [getattr(self, engine.name.lower()) for engine in PRIORITY]
+        for half in range(HALVES):
+            claims = Cat(port.claim[half] for port in ports)
+            owner = Signal(len(ports), name=f"owner{half}")  # one bit per engine, in order of priority
+            with m.If(~(owner & claims).any()):
+                m.d.sync += owner.eq(claims & -claims)  # the lowest claim
+            m.d.comb += [port.granted[half].eq(bit) for port, bit in zip(ports, owner, strict=True)]
+        return m

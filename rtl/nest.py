@@ -1,0 +1,120 @@
+"""Loop nests in hardware: counters, and row addresses that follow them without a multiplier."""
+
+from collections.abc import Iterable, Mapping
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Nest"]
+
+VALUE_BITS = 16
+
+
+class Nest(wiring.Component):
+    """Walks a nest of loops, one iteration per ``step``, and keeps linear functions of its indices modulo 2**16::
+
+        value = start + Σ over its levels of index[level] · stride[level]
+
+    Each level remembers the value with which its run began. When a level steps, its stride is added to that, and all levels
+    inside begin anew from the sum: one 16-bit addition per value and iteration, whatever the level.
+
+    Latency: one cycle from ``start`` or ``step`` to the iteration. Throughput: one iteration per cycle.
+
+    Parameters
+    ----------
+    levels : width of each level's count in bits, outermost level first
+    values : for each value, the levels that have a stride for it; stepping the others leaves it as it is
+
+    Members
+    -------
+    configure : takes ``counts`` and ``strides``; only together with ``start``
+    start : takes ``starts`` and begins with the first iteration (wins over ``step``)
+    step : goes to the next iteration; what follows the last one is undefined until ``start``
+    counts : iterations of each level, at least 1
+    starts : of each value
+    strides : of each value and level
+    o : the values in this iteration
+    at_end : whether each level is in its last iteration; the nest is in its last one when all are
+    """
+
+    configure: Signal
+    start: Signal
+    step: Signal
+    counts: data.View
+    starts: data.View
+    strides: data.View
+    o: data.View
+    at_end: data.View
+
+    def __init__(self, *, levels: Mapping[str, int], values: Mapping[str, Iterable[str]]):
+        self.levels = dict(levels)
+        self.values = {value: tuple(strided) for value, strided in values.items()}
+        if not self.levels:
+            raise ValueError("levels must not be empty")
+        for value, strided in self.values.items():
+            for level in strided:
+                if level not in self.levels:
+                    raise ValueError(f"levels of {value} must be among {', '.join(self.levels)}, not {level!r}")
+        starts = data.StructLayout({value: VALUE_BITS for value in self.values})
+        super().__init__({
+            "configure": In(1), "start": In(1), "step": In(1),
+            "counts": In(data.StructLayout(self.levels)),
+            "starts": In(starts),
+            "strides": In(data.StructLayout({
+                value: data.StructLayout({level: VALUE_BITS for level in strided}) for value, strided in self.values.items()})),
+            "o": Out(starts),
+            "at_end": Out(data.StructLayout({level: 1 for level in self.levels})),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        # One level steps per iteration: the innermost that is not at its end.
+        steps = {}
+        inner_at_end = Const(1)
+        for level in reversed(self.levels):
+            steps[level] = Signal(name=f"step_{level}")
+            m.d.comb += steps[level].eq(self.step & inner_at_end & ~self.at_end[level])
+            inner_at_end &= self.at_end[level]
+        steps = {level: steps[level] for level in self.levels}
+
+        restart = self.start
+        for level, bits in self.levels.items():
+            count = Signal(bits, name=f"count_{level}", reset_less=True)
+            # Iterations beyond the next one: the sign bit, a flip-flop, says that this iteration is the last.
+            left = Signal(signed(bits + 1), name=f"left_{level}", reset_less=True)
+            with m.If(self.configure):
+                m.d.sync += count.eq(self.counts[level])
+            with m.If(restart):
+                m.d.sync += left.eq(Mux(self.configure, self.counts[level], count) - 2)
+            with m.Elif(steps[level]):
+                m.d.sync += left.eq(left - 1)
+            m.d.comb += self.at_end[level].eq(left < 0)
+            restart |= steps[level]
+
+        for value, strided in self.values.items():
+            self._follow(m, value, strided, steps)
+        return m
+
+    def _follow(self, m: Module, value: str, strided: Iterable[str], steps: Mapping[str, Signal]) -> None:
+        stepped = Signal(VALUE_BITS, name=f"{value}_stepped")
+        base, stride, outer_steps = Const(0, VALUE_BITS), Const(0, VALUE_BITS), Const(0)
+        begin = None
+        for level, step in steps.items():
+            outer_steps |= step
+            # A level without a stride begins where the level around it began, so it shares that register.
+            if begin is None or level in strided:
+                begin = Signal(VALUE_BITS, name=f"{value}_{level}", reset_less=True)
+                with m.If(self.start):
+                    m.d.sync += begin.eq(self.starts[value])
+                if level in strided:
+                    with m.Elif(outer_steps):
+                        m.d.sync += begin.eq(stepped)
+            base |= Mux(step, begin, 0)
+            if level in strided:
+                held = Signal(VALUE_BITS, name=f"{value}_stride_{level}", reset_less=True)
+                with m.If(self.configure):
+                    m.d.sync += held.eq(self.strides[value][level])
+                stride |= Mux(step, held, 0)
+        m.d.comb += [stepped.eq(base + stride), self.o[value].eq(begin)]
