@@ -1,0 +1,119 @@
+"""An accelerator that a serial line drives: registers and on-chip memory behind UARTBone frames."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from ..arch.config import Config
+from ..arch.registers import REGISTER_BYTES, SERIAL_BAUD, SERIAL_MEMORY, SERIAL_REGISTERS, offset_of
+from .device_memory import DeviceMemory
+from .uart import UARTReceiver, UARTTransmitter, bit_cycles
+from .uartbone import UARTBone
+
+__all__ = ["SerialShell"]
+
+TIMEOUT_S = 0.1  # a frame with a longer pause is broken: far above what a host's scheduler or a USB bridge delays a byte
+
+
+class SerialShell(wiring.Component):
+    """UART, UARTBone, on-chip memory and the accelerator.
+
+    On the line, byte addresses from ``SERIAL_REGISTERS`` are the accelerator's registers and from ``SERIAL_MEMORY`` its
+    memory (see ``arch/registers.py``); elsewhere writes are lost and reads give 0. The accelerator sees the same memory
+    from byte address 0. MEMORY_BYTES reads as the memory's size.
+
+    Parameters
+    ----------
+    config : the accelerator's configuration
+    core : component with the ports of :class:`~systolith.rtl.core.Core`; ``build_hash``, if it has it, is left to others
+    memory_bytes : size of the on-chip memory, a power of two
+    memory_ports : 2, or 1 for single-port RAM
+    clock_hz : frequency of the clock domain
+    baud : bits per second on the line
+
+    Members
+    -------
+    rx, tx : the line, idle high
+    irq : the accelerator's interrupt
+    """
+
+    rx: Signal
+    tx: Signal
+    irq: Signal
+
+    def __init__(self, *, config: Config, core: wiring.Component, memory_bytes: int, clock_hz: float,
+                 baud: int = SERIAL_BAUD, memory_ports: int = 2):
+        self.config = config
+        self.core = core
+        self.memory_bytes = memory_bytes
+        self.memory_ports = memory_ports
+        self.clock_hz = clock_hz
+        self.baud = baud
+        self.bit_cycles = bit_cycles(clock_hz, baud)
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "irq": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.core = core = self.core
+        m.submodules.memory = memory = DeviceMemory(
+            memory_bytes=self.memory_bytes, bus_bits=self.config.memory.bus_bits,
+            address_bits=self.config.memory.address_bits, ports=self.memory_ports)
+        m.submodules.receiver = receiver = UARTReceiver(bit_cycles=self.bit_cycles)
+        m.submodules.transmitter = transmitter = UARTTransmitter(bit_cycles=self.bit_cycles)
+        m.submodules.frames = frames = UARTBone(timeout_cycles=round(TIMEOUT_S * self.clock_hz))
+        m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx), self.irq.eq(core.irq)]
+        wiring.connect(m, receiver.o, frames.i)
+        wiring.connect(m, frames.o, transmitter.i)
+        _connect_memory(m, core, memory)
+
+        bus = frames.bus
+        register_bits = exact_log2(REGISTER_BYTES // 4)
+        memory_bits = exact_log2(self.memory_bytes // 4)
+        in_registers = Signal()
+        in_memory = Signal()
+        m.d.comb += [
+            in_registers.eq(bus.address[register_bits:] == SERIAL_REGISTERS // REGISTER_BYTES),
+            in_memory.eq(bus.address[memory_bits:] == SERIAL_MEMORY // self.memory_bytes),
+            memory.host.valid.eq(bus.valid & in_memory),
+            memory.host.address.eq(bus.address),
+            memory.host.write.eq(bus.write),
+            memory.host.write_data.eq(bus.write_data),
+            core.csr_address.eq(bus.address[:register_bits] << 2),
+            core.csr_write_data.eq(bus.write_data),
+        ]
+        # A register read takes a cycle; a write, and what goes nowhere, takes the same path for simplicity.
+        answered = Signal()
+        is_size = Signal()
+        m.d.sync += [
+            answered.eq(bus.valid & ~in_memory & ~answered),
+            is_size.eq(core.csr_address == offset_of("MEMORY_BYTES")),
+        ]
+        m.d.comb += core.csr_write.eq(bus.valid & bus.write & in_registers & ~answered)
+        with m.If(in_memory):
+            m.d.comb += [bus.ready.eq(memory.host.ready), bus.read_data.eq(memory.host.read_data)]
+        with m.Else():
+            m.d.comb += bus.ready.eq(answered)
+            with m.If(in_registers):
+                m.d.comb += bus.read_data.eq(Mux(is_size, self.memory_bytes, core.csr_read_data))
+        return m
+
+
+def _connect_memory(m: Module, core: wiring.Component, memory: DeviceMemory) -> None:
+    """The core's flat ports and the memory's interfaces."""
+    for channel, fields in ("request", ("address", "beats")), ("response", ("data", "error")):
+        _connect_channel(m, core, "read", memory.read, channel, fields)
+    for channel, fields in ("request", ("address", "beats")), ("data", ("data", "strobe", "last")), ("response", ("error",)):
+        _connect_channel(m, core, "write", memory.write, channel, fields)
+
+
+def _connect_channel(m: Module, core: wiring.Component, way: str, port: wiring.PureInterface, channel: str,
+                     fields: tuple[str, ...]) -> None:
+    stream = getattr(port, channel)
+    pairs = [("valid", stream.valid), *((field, stream.payload[field]) for field in fields)]
+    to_core = channel == "response"
+    for name, signal in pairs:
+        flat = getattr(core, f"{way}_{channel}_{name}")
+        m.d.comb += flat.eq(signal) if to_core else signal.eq(flat)
+    ready = getattr(core, f"{way}_{channel}_ready")
+    m.d.comb += stream.ready.eq(ready) if to_core else ready.eq(stream.ready)

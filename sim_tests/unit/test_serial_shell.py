@@ -1,0 +1,175 @@
+"""The serial shell, bit by bit over its line, around a stand-in for the core whose memory ports the test drives."""
+
+import random
+
+import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.sim import Simulator
+from systolith.arch.config import resolve
+from systolith.arch.registers import SERIAL_MEMORY, SERIAL_REGISTERS, offset_of
+from systolith.rtl.serial_shell import SerialShell
+
+CLOCK_HZ = 1e6
+BAUD = 250_000
+BIT = 4
+MEMORY_BYTES = 1024
+CONFIG = resolve({"array": {"rows": 2, "cols": 2}, "memory": {"bus_bits": 64}, "epilogue": {"lanes": 2}, "shell": "serial"})
+
+
+class CoreStandIn(wiring.Component):
+    """The core's flat ports with a register file behind the register port; memory ports are left to the test."""
+
+    def __init__(self, config):
+        address, data = config.memory.address_bits, config.memory.bus_bits
+        super().__init__({
+            "csr_address": In(10), "csr_write": In(1), "csr_write_data": In(32), "csr_read_data": Out(32), "irq": Out(1),
+            "read_request_valid": Out(1), "read_request_ready": In(1), "read_request_address": Out(address), "read_request_beats": Out(8),
+            "read_response_valid": In(1), "read_response_ready": Out(1), "read_response_data": In(data), "read_response_error": In(1),
+            "write_request_valid": Out(1), "write_request_ready": In(1), "write_request_address": Out(address),
+            "write_request_beats": Out(8), "write_data_valid": Out(1), "write_data_ready": In(1), "write_data_data": Out(data),
+            "write_data_strobe": Out(data // 8), "write_data_last": Out(1),
+            "write_response_valid": In(1), "write_response_ready": Out(1), "write_response_error": In(1),
+        })
+        self.writes = Signal(8)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.registers = registers = Memory(shape=32, depth=256, init=[])
+        write_port, read_port = registers.write_port(), registers.read_port()
+        m.d.comb += [
+            read_port.addr.eq(self.csr_address[2:]), self.csr_read_data.eq(read_port.data), read_port.en.eq(1),
+            write_port.addr.eq(self.csr_address[2:]), write_port.data.eq(self.csr_write_data), write_port.en.eq(self.csr_write),
+        ]
+        m.d.sync += self.writes.eq(self.writes + self.csr_write)
+        return m
+
+
+class Line:
+    """The host's end of the line."""
+
+    def __init__(self, dut):
+        self.dut = dut
+        self.received = bytearray()
+
+    async def listen(self, ctx):
+        while True:
+            await ctx.tick()
+            if ctx.get(self.dut.tx):
+                continue
+            await ctx.tick().repeat(BIT + BIT // 2)
+            byte = 0
+            for i in range(8):
+                byte |= ctx.get(self.dut.tx) << i
+                await ctx.tick().repeat(BIT)
+            assert ctx.get(self.dut.tx), "no stop bit"
+            self.received.append(byte)
+
+    async def send(self, ctx, data):
+        for byte in data:
+            for bit in (0, *(byte >> i & 1 for i in range(8)), 1):
+                ctx.set(self.dut.rx, bit)
+                await ctx.tick().repeat(BIT)
+
+    async def write(self, ctx, address, *words):
+        await self.send(ctx, bytes([1, len(words)]) + (address // 4).to_bytes(4, "big") + b"".join(w.to_bytes(4, "big") for w in words))
+
+    async def read(self, ctx, address, count=1):
+        self.received.clear()
+        await self.send(ctx, bytes([2, count]) + (address // 4).to_bytes(4, "big"))
+        for _ in range(200 + 4 * count * 12 * BIT):
+            if len(self.received) == 4 * count:
+                break
+            await ctx.tick()
+        words = [int.from_bytes(self.received[i:i + 4], "big") for i in range(0, len(self.received), 4)]
+        assert len(words) == count
+        return words
+
+
+def run(testbench, *, memory_ports=2):
+    core = CoreStandIn(CONFIG)
+    dut = SerialShell(config=CONFIG, core=core, memory_bytes=MEMORY_BYTES, clock_hz=CLOCK_HZ, baud=BAUD, memory_ports=memory_ports)
+    line = Line(dut)
+    simulator = Simulator(dut)
+    simulator.add_clock(1 / CLOCK_HZ)
+
+    async def with_line(ctx):
+        await testbench(ctx, core, line)
+
+    simulator.add_testbench(with_line)
+    simulator.add_testbench(line.listen, background=True)
+    simulator.run()
+
+
+def test_construction():
+    with pytest.raises(ValueError, match=r"baud must divide the clock of 1000000 Hz .* not 300000"):
+        SerialShell(config=CONFIG, core=None, memory_bytes=MEMORY_BYTES, clock_hz=CLOCK_HZ, baud=300_000)
+
+
+def test_registers():
+    async def testbench(ctx, core, line):
+        base, control = SERIAL_REGISTERS + offset_of("BASE0_LO"), SERIAL_REGISTERS + offset_of("CONTROL")
+        await line.write(ctx, base, 1, 2, 3, 0xffff_ffff)
+        await line.write(ctx, control, 5)
+        assert await line.read(ctx, base, 4) == [1, 2, 3, 0xffff_ffff]
+        assert await line.read(ctx, control) == [5]
+        assert ctx.get(core.writes) == 5, "each write reaches the core once"
+        assert await line.read(ctx, SERIAL_REGISTERS + offset_of("MEMORY_BYTES")) == [MEMORY_BYTES]
+
+    run(testbench)
+
+
+def test_nowhere():
+    """Addresses between the regions: reads give 0, writes change nothing, and the line stays usable."""
+    async def testbench(ctx, core, line):
+        for address in (0x200, 0x0100_0000, SERIAL_MEMORY - 4, SERIAL_MEMORY + MEMORY_BYTES, 0x8000_0000, 0xffff_fffc):
+            await line.write(ctx, address, 7)
+            assert await line.read(ctx, address) == [0]
+        assert ctx.get(core.writes) == 0
+        assert await line.read(ctx, SERIAL_MEMORY) == [0]
+
+    run(testbench)
+
+
+@pytest.mark.parametrize("memory_ports", [1, 2])
+def test_memory_from_both_sides(memory_ports):
+    """The host fills memory, the core reads it and writes back, the host reads that."""
+    rng = random.Random(3)
+    words = [rng.getrandbits(32) for _ in range(8)]
+
+    async def testbench(ctx, core, line):
+        await line.write(ctx, SERIAL_MEMORY + MEMORY_BYTES - 32, *words)
+        ctx.set(core.read_request_address, MEMORY_BYTES - 32)
+        ctx.set(core.read_request_beats, 3)
+        ctx.set(core.read_request_valid, 1)
+        await ctx.tick().until(core.read_request_ready)
+        ctx.set(core.read_request_valid, 0)
+        ctx.set(core.read_response_ready, 1)
+        seen = []
+        for _ in range(20):
+            _, _, valid, data, error = await ctx.tick().sample(core.read_response_valid, core.read_response_data, core.read_response_error)
+            if valid:
+                assert not error
+                seen += [data & 0xffff_ffff, data >> 32]
+        assert seen == words
+
+        ctx.set(core.write_request_address, 16)
+        ctx.set(core.write_request_beats, 1)
+        ctx.set(core.write_request_valid, 1)
+        await ctx.tick().until(core.write_request_ready)
+        ctx.set(core.write_request_valid, 0)
+        ctx.set(core.write_data_valid, 1)
+        for last, data, strobe in (0, 0x1111_2222_3333_4444, 0xff), (1, 0x5555_6666_7777_8888, 0x0f):
+            ctx.set(core.write_data_data, data)
+            ctx.set(core.write_data_strobe, strobe)
+            ctx.set(core.write_data_last, last)
+            await ctx.tick().until(core.write_data_ready)
+        ctx.set(core.write_data_valid, 0)
+        ctx.set(core.write_response_ready, 1)
+        _, _, valid, error = await ctx.tick().sample(core.write_response_valid, core.write_response_error)
+        assert (valid, error) == (1, 0)
+        assert await line.read(ctx, SERIAL_MEMORY + 16, 4) == [0x3333_4444, 0x1111_2222, 0x7777_8888, 0]
+
+    run(testbench, memory_ports=memory_ports)
