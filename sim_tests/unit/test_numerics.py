@@ -1,0 +1,171 @@
+"""arch/numerics.py against the reference kernels' arithmetic, written out in Python integers, and against the kernels themselves."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import sliding_window_view
+from systolith.arch.numerics import SHIFT_MAX, SHIFT_MIN, matmul, quantize_multiplier, requantise, scale, wrap32
+
+SEED = 20260711
+MODELS = Path(__file__).parents[3] / "shared" / "models"
+INT32 = np.iinfo(np.int32)
+CORNERS = [0, 1, -1, 2, -2, 3, -3, INT32.max, INT32.min, INT32.max - 1, INT32.min + 1, 1 << 30, -(1 << 30), (1 << 30) - 1,
+           0x5555_5555, -0x5555_5555, 127, -128]
+
+
+def wrap(value: int) -> int:
+    return (value + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
+def reference_scale(acc: int, multiplier: int, shift: int) -> int:
+    """gemmlowp's SaturatingRoundingDoublingHighMul and RoundingDivideByPOT, step by step."""
+    a = wrap(acc << max(shift, 0))
+    product = a * multiplier
+    nudge = 1 << 30 if product >= 0 else 1 - (1 << 30)
+    magnitude, sign = divmod(abs(product + nudge), 1 << 31)[0], 1 if product + nudge >= 0 else -1
+    high = sign * magnitude  # C's division truncates
+    exponent = max(-shift, 0)
+    mask = (1 << exponent) - 1
+    threshold = (mask >> 1) + (1 if high < 0 else 0)
+    return (high >> exponent) + (1 if high & mask > threshold else 0)
+
+
+def reference_requantise(acc, multiplier, shift, zero_point, low, high) -> int:
+    return min(max(reference_scale(int(acc), int(multiplier), int(shift)) + zero_point, low), high)
+
+
+def test_corners():
+    cases = [(a, m, s) for a in CORNERS for m in CORNERS if m >= 0 for s in range(SHIFT_MIN, SHIFT_MAX + 1)]
+    acc, multiplier, shift = (np.array(column) for column in zip(*cases, strict=True))
+    expected = [reference_scale(*case) for case in cases]
+    np.testing.assert_array_equal(scale(acc, multiplier, shift), expected)
+
+
+def test_ties_round_away_from_zero():
+    # multiplier 2**30 halves: 2·acc·2**30 / 2**31 = acc, then the shift's own halves.
+    acc = np.array([2, -2, 6, -6, 10, -10, 1, -1, 3, -3])
+    np.testing.assert_array_equal(scale(acc, 1 << 30, -1), [1, -1, 2, -2, 3, -3, 1, 0, 1, -1])
+    np.testing.assert_array_equal(scale(acc * 2, 1 << 30, -1), [1, -1, 3, -3, 5, -5, 1, -1, 2, -2])
+
+
+def test_random_values_per_channel():
+    rng = np.random.default_rng(SEED)
+    print("seed", SEED)
+    shape = (300, 7)
+    acc = rng.integers(INT32.min, INT32.max, shape, endpoint=True) >> rng.integers(0, 31, shape)
+    multiplier = rng.integers(0, INT32.max, 7, endpoint=True).astype(np.int32)
+    shift = rng.integers(SHIFT_MIN, SHIFT_MAX, 7, endpoint=True).astype(np.int8)
+    for zero_point, low, high in [(0, -128, 127), (127, -128, 127), (-128, -128, 127), (3, -5, 90), (-9, 7, 7)]:
+        result = requantise(acc.astype(np.int32), multiplier, shift, zero_point, low, high)
+        assert result.dtype == np.int8
+        expected = [[reference_requantise(a, m, s, zero_point, low, high) for a, m, s in zip(row, multiplier, shift, strict=True)]
+                    for row in acc]
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_zero_point_does_not_overflow():
+    assert requantise(INT32.max, INT32.max, 0, 127) == 127
+    assert requantise(INT32.min, INT32.max, 0, -128) == -128
+
+
+def test_bits_that_hardware_does_not_keep_are_ignored():
+    assert scale(1000, np.int32(-(1 << 31) + (1 << 30)), 0) == scale(1000, 1 << 30, 0)
+    assert scale(1 << 20, 1 << 30, np.int8(64 - 5)) == scale(1 << 20, 1 << 30, -5)
+
+
+@pytest.mark.parametrize("real, expected", [
+    (0.0, (0, 0)), (1.0, (1 << 30, 1)), (0.5, (1 << 30, 0)), (0.25, (1 << 30, -1)), (1 - 2.0**-33, (1 << 30, 1)),
+    (1 - 2.0**-32, (1 << 30, 1)), (1 - 2.0**-31, ((1 << 31) - 1, 0)), (2.0**-32, (1 << 30, -31)), (2.0**-33, (0, 0)),
+    (2.0**29, (1 << 30, 30)), (0.75 + 2.0**-32, (3 << 29 | 1, 0)), (0.75 + 2.0**-33, (3 << 29, 0)),
+])
+def test_quantize_multiplier(real, expected):
+    multiplier, shift = quantize_multiplier(real)
+    assert (int(multiplier), int(shift)) == expected
+    assert (multiplier.dtype, shift.dtype) == (np.int32, np.int8)
+
+
+@pytest.mark.parametrize("real, message", [
+    (-1.0, "scale factor must be finite and not negative, not -1.0"),
+    ([0.5, float("inf")], "scale factor must be finite and not negative, not inf"),
+    (2.0**30, "scale factor must be below 2**30, not 1073741824.0"),
+])
+def test_quantize_multiplier_rejects(real, message):
+    with pytest.raises(ValueError) as raised:
+        quantize_multiplier(real)
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("m, k, n", [(1, 1, 1), (3, 0, 2), (5, 1024, 3), (2, 1025, 3), (1, 5000, 2)])
+def test_matmul(m, k, n):
+    rng = np.random.default_rng(SEED)
+    a = rng.integers(-128, 128, (m, k), dtype=np.int8)
+    w = rng.integers(-128, 128, (k, n), dtype=np.int8)
+    result = matmul(a, w)
+    assert result.dtype == np.int32
+    np.testing.assert_array_equal(result, a.astype(np.int64) @ w.astype(np.int64))
+
+
+def test_matmul_wraps():
+    k = (1 << 17) + 3  # 2**14 · (2**17 + 3) wraps
+    a = np.full((1, k), -128, dtype=np.int8)
+    assert matmul(a, a.T)[0, 0] == wrap(k << 14)
+    assert wrap32([1 << 31, -(1 << 31) - 1, 5]).tolist() == [INT32.min, INT32.max, 5]
+
+
+def test_matmul_rejects_other_types():
+    with pytest.raises(TypeError, match="operands must be int8, not float64 and int8"):
+        matmul(np.zeros((1, 1)), np.zeros((1, 1), np.int8))
+
+
+def _convolve(x: np.ndarray, weights: np.ndarray, pad: int, out_shape: tuple[int, ...]) -> np.ndarray:
+    """int8 NHWC convolution with SAME padding by im2col: int32 of ``out_shape``; weights are (O, ky, kx, I)."""
+    out, ky, kx, _ = weights.shape
+    sizes = list(zip(x.shape[1:3], out_shape[1:3], (ky, kx), strict=True))
+    strides = [-(-size // count) for size, count, _ in sizes]
+    totals = [max((count - 1) * stride + kernel - size, 0)
+              for (size, count, kernel), stride in zip(sizes, strides, strict=True)]
+    x = np.pad(x, [(0, 0), *((total // 2, total - total // 2) for total in totals), (0, 0)], constant_values=pad)
+    windows = sliding_window_view(x, (ky, kx), axis=(1, 2))[:, ::strides[0], ::strides[1]]  # (B, y, x, I, ky, kx)
+    columns = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, weights[0].size)
+    return matmul(columns, weights.reshape(out, -1).T).reshape(out_shape)
+
+
+@pytest.mark.parametrize("name, sample, convolutions, connected", [
+    ("ad01_int8", "ad01", 0, 10), ("pretrainedResnet_quant", "ic", 9, 1), ("kws_ref_model", "kws", 5, 1), ("vww_96_int8", "vww", 14, 1)])
+def test_layers_of_real_models(name, sample, convolutions, connected):
+    """Every plain convolution is byte for byte what LiteRT's reference kernels make of it.
+
+    Fully connected layers may differ by one: since LiteRT 2 their reference kernel multiplies by the scale in float64 and rounds
+    once, which no integer multiplier does in all cases.
+    """
+    litert = pytest.importorskip("ai_edge_litert.interpreter", reason="ai-edge-litert is not installed")
+    if not MODELS.is_dir():
+        pytest.skip(f"the models' folder {MODELS} is not there")
+    interpreter = litert.Interpreter(
+        str(MODELS / f"{name}.tflite"), experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=litert.OpResolverType.BUILTIN_REF)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.load(MODELS / "samples.npz")[f"{sample}_in"][:1])
+    interpreter.invoke()
+    details = {tensor["index"]: tensor["quantization_parameters"] for tensor in interpreter.get_tensor_details()}
+    compared = {"CONV_2D": 0, "FULLY_CONNECTED": 0}
+    for operation in interpreter._get_ops_details():
+        kind = operation["op_name"]
+        if kind not in compared:
+            continue
+        x, weights, bias = (interpreter.get_tensor(index) for index in operation["inputs"])
+        expected = interpreter.get_tensor(operation["outputs"][0])
+        source, kernel, _ = (details[index] for index in operation["inputs"])
+        target = details[operation["outputs"][0]]
+        pad = int(source["zero_points"][0])
+        acc = (_convolve(x, weights, pad, expected.shape) if kind == "CONV_2D"
+               else matmul(x.reshape(-1, weights.shape[1]), weights.T).reshape(expected.shape))
+        folded = bias.astype(np.int64) - pad * weights.reshape(len(weights), -1).astype(np.int64).sum(axis=1)
+        factor = np.float64(source["scales"][0]) * kernel["scales"].astype(np.float64) / np.float64(target["scales"][0])
+        result = requantise(wrap32(acc + folded), *quantize_multiplier(factor), int(target["zero_points"][0]))
+        difference = np.abs(result.astype(int) - expected)
+        assert difference.max() <= (kind == "FULLY_CONNECTED")
+        assert np.count_nonzero(difference) <= 0.06 * difference.size + (kind == "FULLY_CONNECTED")
+        compared[kind] += 1
+    assert compared == {"CONV_2D": convolutions, "FULLY_CONNECTED": connected}
