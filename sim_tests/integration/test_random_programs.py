@@ -1,0 +1,94 @@
+"""The compiled RTL against the functional model on random valid programs, and against its own promises on random bits."""
+
+import os
+
+import numpy as np
+import pytest
+from devices import run_words, simulated, small_config
+from programs import random_bits, random_program
+from systolith.arch.commands import pack
+from systolith.arch.model import Model
+from systolith.arch.registers import Control, ErrorCode, offset_of
+from systolith.host.device import DeviceTimeout
+
+SEED = int(os.environ.get("SYSTOLITH_SEED", "20261122"))
+NIGHTLY = bool(os.environ.get("SYSTOLITH_NIGHTLY"))
+REGION, DUMP, PROGRAM, MEMORY = 0x1000, 0x4000, 0x20000, 0x30000
+REGION_BYTES = 4096
+
+CONFIGS = {
+    "1x1": small_config(1, 1),
+    "3x5": small_config(3, 5),
+    "5x3-wide-bus": small_config(5, 3, memory={"bus_bits": 128}),
+    "8x8-narrow-bus": small_config(8, 8, memory={"bus_bits": 32}),
+    "24x12-serial": small_config(24, 12, epilogue={"multiplier": "serial"}),
+}
+
+
+def _bases(config):
+    dump_bytes = config.memory.accumulator_rows * config.array.cols * 4
+    return {1: (REGION, REGION_BYTES), 2: (DUMP, dump_bytes)}
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.3], ids=["no-stall", "stall"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_rtl_equals_model(name, stall, tmp_path):
+    config = CONFIGS[name]
+    with simulated(config, tmp_path / "g", memory_bytes=MEMORY, latency=1 if stall else 30, stall=stall, seed=SEED) as device:
+        memory = np.zeros(MEMORY, np.uint8)
+        model = Model(config, memory)
+        for seed in range(SEED, SEED + (400 if NIGHTLY else 40)):
+            rng = np.random.default_rng(seed)
+            words = pack(random_program(rng, config, commands=40, region_bytes=REGION_BYTES))
+            memory[:] = rng.integers(0, 256, MEMORY, dtype=np.uint8)
+            memory[PROGRAM:PROGRAM + 4 * len(words)] = words.astype("<u4").view(np.uint8)
+            device.write_memory(0, memory)
+            bases = _bases(config)
+            expected = model.run(words, bases={0: (PROGRAM, 4 * len(words)), **bases}, seed=seed)
+            assert expected.error == ErrorCode.NONE and not expected.hazards, f"seed {seed}: {expected}"
+            outcome = run_words(device, config, words, bases, program=PROGRAM)
+            assert outcome.error == ErrorCode.NONE, f"seed {seed}: {outcome}"
+            wrong = np.flatnonzero(device.read_memory(0, MEMORY) != memory)
+            assert not wrong.size, f"seed {seed}: {wrong.size} bytes differ, the first at {wrong[0]:#x}"
+            assert outcome.counters["EXECUTE_BUSY"] == expected.rows_issued, f"seed {seed}"
+            assert outcome.counters["BYTES_WRITTEN"] == expected.bytes_written, f"seed {seed}"
+            assert outcome.counters["BYTES_READ"] == expected.bytes_read, f"seed {seed}"
+
+
+def test_random_bits_never_hang_and_never_leave_their_limits(tmp_path):
+    """Each program ends in DONE or an error within the bound, nothing outside the limits changes, and the device still works."""
+    config = CONFIGS["3x5"]
+    count = 100_000 if NIGHTLY else 10_000
+    seen: dict[ErrorCode, int] = {}
+    rng = np.random.default_rng(SEED)
+    # An EXECUTE may ask for 2**8 · 2**8 · 2**16 tiles of a whole accumulator half; so long ones are aborted by the bound.
+    with simulated(config, tmp_path / "g", memory_bytes=MEMORY, latency=3, seed=SEED, max_cycles=20_000) as device:
+        image = rng.integers(0, 256, MEMORY, dtype=np.uint8)
+        device.write_memory(0, image)
+        for index in range(count):
+            words = random_bits(rng, words=int(rng.integers(1, 60)))
+            bases = {0: (PROGRAM, 4 * len(words)), **{i: (REGION + 256 * i, int(rng.integers(0, 257))) for i in range(1, 8)}}
+            try:
+                error = run_words(device, config, words, bases, program=PROGRAM).error
+            except DeviceTimeout:
+                error = _abort(device)
+            seen[error] = seen.get(error, 0) + 1
+            after = device.read_memory(0, MEMORY)
+            allowed = np.zeros(MEMORY, bool)
+            for start, size in bases.values():
+                allowed[start:start + size] = True
+            assert np.array_equal(after[~allowed], image[~allowed]), f"seed {SEED}, program {index}: wrote outside its limits"
+            image[:] = after
+        assert {ErrorCode.NONE, ErrorCode.OPCODE, ErrorCode.LENGTH, ErrorCode.VALUE, ErrorCode.ADDRESS, ErrorCode.RANGE,
+                ErrorCode.DEADLOCK, ErrorCode.UNSUPPORTED} <= set(seen), f"seed {SEED}: {seen}"
+        # Nothing that any of them did is left behind.
+        good = pack(random_program(np.random.default_rng(SEED), config, commands=20, region_bytes=REGION_BYTES))
+        assert run_words(device, config, good, _bases(config), program=PROGRAM).error == ErrorCode.NONE
+
+
+def _abort(device):
+    device.write_register(offset_of("CONTROL"), Control.ABORT)
+    device.wait(timeout_s=10)
+    error = ErrorCode(device.read_register(offset_of("ERROR_CODE")))
+    assert error == ErrorCode.ABORTED
+    return error

@@ -1,0 +1,61 @@
+"""Devices for tests: the functional model and the compiled RTL of a configuration, and running raw programs on either."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from systolith.arch.config import Config, resolve
+from systolith.arch.manifest import Manifest
+from systolith.arch.registers import COUNTERS, STALLS, Control, ErrorCode, State, offset_of
+from systolith.gen.generate import generate
+from systolith.gen.simulate import compile_simulation
+from systolith.host.device import Device
+from systolith.host.simulated import SimulatedDevice
+
+__all__ = ["Outcome", "run_words", "simulated", "small_config"]
+
+
+def small_config(rows: int, cols: int, **sections: dict) -> Config:
+    """An array with memories small enough that random programs meet their limits."""
+    memory = {"activation_kib": 4, "weight_kib": 4, "accumulator_rows": 64, "parameter_channels": 32} | sections.pop("memory", {})
+    return resolve({"array": {"rows": rows, "cols": cols}, "memory": memory, **sections})
+
+
+def simulated(config: Config, directory, **options) -> SimulatedDevice:
+    """The emitted RTL of ``config``, compiled."""
+    generate(config, directory)
+    manifest = Manifest.read(directory)
+    return SimulatedDevice(compile_simulation(directory).path, manifest, **options)
+
+
+class Outcome(NamedTuple):
+    """What a program left in the registers."""
+    error: ErrorCode
+    engine: int
+    command: int
+    counters: dict[str, int]
+
+
+def run_words(device: Device, config: Config, words: np.ndarray, bases: dict[int, tuple[int, int]], *, program: int) -> Outcome:
+    """Put ``words`` at address ``program``, set base registers to (address, bytes), run to the end.
+
+    Checks, of a device that counts cycles, that each engine's busy and stall cycles add up exactly.
+    """
+    device.write_memory(program, words.astype("<u4"))
+    for index, (address, size) in {0: (program, 4 * len(words)), **bases}.items():
+        for name, value in ((f"BASE{index}", address), (f"SIZE{index}", size)):
+            device.write_register(offset_of(f"{name}_LO"), value & 0xFFFFFFFF)
+            device.write_register(offset_of(f"{name}_HI"), value >> 32)
+    device.write_register(offset_of("PROGRAM_OFFSET"), 0)
+    device.write_register(offset_of("PROGRAM_WORDS"), len(words))
+    device.write_register(offset_of("CONTROL"), Control.START)
+    device.wait(timeout_s=60)
+    counters = {register.name: device.read_register(register.offset) for register in COUNTERS}
+    if config.control.counter_bits and isinstance(device, SimulatedDevice):
+        for engine, causes in STALLS.items():
+            spent = {cause: counters[f"{engine.name}_{cause.upper()}"] for cause in causes}
+            assert sum(spent.values()) == counters["CYCLES"], f"{engine.name}: {spent} must add up to {counters['CYCLES']}"
+    error = ErrorCode(device.read_register(offset_of("ERROR_CODE")))
+    state = State(device.read_register(offset_of("STATUS")) & 3)
+    assert state == (State.ERROR if error else State.DONE)
+    return Outcome(error, device.read_register(offset_of("ERROR_ENGINE")), device.read_register(offset_of("ERROR_COMMAND")), counters)
