@@ -1,0 +1,124 @@
+"""Memory of partial sums that adds in place, in two halves: one fills while the other drains."""
+
+from amaranth import *
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In
+
+from .interfaces import AccumulatorDrain, AccumulatorLoad
+from .skew import Skew
+
+__all__ = ["Accumulator", "Touch"]
+
+
+class Touch(data.StructLayout):
+    """Row ``row`` of the accumulator, both halves counted, takes a vector of psums: added, or instead of what is there."""
+
+    def __init__(self, *, half_rows: int):
+        super().__init__({"valid": 1, "row": range(2 * half_rows), "accumulate": 1})
+
+
+class Accumulator(wiring.Component):
+    """Two halves of ``half_rows`` rows, each ``cols`` words of 32 bits that wrap; one RAM per half and column.
+
+    One touch per cycle: ``delay[c]`` cycles after it column c reads its word, ``lead_cycles`` later it adds ``psum[c]``. Two
+    touches of one row are ``distance_cycles`` apart if the second accumulates. A drain request presented ``settle_cycles``
+    after a touch, or ``load_cycles`` after a load, sees it in all columns; its words follow ``drain_cycles`` later, one row per
+    cycle. In a cycle, at most one of touches, drain and load may use a half: :mod:`locks <systolith.rtl.locks>` see to it.
+
+    Parameters
+    ----------
+    cols : words per row
+    half_rows : rows per half, a power of two
+    psum_bits : width of a partial sum
+    delay : per column, cycles from a touch to its read
+
+    Members
+    -------
+    touch : :class:`Touch`
+    psum : one per column, ``delay[c] + lead_cycles`` after the touch
+    load : :class:`AccumulatorLoad`
+    drain : :class:`AccumulatorDrain`
+    """
+
+    touch: data.View
+    psum: list[Signal]
+    load: wiring.PureInterface
+    drain: wiring.PureInterface
+
+    # A touch: address, ``read_latency_cycles``, operand register, sum register, write.
+    read_latency_cycles = 1
+    lead_cycles = read_latency_cycles + 1
+    distance_cycles = lead_cycles + 2
+    load_cycles = 1
+    drain_cycles = read_latency_cycles + 2
+
+    def __init__(self, *, cols: int, half_rows: int, psum_bits: int, delay: list[int]):
+        if half_rows < 2 or half_rows & half_rows - 1:
+            raise ValueError(f"half_rows must be a power of two from 2 on, not {half_rows!r}")
+        if len(delay) != cols:
+            raise ValueError(f"delay must have one entry per column, {cols}, not {delay!r}")
+        self.cols = cols
+        self.half_rows = half_rows
+        self.psum_bits = psum_bits
+        self.delay = list(delay)
+        super().__init__({
+            "touch": In(Touch(half_rows=half_rows)),
+            "psum": In(signed(psum_bits)).array(cols),
+            "load": In(AccumulatorLoad(cols=cols)),
+            "drain": In(AccumulatorDrain(cols=cols, half_rows=half_rows)),
+        })
+
+    @property
+    def settle_cycles(self) -> int:
+        return max(self.delay) + self.distance_cycles - 1  # the drain's address register makes up for one
+
+    def elaborate(self, platform):
+        m = Module()
+        row_bits = (self.half_rows - 1).bit_length()
+        # When each column needs the touch: to address its read, to choose its operand, to write.
+        taps = {"read": 0, "select": self.read_latency_cycles, "write": self.lead_cycles + 1}
+        delays = [delay + tap for tap in taps.values() for delay in self.delay]
+        m.submodules.valid = valid = Skew(1, delays=delays, control=True)
+        m.submodules.rows = rows = Skew(data.StructLayout({"row": row_bits, "half": 1, "accumulate": 1}), delays=delays)
+        m.d.comb += [
+            valid.i.eq(self.touch.valid),
+            rows.i.row.eq(self.touch.row), rows.i.half.eq(self.touch.row[row_bits]), rows.i.accumulate.eq(self.touch.accumulate),
+        ]
+
+        # Load and drain: one register, since their addresses and words fan out to all RAMs.
+        loading = Signal(2)
+        load_column = Signal(self.cols, reset_less=True)
+        load_row = Signal(row_bits, reset_less=True)
+        load_word = Signal(32, reset_less=True)
+        m.d.sync += [
+            loading.eq(self.load.valid << self.load.row[row_bits]), load_column.eq(1 << self.load.column),
+            load_row.eq(self.load.row), load_word.eq(self.load.word),
+        ]
+        m.submodules.drain_half = drain_half = Skew(1, delays=[self.drain_cycles - 1])
+        drain_row = Signal(row_bits, reset_less=True)
+        m.d.sync += drain_row.eq(self.drain.row)
+        m.d.comb += drain_half.i.eq(self.drain.half)
+
+        for c in range(self.cols):
+            read, select, write = (rows.o[tap * self.cols + c] for tap in range(len(taps)))
+            reads, _, writes = (valid.o[tap * self.cols + c] for tap in range(len(taps)))
+            operand = Signal(signed(32), name=f"operand{c}", reset_less=True)
+            total = Signal(signed(32), name=f"total{c}", reset_less=True)
+            words = []
+            for half in range(2):
+                m.submodules[f"ram{half}_{c}"] = ram = memory.Memory(
+                    shape=signed(32), depth=self.half_rows, init=[], attrs={"no_rw_check": 1})
+                read_port, write_port = ram.read_port(), ram.write_port()
+                words.append(read_port.data)
+                m.d.comb += [
+                    read_port.addr.eq(Mux(reads & (read.half == half), read.row, drain_row)),
+                    write_port.addr.eq(Mux(loading[half], load_row, write.row)),
+                    write_port.data.eq(Mux(loading[half], load_word, total)),
+                    write_port.en.eq(Mux(loading[half], load_column[c], writes & (write.half == half))),
+                ]
+            m.d.sync += [
+                operand.eq(Mux(select.accumulate, Mux(select.half, words[1], words[0]), 0)),
+                total.eq(operand + self.psum[c]),
+                self.drain.words[c].eq(Mux(drain_half.o[0], words[1], words[0])),
+            ]
+        return m

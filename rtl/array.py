@@ -1,0 +1,106 @@
+"""The weight-stationary systolic array."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .pe import PE
+
+__all__ = ["SystolicArray"]
+
+
+class SystolicArray(wiring.Component):
+    """A grid of :class:`PE`: activations move right, weights and partial sums down; the foot delivers psum = a · W, exactly.
+
+    Rows index K, columns N. Lane r of an activation vector enters ``row_delay[r]`` cycles after lane 0, and column c of its
+    result leaves ``col_delay[c]`` cycles after column 0, which leaves ``latency_cycles`` after lane 0 entered::
+
+                  w[0]     w[1]     w[2]      cycle   a[0]  a[1]   psum[0]   psum[1]   psum[2]
+                   │        │        │          t      x0
+           a[0] ─►PE ─────►PE ─────►PE         t+1     y0    x1
+                   │        │        │         t+2     z0    y1
+           a[1] ─►PE ─────►PE ─────►PE         t+3           z1
+                   ▼        ▼        ▼         t+4                 x·W[:,0]
+                psum[0]  psum[1]  psum[2]      t+5                 y·W[:,0]  x·W[:,1]
+                                               t+6                 z·W[:,0]  y·W[:,1]  x·W[:,2]
+
+    Throughput: one vector per cycle. A tile is shifted in from the top, row rows − 1 first, with ``w_shift``; ``swap`` beside
+    the first vector makes it active for that vector on, while the next tile may already follow.
+
+    Parameters
+    ----------
+    rows, cols : size, from 1 × 1
+
+    Members
+    -------
+    a : activations, int8, one per row
+    swap : one per row, with ``a``
+    w, w_shift : weights, int8, and their enables, one per column; ``col_delay`` skews these too
+    psum : ``psum_bits`` wide, one per column
+    """
+
+    a: list[Signal]
+    swap: list[Signal]
+    w: list[Signal]
+    w_shift: list[Signal]
+    psum: list[Signal]
+
+    def __init__(self, *, rows: int, cols: int):
+        for subject, value in (("rows", rows), ("cols", cols)):
+            if value < 1:
+                raise ValueError(f"{subject} must be at least 1, not {value!r}")
+        self.rows = rows
+        self.cols = cols
+        super().__init__({
+            "a": In(signed(8)).array(rows), "swap": In(1).array(rows),
+            "w": In(signed(8)).array(cols), "w_shift": In(1).array(cols),
+            "psum": Out(signed(self.psum_bits)).array(cols),
+        })
+
+    @property
+    def psum_bits(self) -> int:
+        """Width of an exact sum of ``rows`` products, of which the largest is (−128)² = 2**14."""
+        return 16 + (self.rows - 1).bit_length()
+
+    @property
+    def row_delay(self) -> list[int]:
+        """Cycles by which each row's activation follows that of row 0."""
+        return [r * PE.psum_latency_cycles for r in range(self.rows)]
+
+    @property
+    def col_delay(self) -> list[int]:
+        """Cycles by which each column follows column 0."""
+        return [c * PE.a_latency_cycles for c in range(self.cols)]
+
+    @property
+    def latency_cycles(self) -> int:
+        """Cycles from ``a[0]`` to ``psum[0]``."""
+        return self.row_delay[-1] + PE.latency_cycles
+
+    @property
+    def swap_to_shift_cycles(self) -> int:
+        """Cycles from ``swap[0]`` to the first ``w_shift[0]`` of the next tile: the swap reaches the last row first."""
+        return self.row_delay[-1]
+
+    @property
+    def shift_to_swap_cycles(self) -> int:
+        """Cycles from a tile's last ``w_shift[0]`` to its ``swap[0]``."""
+        return PE.w_latency_cycles
+
+    def elaborate(self, platform):
+        m = Module()
+        grid = [[PE(psum_bits=self.psum_bits) for _ in range(self.cols)] for _ in range(self.rows)]
+        for r, line in enumerate(grid):
+            for c, pe in enumerate(line):
+                m.submodules[f"pe_{r}_{c}"] = pe
+                left = line[c - 1] if c else None
+                above = grid[r - 1][c] if r else None
+                m.d.comb += [
+                    pe.a_in.eq(left.a_out if left else self.a[r]),
+                    pe.swap_in.eq(left.swap_out if left else self.swap[r]),
+                    pe.w_in.eq(above.w_out if above else self.w[c]),
+                    pe.w_shift.eq(self.w_shift[c]),
+                    pe.psum_in.eq(above.psum_out if above else 0),
+                ]
+        m.d.comb += [psum.eq(pe.psum_out) for psum, pe in zip(self.psum, grid[-1], strict=True)]
+        return m

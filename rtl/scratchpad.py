@@ -1,0 +1,102 @@
+"""Operand memory with a byte-wide bank per lane: any lane can be written from any place, and read in its own cycle."""
+
+from amaranth import *
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from .interfaces import ScratchpadWrite
+from .skew import Skew
+
+__all__ = ["Scratchpad"]
+
+
+class Scratchpad(wiring.Component):
+    """``depth`` rows of ``lanes`` bytes; a row is read skewed, one address per bank, and written at any byte.
+
+    Read latency: ``latency_cycles`` + ``delay[l]`` to lane l, one row per cycle. Write latency: ``write_latency_cycles`` from
+    the cycle of acceptance to a ``row`` that reads it, one transfer per cycle. Reading a byte in the very cycle in which it is
+    written gives garbage: tokens keep readers and writers apart. Rows outside the memory are the writer's to avoid.
+
+    Parameters
+    ----------
+    lanes : bytes per row
+    depth : rows
+    width : most bytes per write, at most ``lanes``
+    delay : per lane, cycles by which its read follows lane 0's
+
+    Members
+    -------
+    row : row to read
+    o : int8, one per lane
+    write : two streams of :class:`ScratchpadWrite`; the second one goes first
+    """
+
+    row: Signal
+    o: list[Signal]
+    write: list[wiring.PureInterface]
+
+    latency_cycles = 1
+    write_latency_cycles = 3
+
+    def __init__(self, *, lanes: int, depth: int, width: int, delay: list[int]):
+        if len(delay) != lanes:
+            raise ValueError(f"delay must have one entry per lane, {lanes}, not {delay!r}")
+        self.lanes = lanes
+        self.depth = depth
+        self.width = width
+        self.delay = list(delay)
+        super().__init__({
+            "row": In(16),
+            "o": Out(signed(8)).array(lanes),
+            "write": In(ScratchpadWrite(lanes=lanes, row_bits=16, width=width)).array(2),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        address = unsigned((self.depth - 1).bit_length())
+        m.submodules.rows = rows = Skew(address, delays=self.delay)
+        m.d.comb += rows.i.eq(self.row)
+
+        # Cycle 1: one of the two transfers.
+        load, store = (port.stream for port in self.write)
+        chosen = Signal.like(store.payload, reset_less=True)
+        valid = Signal()
+        m.d.comb += [store.ready.eq(1), load.ready.eq(~store.valid)]
+        m.d.sync += [valid.eq(load.valid | store.valid), chosen.eq(Mux(store.valid, store.payload, load.payload))]
+
+        # Cycle 2: each byte to its bank. Banks that are a multiple of ``span`` apart see the same byte.
+        span = self.width if self.lanes % self.width == 0 else self.lanes
+        end = Signal(range(self.lanes + self.width + 1))
+        m.d.comb += end.eq(chosen.lane + chosen.count)
+        rotated = Signal(data.ArrayLayout(unsigned(8), span), reset_less=True)
+        here = Signal(address, reset_less=True)
+        following = Signal(address, reset_less=True)
+        m.d.sync += [
+            rotated.eq(self._rotate(m, chosen.data, chosen.lane, span)),
+            here.eq(chosen.row), following.eq(chosen.row + 1),
+        ]
+
+        # Cycle 3: the memories' write ports.
+        for b in range(self.lanes):
+            m.submodules[f"bank{b}"] = bank = memory.Memory(
+                shape=unsigned(8), depth=self.depth, init=[], attrs={"no_rw_check": 1})
+            read, write = bank.read_port(), bank.write_port()
+            enable = Signal(name=f"enable{b}")
+            wrapped = Signal(name=f"wrapped{b}", reset_less=True)
+            m.d.sync += [
+                enable.eq(valid & (((b >= chosen.lane) & (b < end)) | (b + self.lanes < end))),
+                wrapped.eq(b < chosen.lane),
+            ]
+            m.d.comb += [
+                read.addr.eq(rows.o[b]), self.o[b].eq(read.data),
+                write.addr.eq(Mux(wrapped, following, here)), write.data.eq(rotated[b % span]), write.en.eq(enable),
+            ]
+        return m
+
+    def _rotate(self, m: Module, values, lane: Value, span: int) -> Value:
+        """``span`` bytes, of which byte (lane + i) mod span is values[i]: a barrel of log2(span) stages."""
+        current = [values[i] if i < self.width else C(0, 8) for i in range(span)]
+        # ``span`` is all lanes, or a power of two: in both cases the low bits of the lane are the amount.
+        for bit in range((span - 1).bit_length()):
+            current = [Mux(lane[bit], current[(i - (1 << bit)) % span], current[i]) for i in range(span)]
+        return Cat(current)

@@ -1,0 +1,92 @@
+"""Turns vectors that are columns of a weight tile into its rows."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .skew import Skew
+
+__all__ = ["Transposer"]
+
+
+class Transposer(wiring.Component):
+    """Passes weights through, or gives the rows of a tile whose columns were filled in before.
+
+    A rows × cols matrix of bytes, filled from the left, row by row, and emptied at the foot, column by column. A vector of
+    ``rows`` bytes arrives in pieces of ``cols``: its byte r is lane r mod cols of piece r ÷ cols. The vector for the last column
+    comes first. After cols vectors the foot holds row rows − 1 of the tile, and each ``emit`` brings down the one above.
+
+    Latency: none from ``i`` to ``o``, which are skewed by ``delay``; the strobes are not. Throughput: one piece or one row per
+    cycle. A tile may be emitted ``fill_to_emit_cycles`` after the last fill, and the next one filled ``emit_to_fill_cycles``
+    after the last emit.
+
+    Parameters
+    ----------
+    rows, cols : size of a tile
+    delay : per lane, cycles from a strobe to its byte
+
+    Members
+    -------
+    fill, piece : the bytes are this piece of a vector
+    emit : ``o`` is the foot; otherwise ``i``
+    i, o : int8, one per lane
+    """
+
+    fill: Signal
+    piece: Signal
+    emit: Signal
+    i: list[Signal]
+    o: list[Signal]
+
+    def __init__(self, *, rows: int, cols: int, delay: list[int]):
+        if len(delay) != cols:
+            raise ValueError(f"delay must have one entry per column, {cols}, not {delay!r}")
+        self.rows = rows
+        self.cols = cols
+        self.delay = list(delay)
+        super().__init__({
+            "fill": In(1), "piece": In(range(self.pieces)), "emit": In(1),
+            "i": In(signed(8)).array(cols), "o": Out(signed(8)).array(cols),
+        })
+
+    @property
+    def pieces(self) -> int:
+        """Scratchpad rows per vector."""
+        return -(-self.rows // self.cols)
+
+    @property
+    def fill_delay(self) -> list[int]:
+        """Per row, cycles from a fill until its byte is there."""
+        return [self.delay[r % self.cols] for r in range(self.rows)]
+
+    @property
+    def fill_to_emit_cycles(self) -> int:
+        """The first emit moves all of a column."""
+        return max(self.fill_delay) - min(self.delay) + 1
+
+    @property
+    def emit_to_fill_cycles(self) -> int:
+        """A row may be filled when its last old byte has gone down, and no emit may follow a new byte's arrival."""
+        # The last byte leaves row r with emit r of rows, in the last column last. Where a fill and an emit meet, the fill wins.
+        gone = [max(self.delay) - (self.rows - 1 - r) - fill - r // self.cols for r, fill in enumerate(self.fill_delay)]
+        arrived = [delay - c * self.pieces - self.delay[0] for c, delay in enumerate(self.delay)]
+        return max(1, *gone, *arrived)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.fills = fills = Skew(
+            data.StructLayout({"fill": 1, "piece": range(self.pieces)}), delays=self.fill_delay)
+        m.submodules.emits = emits = Skew(1, delays=self.delay)
+        m.d.comb += [fills.i.fill.eq(self.fill), fills.i.piece.eq(self.piece), emits.i.eq(self.emit)]
+        above = [Const(0, signed(8))] * self.cols
+        for r in range(self.rows):
+            fill = Signal(name=f"fill{r}")
+            m.d.comb += fill.eq(fills.o[r].fill & (fills.o[r].piece == r // self.cols))
+            left = self.i[r % self.cols]
+            for c in range(self.cols):
+                cell = Signal(signed(8), name=f"cell{r}_{c}", reset_less=True)
+                with m.If(fill | emits.o[c]):
+                    m.d.sync += cell.eq(Mux(fill, left, above[c]))
+                left, above[c] = cell, cell
+        m.d.comb += [o.eq(Mux(emit, foot, i)) for o, emit, foot, i in zip(self.o, emits.o, above, self.i, strict=True)]
+        return m
