@@ -8,11 +8,11 @@ from amaranth import *
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.commands import Engine
+from ..arch.commands import PARAMETER_WORDS, Engine
 from ..arch.registers import STALLS, ErrorCode
 
-__all__ = ["AccumulatorDrain", "AccumulatorLoad", "BaseLookup", "BurstRequest", "EngineControl", "ErrorShape", "ReadPort",
-           "ScratchpadWrite", "TokenPort", "WritePort", "activity_enum"]
+__all__ = ["AccumulatorDrain", "AccumulatorLoad", "BaseLookup", "BurstRequest", "EngineControl", "ErrorShape", "ParameterLoad",
+           "ReadPort", "ScratchpadWrite", "TokenPort", "WritePort", "activity_enum"]
 
 
 class BurstRequest(data.StructLayout):
@@ -86,6 +86,17 @@ class AccumulatorDrain(wiring.Signature):
         self.cols = cols
         self.half_rows = half_rows
         super().__init__({"half": Out(1), "row": Out(range(half_rows)), "words": In(signed(32)).array(cols)})
+
+
+class ParameterLoad(wiring.Signature):
+    """One word per cycle into the parameter memory, when ``valid``: ``field`` (0 bias, 1 multiplier, 2 shift) of channel
+    ``group``·lanes + ``lane``. ``group`` is below the number of groups."""
+
+    def __init__(self, *, lanes: int):
+        self.lanes = lanes
+        super().__init__({
+            "valid": Out(1), "group": Out(16), "lane": Out(range(lanes)), "field": Out(range(PARAMETER_WORDS)), "word": Out(32),
+        })
 
 
 class BaseLookup(wiring.Signature):
