@@ -1,0 +1,127 @@
+"""LOAD: memory to scratchpads, parameters and accumulator."""
+
+from amaranth import *
+from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.commands import PEERS, Bank, Engine, Load
+from ..arch.config import Config
+from .decode import Decoder
+from .interfaces import BaseLookup, EngineControl, ReadPort, TokenPort, activity_enum
+from .load_back import LoadBack
+from .load_front import LoadFront
+from .locks import LockPort
+
+__all__ = ["LoadEngine"]
+
+
+class LoadEngine(wiring.Component):
+    """The engine behind LOAD commands: one side asks, the other writes, and a queue of records between them hides latency.
+
+    Throughput: one bus word per cycle into a scratchpad of at least as many lanes, as soon as ``memory.outstanding`` bursts
+    cover the latency; half a run is in flight at least every cycle, so runs of two bus words still fill the bus.
+
+    Parameters
+    ----------
+    config : the accelerator
+    write_cycles, load_cycles : from a write to a scratchpad, or to the accumulator, until it is visible
+
+    Members
+    -------
+    i : words of LOAD commands
+    control : to the controller
+    tokens : to the token counters
+    lookup : to the base registers
+    read : to memory
+    activation, weight, accumulator, parameter : what is written; ``locks`` guards the accumulator's halves
+    """
+
+    i: stream.Interface
+    control: wiring.PureInterface
+    tokens: wiring.PureInterface
+    lookup: wiring.PureInterface
+    read: wiring.PureInterface
+    activation: wiring.PureInterface
+    weight: wiring.PureInterface
+    accumulator: wiring.PureInterface
+    parameter: wiring.PureInterface
+    locks: wiring.PureInterface
+
+    def __init__(self, config: Config, *, write_cycles: int, load_cycles: int):
+        self.config = config
+        self.write_cycles = write_cycles
+        self.load_cycles = load_cycles
+        lanes = {
+            Bank.ACTIVATION: config.array.rows, Bank.WEIGHT: config.array.cols,
+            Bank.PARAMETER: config.epilogue.lanes, Bank.ACCUMULATOR: config.array.cols,
+        }
+        depth = {
+            Bank.ACTIVATION: config.activation_rows, Bank.WEIGHT: config.weight_rows,
+            Bank.PARAMETER: config.parameter_groups, Bank.ACCUMULATOR: config.memory.accumulator_rows,
+        }
+        address_bits, bus_bytes = config.memory.address_bits, config.bus_bytes
+        self._front = LoadFront(address_bits=address_bits, bus_bytes=bus_bytes, lanes=lanes)
+        self._back = LoadBack(
+            address_bits=address_bits, bus_bytes=bus_bytes, lanes=lanes, depth=depth, half_rows=config.half_rows,
+            visible_cycles=max(write_cycles, load_cycles), hold_cycles=load_cycles)
+        back = self._back.signature.members
+        super().__init__({
+            "i": In(stream.Signature(32)),
+            "control": Out(EngineControl(Engine.LOAD, address_bits)),
+            "tokens": Out(TokenPort()),
+            "lookup": Out(BaseLookup(address_bits)),
+            "read": Out(ReadPort(address_bits, config.memory.bus_bits)),
+            **{name: back[name] for name in ("activation", "weight", "accumulator", "parameter")},
+            "locks": Out(LockPort()),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.decoder = decoder = Decoder(Load)
+        m.submodules.front = front = self._front
+        m.submodules.back = back = self._back
+        record = front.record.payload
+        m.submodules.records = records = fifo.SyncFIFOBuffered(
+            width=record.shape().size, depth=self.config.memory.outstanding)
+
+        for own, inner in (
+                (self.i, decoder.i), (self.lookup, front.lookup), (self.read.request, front.request),
+                (self.read.response, back.response), (self.activation, back.activation), (self.weight, back.weight),
+                (self.accumulator, back.accumulator), (self.parameter, back.parameter), (self.locks, back.locks)):
+            wiring.connect(m, wiring.flipped(own), inner)
+        wiring.connect(m, decoder.o, front.command)
+        m.d.comb += [
+            records.w_en.eq(front.record.valid), records.w_data.eq(record), front.record.ready.eq(records.w_rdy),
+            back.record.valid.eq(records.r_rdy), back.record.payload.eq(records.r_data), records.r_en.eq(back.record.ready),
+        ]
+
+        behind_idle = Signal()
+        m.d.comb += [
+            behind_idle.eq(back.idle & (records.level == 0)),
+            front.behind_idle.eq(behind_idle),
+            front.halt.eq(self.control.halt), back.halt.eq(self.control.halt),
+            self.tokens.take.eq(front.take), self.tokens.take_mask.eq(decoder.o.payload.wait), front.taken.eq(self.tokens.taken),
+            self.tokens.give.eq(back.give), self.tokens.give_mask.eq(back.give_mask),
+        ]
+
+        activity = activity_enum(Engine.LOAD)
+        missing = decoder.o.payload.wait & ~self.tokens.available
+        waits = [activity[f"WAIT_{peer.name}"] for peer in PEERS[Engine.LOAD]]
+        control = self.control
+        m.d.comb += [
+            control.started.eq(front.take & front.taken),
+            control.blocked.eq(front.waits & behind_idle),
+            control.idle.eq(behind_idle & Mux(control.halt, front.quiet, front.idle)),
+            control.error.eq(Mux(back.error.valid, back.error, front.error)),
+        ]
+        with m.If(back.moves):
+            m.d.comb += control.activity.eq(activity.BUSY)
+        with m.Elif(back.stalls):
+            m.d.comb += control.activity.eq(activity.PORT)
+        with m.Elif(~behind_idle | ~front.quiet):
+            m.d.comb += control.activity.eq(activity.MEMORY)
+        with m.Elif(front.waits):
+            m.d.comb += control.activity.eq(Mux(missing[0], waits[0], waits[1]))
+        with m.Else():
+            m.d.comb += control.activity.eq(activity.IDLE)
+        return m

@@ -1,0 +1,201 @@
+"""The writing side of LOAD: bus words to rows."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from ..arch.commands import PARAMETER_WORDS, Bank
+from ..arch.registers import ErrorCode
+from .interfaces import AccumulatorLoad, ErrorShape, ParameterLoad, ScratchpadWrite
+from .load_front import RecordLayout
+from .locks import HALVES, LockPort
+
+__all__ = ["LoadBack"]
+
+
+class LoadBack(wiring.Component):
+    """Takes the words of each recorded burst apart and writes them: up to a bus word per cycle into a scratchpad, 4 bytes
+    into accumulator or parameters.
+
+    Latency: 2 cycles from a word to its write. Reports RANGE for a row outside its memory and BUS, both when everything before
+    is complete; nothing is written from there on.
+
+    Parameters
+    ----------
+    address_bits, bus_bytes : of the memory
+    lanes, depth : lanes and rows of each bank, in the order of :class:`Bank`
+    half_rows : rows of one accumulator half
+    visible_cycles : from a write to the cycle in which a token for it may be given
+    hold_cycles : a half of the accumulator stays claimed so long after a write
+
+    Members
+    -------
+    halt : level; what comes now is discarded
+    record : stream of :class:`RecordLayout`
+    response : bus words
+    activation, weight : :class:`ScratchpadWrite`
+    accumulator : :class:`AccumulatorLoad`
+    locks : halves of the accumulator
+    parameter : :class:`ParameterLoad`
+    give, give_mask : a command is complete
+    idle : nothing is recorded, held or still to be given
+    moves, stalls : this cycle writes, or waits to write
+    """
+
+    halt: Signal
+    record: stream.Interface
+    response: stream.Interface
+    activation: wiring.PureInterface
+    weight: wiring.PureInterface
+    accumulator: wiring.PureInterface
+    parameter: wiring.PureInterface
+    locks: wiring.PureInterface
+    give: Signal
+    give_mask: Signal
+    idle: Signal
+    moves: Signal
+    stalls: Signal
+    error: ErrorShape
+
+    def __init__(self, *, address_bits: int, bus_bytes: int, lanes: dict[Bank, int], depth: dict[Bank, int], half_rows: int,
+                 visible_cycles: int, hold_cycles: int):
+        self.bus_bytes = bus_bytes
+        self.lanes = dict(lanes)
+        self.depth = dict(depth)
+        self.half_rows = half_rows
+        self.visible_cycles = visible_cycles
+        self.hold_cycles = hold_cycles
+        self.widths = {bank: min(bus_bytes, lanes[bank]) for bank in (Bank.ACTIVATION, Bank.WEIGHT)}
+        super().__init__({
+            "halt": In(1),
+            "record": In(stream.Signature(RecordLayout(bus_bytes=bus_bytes, lanes=max(lanes.values())))),
+            "response": In(stream.Signature(data.StructLayout({"data": 8 * bus_bytes, "error": 1}))),
+            **{bank.name.lower(): Out(ScratchpadWrite(lanes=lanes[bank], row_bits=16, width=width))
+               for bank, width in self.widths.items()},
+            "accumulator": Out(AccumulatorLoad(cols=lanes[Bank.ACCUMULATOR])),
+            "parameter": Out(ParameterLoad(lanes=lanes[Bank.PARAMETER])),
+            "locks": Out(LockPort()), "give": Out(1), "give_mask": Out(2),
+            "idle": Out(1), "moves": Out(1), "stalls": Out(1), "error": Out(ErrorShape(address_bits)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        chunk_bytes = max(4, *self.widths.values())
+
+        # Stage 1: the burst whose words arrive, and how much of it is left.
+        burst = Signal(self.record.payload.shape(), reset_less=True)
+        burst_valid = Signal()
+        # Stage 2: up to ``chunk_bytes`` bytes and where they go.
+        chunk = Signal(data.StructLayout({
+            "data": data.ArrayLayout(8, chunk_bytes), "count": range(chunk_bytes + 1), "bank": 2, "row": 16,
+            "lane": burst.lane.shape(), "field": range(PARAMETER_WORDS), "last": 1, "post": 2, "discard": 1}), reset_less=True)
+        chunk_valid = Signal()
+        chunk_done = Signal()
+        fault = Signal()
+        fault_code = Signal(ErrorCode, reset_less=True)
+
+        limits = Array(self.widths.get(bank, 4) for bank in Bank)
+        to_word_end = Signal(range(self.bus_bytes + 1))
+        count = Signal(range(chunk_bytes + 1))
+        most = Signal.like(count)
+        m.d.comb += [
+            to_word_end.eq(self.bus_bytes - burst.first),
+            most.eq(Mux(limits[burst.bank] < to_word_end, limits[burst.bank], to_word_end)),
+            count.eq(Mux(burst.bytes < most, burst.bytes, most)),
+        ]
+        burst_end = burst.bytes == count
+        free = ~chunk_valid | chunk_done
+        cut = Signal()  # a chunk leaves stage 1
+        m.d.comb += [
+            cut.eq(burst_valid & self.response.valid & free),
+            self.response.ready.eq(burst_valid & free & (burst_end | (count == to_word_end))),
+            self.record.ready.eq(~burst_valid | (cut & burst_end)),
+        ]
+        with m.If(self.record.ready):
+            m.d.sync += [burst_valid.eq(self.record.valid), burst.eq(self.record.payload)]
+        with m.Elif(cut):
+            m.d.sync += [burst.start.eq(0), burst.first.eq(burst.first + count), burst.bytes.eq(burst.bytes - count)]
+
+        # The place behind the chunk in stage 2, and whether a byte of that chunk is outside its memory.
+        lanes = Array(self.lanes.values())[chunk.bank]
+        is_scratchpad = (chunk.bank == Bank.ACTIVATION) | (chunk.bank == Bank.WEIGHT)
+        field_end = chunk.field == PARAMETER_WORDS - 1
+        step = Mux(is_scratchpad, chunk.count, (chunk.bank == Bank.ACCUMULATOR) | field_end)
+        lane_end = Signal(range(max(self.lanes.values()) + chunk_bytes + 1))
+        wraps = Signal()
+        last_row = Array(self.depth[bank] - 1 for bank in Bank)[chunk.bank]
+        outside = Signal()
+        m.d.comb += [
+            lane_end.eq(chunk.lane + step),
+            wraps.eq(lane_end >= lanes),
+            outside.eq((chunk.row > last_row) | (is_scratchpad & (lane_end > lanes) & (chunk.row == last_row) & (last_row != 0xFFFF))),
+        ]
+
+        with m.If(chunk_done):
+            m.d.sync += chunk_valid.eq(0)
+        with m.If(cut):
+            m.d.sync += [
+                chunk_valid.eq(1), chunk.data.eq(self.response.payload.data >> (burst.first << 3)), chunk.count.eq(count),
+                chunk.bank.eq(burst.bank), chunk.last.eq(burst.last & burst_end), chunk.post.eq(burst.post),
+                chunk.discard.eq(self.halt | fault),
+                chunk.row.eq(chunk.row + wraps), chunk.lane.eq(Mux(wraps, lane_end - lanes, lane_end)),
+                chunk.field.eq(Mux(field_end, 0, chunk.field + 1)),
+            ]
+            with m.If(burst.start):
+                m.d.sync += [chunk.row.eq(burst.row), chunk.lane.eq(burst.lane), chunk.field.eq(0)]
+
+        # The first fault spoils everything behind it.
+        with m.If(cut & self.response.payload.error & ~fault):
+            m.d.sync += [fault.eq(1), fault_code.eq(ErrorCode.BUS), chunk.discard.eq(1)]
+        with m.If(chunk_valid & ~chunk.discard & outside):
+            m.d.sync += [fault.eq(1), fault_code.eq(ErrorCode.RANGE), chunk.discard.eq(1)]
+
+        writes = chunk_valid & ~chunk.discard & ~outside
+        half = chunk.row[exact_log2(self.half_rows)]
+        to_accumulator = chunk.bank == Bank.ACCUMULATOR
+        ready = Signal()
+        m.d.comb += [
+            ready.eq(1),
+            chunk_done.eq(chunk_valid & (ready | ~writes)),
+            self.moves.eq(writes & ready), self.stalls.eq(writes & ~ready),
+        ]
+        for bank in self.widths:
+            port = getattr(self, bank.name.lower()).stream
+            m.d.comb += [
+                port.valid.eq(writes & (chunk.bank == bank)), port.payload.row.eq(chunk.row), port.payload.lane.eq(chunk.lane),
+                port.payload.count.eq(chunk.count),
+                *(port.payload.data[i].eq(chunk.data[i]) for i in range(self.widths[bank])),
+            ]
+            with m.If(chunk.bank == bank):
+                m.d.comb += ready.eq(port.ready)
+        word = Cat(chunk.data[i] for i in range(4))
+        m.d.comb += [
+            self.accumulator.valid.eq(self.moves & to_accumulator), self.accumulator.row.eq(chunk.row),
+            self.accumulator.column.eq(chunk.lane), self.accumulator.word.eq(word),
+            self.parameter.valid.eq(self.moves & (chunk.bank == Bank.PARAMETER)), self.parameter.group.eq(chunk.row),
+            self.parameter.lane.eq(chunk.lane), self.parameter.field.eq(chunk.field), self.parameter.word.eq(word),
+        ]
+        with m.If(to_accumulator):
+            m.d.comb += ready.eq(self.locks.granted.bit_select(half, 1))
+
+        # A half is claimed from the first word of a run that goes there on, while more of the run comes, and a little longer.
+        needs = to_accumulator & (writes | (burst_valid & ~burst.start & ~fault & ~self.halt))
+        for number in range(HALVES):
+            hold = Signal(self.hold_cycles, name=f"hold{number}")
+            here = needs & (half == number)
+            m.d.sync += hold.eq(Cat(here, hold))
+            m.d.comb += self.locks.claim[number].eq(here | hold.any())
+
+        # Completed commands travel until their last write is visible.
+        gives = Signal(self.visible_cycles)
+        posts = [Signal(2, name=f"post{i}", reset_less=True) for i in range(self.visible_cycles)]
+        m.d.sync += gives.eq(Cat(self.moves & chunk.last, gives))
+        for post, source in zip(posts, [chunk.post, *posts], strict=False):
+            m.d.sync += post.eq(source)
+        m.d.comb += [
+            self.give.eq(gives[-1]), self.give_mask.eq(posts[-1]),
+            self.idle.eq(~burst_valid & ~self.record.valid & ~chunk_valid & ~gives.any()),
+            self.error.valid.eq(fault & ~gives.any()), self.error.code.eq(fault_code),
+        ]
+        return m

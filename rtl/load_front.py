@@ -1,0 +1,221 @@
+"""The asking side of LOAD: commands to runs, runs to bursts."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from ..arch.commands import Bank, Load
+from ..arch.registers import ErrorCode
+from .decode import command_layout
+from .interfaces import BaseLookup, BurstRequest, ErrorShape
+
+__all__ = ["BURST_BEATS", "LoadFront", "RecordLayout"]
+
+BURST_BEATS = 64
+
+
+class RecordLayout(data.StructLayout):
+    """What the writing side has to know of a burst that was requested.
+
+    ``bytes`` bytes from byte ``first`` of the burst's first word on. The first burst of a run (``start``) begins at ``row``,
+    ``lane``, the others go on where the last one ended. ``last`` ends the command, which then posts to ``post``.
+    """
+
+    def __init__(self, *, bus_bytes: int, lanes: int):
+        super().__init__({
+            "bank": 2, "start": 1, "row": 16, "lane": range(lanes), "first": range(bus_bytes),
+            "bytes": range(BURST_BEATS * bus_bytes + 1), "last": 1, "post": 2,
+        })
+
+
+class LoadFront(wiring.Component):
+    """Takes a command, checks it, waits for its tokens, walks its runs and requests bursts.
+
+    No burst crosses a multiple of 64 bus words, so that none crosses a boundary of an interconnect. Throughput: one run or one
+    burst per cycle, whichever is more; a command costs 8 cycles besides. It runs ahead of the writing side as far as
+    the records go.
+
+    Reports VALUE before a command begins and ADDRESS (with the run's address) for a run outside the limit, or for words where
+    the base register is not a multiple of 4; both only when everything before is complete (``behind_idle``).
+
+    Parameters
+    ----------
+    address_bits, bus_bytes : of the memory
+    lanes : lanes of each bank, in the order of :class:`Bank`
+
+    Members
+    -------
+    halt : level; requests nothing more, except what was already offered
+    command : stream of decoded :class:`Load`
+    take, taken : tokens of the command's ``wait``
+    behind_idle : the writing side has nothing to do
+    request, record : a record leaves in the cycle before its request or earlier
+    waits : a command waits for tokens and no request is on its way
+    idle : no command, no request; ``quiet``: no request
+    """
+
+    halt: Signal
+    command: stream.Interface
+    take: Signal
+    taken: Signal
+    behind_idle: Signal
+    lookup: wiring.PureInterface
+    request: stream.Interface
+    record: stream.Interface
+    waits: Signal
+    idle: Signal
+    quiet: Signal
+    error: ErrorShape
+
+    def __init__(self, *, address_bits: int, bus_bytes: int, lanes: dict[Bank, int]):
+        self.address_bits = address_bits
+        self.bus_bytes = bus_bytes
+        self.lanes = dict(lanes)
+        super().__init__({
+            "halt": In(1), "command": In(stream.Signature(command_layout(Load))),
+            "take": Out(1), "taken": In(1), "behind_idle": In(1),
+            "lookup": Out(BaseLookup(address_bits)), "request": Out(stream.Signature(BurstRequest(address_bits))),
+            "record": Out(stream.Signature(RecordLayout(bus_bytes=bus_bytes, lanes=max(lanes.values())))),
+            "waits": Out(1), "idle": Out(1), "quiet": Out(1), "error": Out(ErrorShape(address_bits)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        command = self.command.payload
+        is_words = Signal()
+        m.d.comb += is_words.eq((command.bank == Bank.PARAMETER) | (command.bank == Bank.ACCUMULATOR))
+
+        # The run that comes next, and where its repetition began.
+        offset, offset2 = Signal(32, reset_less=True), Signal(32, reset_less=True)
+        row, row2 = Signal(16, reset_less=True), Signal(16, reset_less=True)
+        left1, left2 = Signal(16, reset_less=True), Signal(16, reset_less=True)
+        base = Signal(self.address_bits, reset_less=True)
+        limit = Signal(self.address_bits, reset_less=True)  # the last offset at which a run fits
+        fits = Signal(reset_less=True)
+        address = Signal(self.address_bits)
+        m.d.comb += address.eq(base + offset)
+
+        run = Signal(data.StructLayout({
+            "address": self.address_bits, "left": 24, "row": 16, "lane": self.record.payload.lane.shape(), "bank": 2,
+            "start": 1, "last": 1, "post": 2}), reset_less=True)
+        run_valid = Signal()
+        run_taken = Signal()
+        pushed = Signal()  # a run goes from the walk to the bursts
+        quiet = ~run_valid & ~self.request.valid
+        m.d.comb += self.quiet.eq(quiet)
+
+        with m.FSM():
+            with m.State("COMMAND"):
+                m.d.comb += self.idle.eq(~self.command.valid & quiet)
+                with m.If(self.command.valid & ~self.halt):
+                    with m.If(self._value_error(command, is_words)):
+                        m.next = "VALUE"
+                    with m.Else():
+                        m.next = "LOOKUP"
+            with m.State("LOOKUP"):
+                m.d.comb += [self.lookup.valid.eq(1), self.lookup.index.eq(command.base)]
+                m.d.sync += [base.eq(self.lookup.base), limit.eq(self.lookup.size)]
+                with m.If(self.lookup.ready):
+                    m.next = "LIMIT"
+            with m.State("LIMIT"):
+                m.d.sync += [limit.eq(limit - command.run), fits.eq((command.run <= limit) & ~(is_words & base[:2].any()))]
+                m.next = "TOKENS"
+            with m.State("TOKENS"):
+                m.d.comb += [self.take.eq(~self.halt), self.waits.eq(~self.taken & quiet)]
+                m.d.sync += [
+                    offset.eq(command.offset), offset2.eq(command.offset), row.eq(command.row), row2.eq(command.row),
+                    left1.eq(command.count1), left2.eq(command.count2),
+                ]
+                with m.If(self.taken):
+                    m.next = "WALK"
+            with m.State("WALK"):
+                inner, last = left1 != 1, (left1 == 1) & (left2 == 1)
+                next_offset = Mux(inner, offset, offset2) + Mux(inner, command.stride1, command.stride2)
+                next_row = Mux(inner, row, row2) + Mux(inner, command.row_stride1, command.row_stride2)
+                with m.If((~run_valid | run_taken) & ~self.halt):
+                    with m.If(fits & (offset <= limit)):
+                        m.d.comb += pushed.eq(1)
+                    with m.Else():
+                        m.next = "ADDRESS"
+                with m.If(pushed):
+                    m.d.sync += [
+                        run.address.eq(address), run.left.eq(command.run), run.row.eq(row), run.lane.eq(command.lane),
+                        run.bank.eq(command.bank), run.start.eq(1), run.last.eq(last), run.post.eq(command.post),
+                        offset.eq(next_offset), row.eq(next_row), left1.eq(Mux(inner, left1 - 1, command.count1)),
+                    ]
+                    with m.If(~inner):
+                        m.d.sync += [offset2.eq(next_offset), row2.eq(next_row), left2.eq(left2 - 1)]
+                    with m.If(last):
+                        m.d.comb += self.command.ready.eq(1)
+                        m.next = "COMMAND"
+            for code in (ErrorCode.VALUE, ErrorCode.ADDRESS):
+                with m.State(code.name):
+                    m.d.comb += [
+                        self.error.valid.eq(quiet & self.behind_idle),
+                        self.error.code.eq(code),
+                        self.error.address.eq(address if code is ErrorCode.ADDRESS else 0),
+                    ]
+
+        self._bursts(m, run, run_valid, run_taken)
+        with m.If(run_taken | self.halt):
+            m.d.sync += run_valid.eq(0)
+        with m.If(pushed):
+            m.d.sync += run_valid.eq(1)
+        return m
+
+    def _value_error(self, command, is_words: Value) -> Value:
+        """Whether a field is outside its rule."""
+        lanes = Array(self.lanes[bank] if bank in (Bank.ACTIVATION, Bank.WEIGHT) else 1 for bank in Bank)
+        # Powers of four leave 1 when divided by 3, so the base-4 digits of a multiple of 3 add up to one.
+        digits = [command.run[i:i + 2] for i in range(0, 24, 2)]
+        while len(digits) > 1:
+            digits = [_add_modulo_3(a, b) for a, b in zip(digits[::2], digits[1::2], strict=False)] + digits[len(digits) & ~1:]
+        by_three = (digits[0] == 0) | (digits[0] == 3)
+        by_four = Cat(value[:2] for value in (command.run, command.offset, command.stride1, command.stride2))
+        return Cat(
+            command.count1 == 0, command.count2 == 0, command.run == 0, command.lane >= lanes[command.bank],
+            is_words & by_four.any(), (command.bank == Bank.PARAMETER) & ~by_three,
+        ).any()
+
+    def _bursts(self, m: Module, run, run_valid: Signal, run_taken: Signal) -> None:
+        """Cuts ``run`` at multiples of 64 bus words, one burst per cycle."""
+        word_bits = exact_log2(self.bus_bytes)
+        block_bits = exact_log2(BURST_BEATS) + word_bits
+        request = self.request.payload
+        beat_address = Signal(self.address_bits - word_bits, reset_less=True)
+        beats = Signal(exact_log2(BURST_BEATS), reset_less=True)
+        m.d.comb += [request.address.eq(Cat(C(0, word_bits), beat_address)), request.beats.eq(beats)]
+
+        first_byte = run.address[:block_bits]
+        first_word = run.address[word_bits:block_bits]
+        end = Signal(25)  # of the run, from the block in which it stands
+        m.d.comb += end.eq(first_byte + run.left)
+        more = Signal()
+        m.d.comb += more.eq(end > 1 << block_bits)
+
+        record = self.record.payload
+        m.d.comb += [
+            record.bank.eq(run.bank), record.start.eq(run.start), record.row.eq(run.row), record.lane.eq(run.lane),
+            record.first.eq(run.address[:word_bits]), record.bytes.eq(Mux(more, (1 << block_bits) - first_byte, run.left)),
+            record.last.eq(run.last & ~more), record.post.eq(run.post),
+        ]
+        free = ~self.request.valid | self.request.ready
+        m.d.comb += self.record.valid.eq(run_valid & free & ~self.halt)
+        leaves = Signal()
+        m.d.comb += [leaves.eq(self.record.valid & self.record.ready), run_taken.eq(leaves & ~more)]
+        with m.If(self.request.ready):
+            m.d.sync += self.request.valid.eq(0)
+        with m.If(leaves):
+            m.d.sync += [
+                self.request.valid.eq(1), beat_address.eq(run.address[word_bits:]),
+                beats.eq(Mux(more, BURST_BEATS - 1, (end - 1)[word_bits:block_bits]) - first_word),
+                run.address.eq(Cat(C(0, block_bits), run.address[block_bits:] + 1)),
+                run.left.eq(end - (1 << block_bits)), run.start.eq(0),
+            ]
+
+
+def _add_modulo_3(a: Value, b: Value) -> Value:
+    """Sum of two 2-bit numbers modulo 3, 3 standing for 0 as well: the carry out of two bits is worth 4, that is 1."""
+    total = a + b
+    return (total[:2] + total[2])[:2]
