@@ -1,0 +1,101 @@
+"""From a configuration to a folder with an accelerator: Verilog, manifest, C header and register document."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from amaranth.lib import wiring
+
+from .. import __version__
+from ..arch.config import Config
+from ..arch.manifest import MANIFEST_NAME, VERILOG_NAME, Manifest
+from ..rtl.core import Core
+from . import tools
+from .header import c_header, register_document
+from .verilog import emit
+
+__all__ = ["GenerateError", "GenerateResult", "generate", "native_verilog"]
+
+
+
+class GenerateError(RuntimeError):
+    """The folder cannot take the accelerator; the message is one line."""
+
+
+class GenerateResult(NamedTuple):
+    """What ``generate`` has written: names are relative to ``directory``."""
+    directory: Path
+    files: list[str]
+    seconds: float
+    manifest: Manifest
+
+
+def native_verilog(component: wiring.Component) -> str:
+    """Module ``systolith``: the core with its build hash, and the core's other ports."""
+    ports = [("input", 1, "clk"), ("input", 1, "rst")]
+    for path, member, value in component.signature.flatten(component):
+        ports.append(("input" if member.flow == wiring.In else "output", len(value), "__".join(map(str, path))))
+    outside = [port for port in ports if port[2] != "build_hash"]
+    declared = [f"  {way} {f'[{width - 1}:0] ' if width > 1 else ''}{name}" for way, width, name in outside]
+    lines = ["module systolith(", ",\n".join(declared), ");", "  wire [63:0] build_hash;",
+             "  systolith_identity identity (.build_hash(build_hash));", "  systolith_core core ("]
+    lines += [",\n".join(f"    .{name}({name})" for _, _, name in ports), "  );", "endmodule", ""]
+    return "\n".join(lines)
+
+
+def _identity_verilog(digest: str) -> str:
+    return f"module systolith_identity(\n  output [63:0] build_hash\n);\n  assign build_hash = 64'h{digest[:16]};\nendmodule\n"
+
+
+def _check_directory(directory: Path) -> None:
+    if directory.exists() and not directory.is_dir():
+        raise GenerateError(f"output {str(directory)!r} must be a folder, not a file")
+    if directory.is_dir() and any(directory.iterdir()) and not (directory / MANIFEST_NAME).is_file():
+        raise GenerateError(f"folder {str(directory)!r} must be empty or hold a generated accelerator; choose another with -o")
+
+
+def _write(directory: Path, files: dict[str, str]) -> None:
+    """All files by renaming, the manifest last: a folder with a manifest is complete."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory, prefix=".generating-") as temporary:
+            for name, text in files.items():
+                (Path(temporary) / name).write_text(text, encoding="utf-8")
+            for name in files:
+                os.replace(Path(temporary) / name, directory / name)
+    except OSError as error:
+        raise GenerateError(f"folder {str(directory)!r} cannot be written: {error.strerror}") from None
+
+
+def generate(config: Config, directory: str | Path, *, board: Any = None) -> GenerateResult:
+    """Write the accelerator ``config`` into ``directory``.
+
+    The same configuration gives the same Verilog, byte by byte.
+
+    Raises
+    ------
+    GenerateError
+        ``directory`` holds something else, or cannot be written.
+    ToolError
+        yosys is missing or fails.
+    """
+    start = time.monotonic()
+    directory = Path(directory)
+    _check_directory(directory)
+    core = Core(config)
+    text = emit(core, "systolith_core") + "\n" + native_verilog(core)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    verilog = text + "\n" + _identity_verilog(digest)
+    manifest = Manifest(config=config, hash=digest, board=getattr(board, "name", None), version=__version__, tools=tools.versions())
+    files = {VERILOG_NAME: verilog, "systolith.h": c_header(manifest), "REGISTERS.md": register_document(manifest)}
+    digests = {name: hashlib.sha256(content.encode()).hexdigest() for name, content in files.items()}
+    manifest = dataclasses.replace(manifest, files=digests)
+    files[MANIFEST_NAME] = manifest.to_json()
+    _write(directory, files)
+    return GenerateResult(directory, list(files), time.monotonic() - start, manifest)

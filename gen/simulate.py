@@ -1,0 +1,141 @@
+"""Compiles emitted Verilog with Verilator into a shared library: the simulated device of ``host/simulated.py``.
+
+Libraries are cached by the content that makes them, so the second use of a configuration costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import platformdirs
+
+from ..arch.manifest import VERILOG_NAME, Manifest
+from ..arch.registers import offset_of
+from . import tools
+
+__all__ = ["SimulationLibrary", "compile_simulation"]
+
+HARNESS = Path(__file__).with_name("harness.cpp")
+# The model is compiled for speed, what runs once for compile time.
+FAST_FLAGS = ("-O2",)
+SLOW_FLAGS = ("-O0",)
+COMMON_FLAGS = ("-std=c++17", "-fPIC", "-w")
+VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-fatal", "-Wno-lint",
+                   "--output-split", "8000", "--top-module", "systolith", "--prefix", "Vsystolith")
+DEEP_STACK = ("sh", "-c", 'ulimit -s unlimited 2>/dev/null; exec "$@"', "verilator")
+RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
+RUNTIME_VCD = ("verilated_vcd_c.cpp",)
+
+
+class SimulationLibrary(NamedTuple):
+    """A compiled device, how long it took, and whether it was there already."""
+    path: Path
+    seconds: float
+    cached: bool
+
+
+def _key(*parts: str) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode())
+        digest.update(b"\0")
+    return digest.hexdigest()[:32]
+
+
+def _compile(compiler: str, sources: list[Path], flags: tuple[str, ...], directory: Path) -> list[Path]:
+    """Objects of ``sources``, compiled in parallel; Verilator marks with Slow what runs once."""
+    def one(source: Path) -> Path:
+        target = directory / f"{source.stem}.o"
+        speed = SLOW_FLAGS if "Slow" in source.stem or "Syms" in source.stem else FAST_FLAGS
+        tools.run_tool([compiler, *speed, *flags, "-c", source, "-o", target], log=directory / f"{source.stem}.log")
+        return target
+
+    # The largest file first: it decides when the last one is done.
+    sources = sorted(sources, key=lambda source: -source.stat().st_size)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return list(pool.map(one, sources))
+
+
+def _runtime(cache: Path, compiler: str, include: Path, *, vcd: bool) -> list[Path]:
+    """Verilator's own library, which every design shares: compiled once for each version."""
+    sources = [include / name for name in RUNTIME + (RUNTIME_VCD if vcd else ())]
+    flags = (*COMMON_FLAGS, f"-I{include}", f"-I{include / 'vltstd'}", f"-DVM_TRACE={int(vcd)}", f"-DVM_TRACE_VCD={int(vcd)}",
+             "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0", "-DVERILATOR=1")
+    folder = cache / f"runtime-{_key(str(tools.versions().get('verilator')), compiler, *flags, *FAST_FLAGS)}"
+    if not folder.is_dir():
+        with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as temporary:
+            _compile(compiler, sources, flags, Path(temporary))
+            _publish(Path(temporary), folder)
+    return [folder / f"{source.stem}.o" for source in sources]
+
+
+def _publish(built: Path, folder: Path) -> None:
+    """Rename a finished folder into its place; another process that was quicker wins."""
+    copy = Path(tempfile.mkdtemp(dir=folder.parent, prefix="publishing-"))
+    shutil.copytree(built, copy, dirs_exist_ok=True)
+    try:
+        os.rename(copy, folder)
+    except OSError:
+        shutil.rmtree(copy, ignore_errors=True)
+        if not folder.is_dir():
+            raise
+
+
+def compile_simulation(directory: str | Path, *, vcd: bool = False, cache: Path | None = None,
+                       progress: Callable[[str], None] | None = None) -> SimulationLibrary:
+    """The shared library that simulates the accelerator generated in ``directory``.
+
+    Parameters
+    ----------
+    directory : a folder that ``generate`` has written
+    vcd : the library can write waveforms (a few times slower, even when it does not)
+    cache : folder of finished libraries, default the user's cache folder
+    progress : receives one line before a step that takes seconds
+
+    Raises
+    ------
+    ToolError
+        Verilator or a C++ compiler is missing or fails.
+    ManifestError
+        ``directory`` holds no manifest, or files that do not match it.
+    """
+    start = time.monotonic()
+    directory = Path(directory)
+    manifest = Manifest.read(directory)
+    verilog = manifest.check_verilog(directory)
+    root, compiler = tools.verilator_root(), tools.compiler()
+    include = root / "include"
+    flags: tuple[str, ...] = (*COMMON_FLAGS, f"-DBUS_BYTES={manifest.config.bus_bytes}", f"-DSTATUS_OFFSET={offset_of('STATUS')}",
+             f"-DVM_TRACE={int(vcd)}", f"-DVM_TRACE_VCD={int(vcd)}", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0",
+             "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0", "-DVERILATOR=1")
+    cache = cache or platformdirs.user_cache_path("systolith") / "simulation"
+    cache.mkdir(parents=True, exist_ok=True)
+    key = _key(verilog, HARNESS.read_text(encoding="utf-8"), str(tools.versions().get("verilator")), compiler, *VERILATOR_FLAGS,
+               *flags, *FAST_FLAGS, *SLOW_FLAGS)
+    library = cache / f"{key}.so"
+    if library.is_file():
+        return SimulationLibrary(library, time.monotonic() - start, True)
+    report = progress or (lambda line: None)
+    report("compiling the simulation (once for this configuration)")
+    # Kept where a tool fails: its message names a log in it.
+    work = Path(tempfile.mkdtemp(dir=cache, prefix="building-"))
+    # Verilator recurses over the design, so its stack limit is lifted as its own wrapper script does.
+    tools.run_tool([*DEEP_STACK, root / "bin" / "verilator_bin", *VERILATOR_FLAGS, *(["--trace"] if vcd else []),
+                    "--Mdir", work / "model", directory.resolve() / VERILOG_NAME],
+                   log=work / "verilator.log", environment={"VERILATOR_ROOT": str(root)})
+    flags = (*flags, f"-I{include}", f"-I{include / 'vltstd'}", f"-I{work / 'model'}")
+    objects = _compile(compiler, [HARNESS, *(work / "model").glob("*.cpp")], flags, work)
+    objects += _runtime(cache, compiler, include, vcd=vcd)
+    built = work / "systolith.so"
+    tools.run_tool([compiler, "-shared", "-o", built, *objects, "-pthread"], log=work / "link.log")
+    os.replace(built, library)
+    shutil.rmtree(work)
+    return SimulationLibrary(library, time.monotonic() - start, False)
