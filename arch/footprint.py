@@ -1,0 +1,160 @@
+"""Which rows and bytes a command touches, and whether the accelerator accepts the command: shared by model and checks.
+
+All functions are vectorised over runs, tiles or output rows, so that a caller bounds their memory, and return rows modulo 2**16
+(not yet compared with a depth) and offsets modulo 2**32.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .commands import PARAMETER_WORDS, Bank, Command, Execute, Load, Operation, Source, Store, Target
+from .config import Config
+from .registers import ErrorCode
+
+__all__ = ["accumulator_count", "activation_rows", "load_row_bytes", "load_rows", "memory_offsets", "objection", "run_count",
+           "store_bytes", "store_rows", "target_rows", "tile_count", "tile_k_valid", "weight_rows"]
+
+_ROW_MASK = 0xFFFF
+_OFFSET_MASK = 0xFFFF_FFFF
+PARAMETER_BYTES = 4 * PARAMETER_WORDS
+
+
+def objection(config: Config, command: Command) -> ErrorCode:
+    """VALUE or UNSUPPORTED where ``command`` is refused before it takes its tokens, else NONE. VALUE goes first."""
+    match command:
+        case Load():
+            return _load_objection(config, command)
+        case Execute():
+            return _execute_objection(config, command)
+        case Store():
+            return _store_objection(config, command)
+    raise TypeError(f"command must be Load, Execute or Store, not {command!r}")
+
+
+def _load_objection(config: Config, c: Load) -> ErrorCode:
+    unit = {Bank.ACCUMULATOR: 4, Bank.PARAMETER: PARAMETER_BYTES}.get(Bank(c.bank))
+    if not (c.run and c.count1 and c.count2):
+        return ErrorCode.VALUE
+    if unit is None:
+        return ErrorCode.VALUE if c.lane >= load_row_bytes(config, c) else ErrorCode.NONE
+    return ErrorCode.VALUE if c.lane or c.run % unit or (c.offset | c.stride1 | c.stride2) & 3 else ErrorCode.NONE
+
+
+def _execute_objection(config: Config, c: Execute) -> ErrorCode:
+    if not (c.ky_count and c.kx_count and c.ct_count and c.x_count and c.y_count and c.b_count and 1 <= c.k_last <= config.array.rows):
+        return ErrorCode.VALUE
+    outer, inner = config.control.outer_loops, config.control.inner_loops
+    absent = (c.transpose and not config.array.transposer, c.ky_count > 1 and outer < 3, c.kx_count > 1 and outer < 2,
+              c.b_count > 1 and inner < 3, c.y_count > 1 and inner < 2)
+    return ErrorCode.UNSUPPORTED if any(absent) else ErrorCode.NONE
+
+
+def _store_objection(config: Config, c: Store) -> ErrorCode:
+    if not (c.count1 and c.count2 and 1 <= c.columns <= config.array.cols) or max(c.source, c.target) > 2 or c.operation > max(Operation):
+        return ErrorCode.VALUE
+    if c.target != Target.MEMORY and c.lane >= _target_width(config, c):
+        return ErrorCode.VALUE
+    if c.operation > Operation.REQUANTISE or c.source != Source.ACCUMULATOR:
+        return ErrorCode.UNSUPPORTED
+    return ErrorCode.NONE
+
+
+def _target_width(config: Config, c: Store) -> int:
+    return config.array.rows if c.target == Target.ACTIVATION else config.array.cols
+
+
+def run_count(c: Load | Store) -> int:
+    """Runs of a LOAD, source rows of a STORE."""
+    return c.count1 * c.count2
+
+
+def memory_offsets(c: Load | Store, runs: np.ndarray) -> np.ndarray:
+    """First byte of each of ``runs`` (numbers in nest order) from the base register."""
+    first = c.offset if isinstance(c, Load) else c.destination
+    return _nest(c, runs, first, c.stride1, c.stride2) & _OFFSET_MASK
+
+
+def _nest(c: Load | Store, runs: np.ndarray, first: int, stride1: int, stride2: int) -> np.ndarray:
+    i2, i1 = np.divmod(runs, c.count1)
+    return first + i2 * stride2 + i1 * stride1
+
+
+def load_row_bytes(config: Config, c: Load) -> int:
+    """Bytes in memory that fill one row of the bank."""
+    return {Bank.ACTIVATION: config.array.rows, Bank.WEIGHT: config.array.cols, Bank.ACCUMULATOR: 4 * config.array.cols,
+            Bank.PARAMETER: PARAMETER_BYTES * config.epilogue.lanes}[Bank(c.bank)]
+
+
+def load_rows(config: Config, c: Load, runs: np.ndarray) -> np.ndarray:
+    """Rows that each of ``runs`` of a LOAD writes, shape (runs, rows per run)."""
+    first = _nest(c, runs, c.row, c.row_stride1, c.row_stride2)
+    return (first[:, None] + np.arange(_spread(c.lane + c.run, load_row_bytes(config, c)))) & _ROW_MASK
+
+
+def _spread(count: int, width: int) -> int:
+    """Rows that ``count`` bytes of a run take; beyond all rows there are, they are the same again."""
+    return min(-(-count // width), _ROW_MASK + 1)
+
+
+def tile_count(c: Execute) -> int:
+    """Weight tiles of an EXECUTE."""
+    return c.ky_count * c.kx_count * c.ct_count
+
+
+def accumulator_count(c: Execute) -> int:
+    """Output rows of an EXECUTE: consecutive accumulator rows from ``accumulator_row`` on."""
+    return c.b_count * c.y_count * c.x_count
+
+
+def _taps(c: Execute, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    tap, ct = np.divmod(tiles, c.ct_count)
+    ky, kx = np.divmod(tap, c.kx_count)
+    return ky, kx, ct
+
+
+def tile_k_valid(config: Config, c: Execute, tiles: np.ndarray) -> np.ndarray:
+    """Valid K rows of each of ``tiles`` (numbers in nest order)."""
+    return np.where(tiles % c.ct_count == c.ct_count - 1, c.k_last, config.array.rows)
+
+
+def weight_rows(config: Config, c: Execute, tiles: np.ndarray) -> np.ndarray:
+    """Weight rows that ``tiles`` may read, shape (tiles, vectors) or, transposed, (tiles, cols, pieces).
+
+    A plain tile reads only the first :func:`tile_k_valid` of its vectors.
+    """
+    ky, kx, ct = _taps(c, tiles)
+    first = c.weight_row + ky * c.weight_ky + kx * c.weight_kx + ct * c.weight_ct
+    if not c.transpose:
+        return (first[:, None] + np.arange(config.array.rows) * c.weight_stride) & _ROW_MASK
+    pieces = -(-config.array.rows // config.array.cols)
+    vectors = np.arange(config.array.cols)[:, None] * c.weight_stride + np.arange(pieces)
+    return (first[:, None, None] + vectors) & _ROW_MASK
+
+
+def activation_rows(c: Execute, tiles: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Activation rows of ``outputs`` for ``tiles``, and whether each is inside the tensor: both of shape (tiles, outputs)."""
+    ky, kx, ct = (t[:, None] for t in _taps(c, tiles))
+    line, x = np.divmod(outputs, c.x_count)
+    b, y = np.divmod(line, c.y_count)
+    rows = (c.activation_row + ct * c.activation_ct + ky * c.activation_ky + kx * c.activation_kx
+            + (b * c.activation_b + y * c.activation_y + x * c.activation_x)) & _ROW_MASK
+    inside_y = (c.y_origin + y * c.y_step + ky * c.y_dilation) & _ROW_MASK < c.height
+    inside_x = (c.x_origin + x * c.x_step + kx * c.x_dilation) & _ROW_MASK < c.width
+    return rows, inside_y & inside_x
+
+
+def store_rows(c: Store, runs: np.ndarray) -> np.ndarray:
+    """Source row of each of ``runs`` of a STORE."""
+    return (c.row + runs) & _ROW_MASK
+
+
+def store_bytes(c: Store) -> int:
+    """Bytes that each source row becomes."""
+    return c.columns * (4 if c.operation == Operation.RAW else 1)
+
+
+def target_rows(config: Config, c: Store, runs: np.ndarray) -> np.ndarray:
+    """Scratchpad rows that each of ``runs`` of a STORE writes, shape (runs, rows each)."""
+    first = _nest(c, runs, c.destination, c.stride1, c.stride2)
+    return (first[:, None] + np.arange(_spread(c.lane + store_bytes(c), _target_width(config, c)))) & _ROW_MASK
