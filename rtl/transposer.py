@@ -61,8 +61,9 @@ class Transposer(wiring.Component):
 
     @property
     def fill_to_emit_cycles(self) -> int:
-        """The first emit moves all of a column."""
-        return max(self.fill_delay) - min(self.delay) + 1
+        """The first emit moves all of a column, so the last piece of every row has to be there."""
+        arrived = [fill - (self.pieces - 1 - r // self.cols) for r, fill in enumerate(self.fill_delay)]
+        return max(arrived) - min(self.delay) + 1
 
     @property
     def emit_to_fill_cycles(self) -> int:

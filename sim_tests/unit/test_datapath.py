@@ -279,7 +279,8 @@ def shorten(timing, name):
 @pytest.mark.parametrize(("name", "rows", "cols", "transposed"), [
     ("swap_to_shift_cycles", 4, 3, False), ("swap_to_shift_cycles", 2, 5, False), ("shift_to_swap_cycles", 4, 3, False),
     ("shift_to_swap_cycles", 1, 1, False), ("fill_to_emit_cycles", 4, 4, True), ("fill_to_emit_cycles", 3, 5, True),
-    ("fill_to_emit_cycles", 5, 3, True), ("emit_to_fill_cycles", 3, 5, True), ("emit_to_fill_cycles", 2, 6, True),
+    ("fill_to_emit_cycles", 5, 3, True),
+    ("emit_to_fill_cycles", 3, 5, True), ("emit_to_fill_cycles", 2, 6, True), ("emit_to_fill_cycles", 1, 4, True),
 ])
 def test_tile_distances_are_minimal(name, rows, cols, transposed):
     tiles = [Tile(i, 0, 3, rows, transposed, accumulator_row=i, accumulate=False) for i in (0, 9)]
