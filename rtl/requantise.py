@@ -1,0 +1,178 @@
+"""int32 to int8 by a multiplier and a shift: one lane of the epilogue, exact to :func:`systolith.arch.numerics.requantise`."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["ParallelRequantise", "SerialRequantise", "requantiser"]
+
+MULTIPLIER_BITS = 31
+SHIFT_BITS = 6
+
+
+def _register(m: Module, value, name: str) -> Signal:
+    """``value`` one cycle later."""
+    register = Signal.like(value, name=name, reset_less=True) if isinstance(value, Signal) else Signal(
+        value.shape(), name=name, reset_less=True)
+    m.d.sync += register.eq(value)
+    return register
+
+
+class _Finish(wiring.Component):
+    """Second half: rounding shift right, zero point, clamp.
+
+    With v = product ÷ 2**30 (rounded down), every case ends in z = ⌊s ÷ 2⌋ + (s mod 2), which is a shift by one that rounds up:
+
+    - shift ≥ 0: z = ⌊(product + 2**30) ÷ 2**31⌋, so s = v;
+    - shift = −e < 0: y = ⌊v ÷ 2⌋ + (v mod 2) is to be divided by 2**e with ties away from zero, and
+      ⌊(y − [y < 0] + 2**(e−1)) ÷ 2**e⌋ has s = ⌊(y − [y < 0]) ÷ 2**(e−1)⌋. The sign of v serves for that of y: they differ only
+      where y = 0, and there y − 1 gives the same z. e − 1 is the complement of the shift.
+
+    Of s, bits 0 … 9 saturated are enough: no zero point brings what lies beyond back into int8.
+    Latency: ``latency_cycles``; ``shift`` and the settings come in the same cycle as ``v`` does.
+    """
+
+    latency_cycles = 5
+
+    def __init__(self):
+        super().__init__({
+            "v": In(signed(33)), "shift": In(signed(SHIFT_BITS)),
+            "zero_point": In(signed(8)), "low": In(signed(8)), "high": In(signed(8)),
+            "o": Out(signed(8)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        # y − [y < 0] or v
+        divide = self.shift < 0
+        base = Signal(signed(33))
+        m.d.comb += base.eq(Mux(divide, self.v >> 1, self.v))
+        whole = Signal(signed(33), reset_less=True)
+        m.d.sync += whole.eq(base + (divide & (self.v < 0)).replicate(33).as_signed() + (divide & self.v[0]))
+        amount = _register(m, Mux(divide, ~self.shift[:5], 0), "amount")
+        # Coarse shift by multiples of 8, then by 0 … 7.
+        coarse = _register(m, (whole >> (amount[3:] << 3))[:33].as_signed(), "coarse")
+        fine_amount = _register(m, amount[:3], "fine_amount")
+        sign = coarse[-1]
+        outside = Cat((coarse[i] != sign) & (i - 9 >= fine_amount) for i in range(9, 16)).any() | \
+            (coarse[16:] != sign.replicate(17)).any()
+        s = Signal(signed(10), reset_less=True)
+        m.d.sync += s.eq(Mux(outside, Cat((~sign).replicate(9), sign), (coarse[:17] >> fine_amount)[:10]))
+        # zero point and clamp
+        total = Signal(signed(10), reset_less=True)
+        m.d.sync += total.eq((s >> 1) + self.zero_point + s[0])
+        m.d.sync += self.o.eq(Mux(total < self.low, self.low, Mux(total > self.high, self.high, total)))
+        return m
+
+
+class _Requantise(wiring.Component):
+    """One lane: scale, round, add the zero point, clamp.
+
+    Takes values in a cycle with ``start``; the result is out ``latency_cycles`` later, for one cycle. Throughput: one start per
+    ``interval_cycles``. ``zero_point``, ``low`` and ``high`` are settings: they must hold until the last result is out.
+
+    Members
+    -------
+    start : values are taken
+    acc : bias included
+    multiplier, shift : of :func:`systolith.arch.numerics.scale`
+    zero_point, low, high : settings
+    o : result
+    """
+
+    start: Signal
+    acc: Signal
+    multiplier: Signal
+    shift: Signal
+    zero_point: Signal
+    low: Signal
+    high: Signal
+    o: Signal
+
+    latency_cycles: int
+    interval_cycles: int
+
+    def __init__(self):
+        super().__init__({
+            "start": In(1), "acc": In(signed(32)), "multiplier": In(MULTIPLIER_BITS), "shift": In(signed(SHIFT_BITS)),
+            "zero_point": In(signed(8)), "low": In(signed(8)), "high": In(signed(8)),
+            "o": Out(signed(8)),
+        })
+
+    def _shifted(self):
+        """``acc`` moved left by a positive shift, wrapping."""
+        left = Mux(self.shift < 0, 0, self.shift[:5])
+        return (self.acc.as_unsigned() << left)[:32].as_signed()
+
+    def _finish(self, m, v, shift):
+        m.submodules.finish = finish = _Finish()
+        m.d.comb += [
+            finish.v.eq(v), finish.shift.eq(shift),
+            finish.zero_point.eq(self.zero_point), finish.low.eq(self.low), finish.high.eq(self.high),
+            self.o.eq(finish.o),
+        ]
+
+
+class ParallelRequantise(_Requantise):
+    __doc__ = _Requantise.__doc__ + """
+    The 32 × 31 bit product is four products of 16 bits with registers around each, so that every one fits a DSP block.
+    """
+
+    latency_cycles = 4 + _Finish.latency_cycles
+    interval_cycles = 1
+
+    def elaborate(self, platform):
+        m = Module()
+        x = _register(m, self._shifted(), "x")
+        multiplier = _register(m, self.multiplier, "factor")
+        x_low, x_high = x[:16], x[16:].as_signed()
+        m_low, m_high = multiplier[:16], multiplier[16:]
+        low = _register(m, (x_low * m_low)[16:32], "low_product")  # nothing looks at the bits below, and no carry leaves them
+        middle0 = _register(m, x_low * m_high, "middle_product0")
+        middle1 = _register(m, x_high * m_low, "middle_product1")
+        high = _register(m, x_high * m_high, "high_product")
+        middle = _register(m, middle0 + middle1, "middle")
+        outer = _register(m, Cat(low, high[:31]).as_signed(), "outer")
+        v = _register(m, (middle + outer)[14:47].as_signed(), "v")
+        shift = self.shift
+        for cycle in range(4):
+            shift = _register(m, shift, f"shift{cycle}")
+        self._finish(m, v, shift)
+        return m
+
+
+class SerialRequantise(_Requantise):
+    __doc__ = _Requantise.__doc__ + """
+    Four bits of the multiplier per cycle, from the lowest on: adders instead of DSP blocks.
+    """
+
+    digit_bits = 4
+    interval_cycles = -(-MULTIPLIER_BITS // digit_bits)
+    latency_cycles = 1 + interval_cycles + _Finish.latency_cycles
+
+    def elaborate(self, platform):
+        m = Module()
+        x = Signal(signed(32), reset_less=True)
+        digits = Signal(self.interval_cycles * self.digit_bits, reset_less=True)
+        shift = Signal(signed(SHIFT_BITS), reset_less=True)
+        fresh = Signal(reset_less=True)
+        # Product so far, without the digits that are done: after the last one, product ÷ 2**28.
+        product = Signal(signed(32 + self.digit_bits + 1), reset_less=True)
+        m.d.sync += [
+            fresh.eq(self.start),
+            digits.eq(digits >> self.digit_bits),
+            product.eq(Mux(fresh, 0, product >> self.digit_bits) + sum(Mux(digits[i], x << i, 0) for i in range(self.digit_bits))),
+        ]
+        with m.If(self.start):
+            m.d.sync += [x.eq(self._shifted()), digits.eq(self.multiplier), shift.eq(self.shift)]
+        # The next values may come while the last digit is added: the shift that is needed then is one cycle older.
+        self._finish(m, product[2:35].as_signed(), _register(m, shift, "last_shift"))
+        return m
+
+
+def requantiser(multiplier: str) -> _Requantise:
+    """A lane of the kind ``multiplier``: ``parallel`` or ``serial``."""
+    kinds = {"parallel": ParallelRequantise, "serial": SerialRequantise}
+    if multiplier not in kinds:
+        raise ValueError(f"multiplier must be one of {', '.join(map(repr, kinds))}, not {multiplier!r}")
+    return kinds[multiplier]()

@@ -1,0 +1,96 @@
+"""Requantise lanes against arch/numerics.py."""
+
+import numpy as np
+import pytest
+from amaranth.hdl import Fragment
+from amaranth.sim import Simulator
+from systolith.arch.numerics import SHIFT_MAX, SHIFT_MIN, requantise
+from systolith.rtl.requantise import ParallelRequantise, SerialRequantise, requantiser
+
+SEED = 20260712
+MAX, MIN = (1 << 31) - 1, -(1 << 31)
+
+
+def run(dut, columns, settings, *, gap=0):
+    """Results for the columns (acc, multiplier, shift), started back to back, each exactly ``latency_cycles`` after its start."""
+    count = len(columns[0])
+    interval = dut.interval_cycles + gap
+    results = []
+
+    async def testbench(ctx):
+        for port, value in zip((dut.zero_point, dut.low, dut.high), settings, strict=True):
+            ctx.set(port, value)
+        for cycle in range((count - 1) * interval + dut.latency_cycles + 1):
+            index, phase = divmod(cycle, interval)
+            starting = phase == 0 and index < count
+            ctx.set(dut.start, starting)
+            for port, column in zip((dut.acc, dut.multiplier, dut.shift), columns, strict=True):
+                ctx.set(port, int(column[index]) if starting else -1 if port is dut.acc else 0)
+            index, phase = divmod(cycle - dut.latency_cycles, interval)
+            if phase == 0 and index >= 0:
+                results.append(ctx.get(dut.o))
+            await ctx.tick()
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(testbench)
+    simulator.run()
+    return np.array(results)
+
+
+def check(dut, columns, settings, **options):
+    columns = [np.asarray(column) for column in columns]
+    acc, multiplier, shift = columns
+    expected = [requantise(np.int32(a), np.int32(m), np.int8(s), *settings)
+                for a, m, s in zip(acc, multiplier, shift, strict=True)]
+    np.testing.assert_array_equal(run(dut, columns, settings, **options), expected)
+
+
+KINDS = [ParallelRequantise, SerialRequantise]
+EVERY = pytest.mark.parametrize("kind", KINDS)
+
+
+@EVERY
+def test_corners(kind):
+    accs = [0, 1, -1, 2, -3, MAX, MIN, MAX - 1, MIN + 1, 1 << 30, -(1 << 30), 0x5555_5555, -0x5555_5555, 3 << 14, -(3 << 14)]
+    multipliers = [0, 1, MAX, 1 << 30, (1 << 30) + 1, 0x6000_0000, 0xFFFF, 0x1_0000]
+    shifts = [SHIFT_MIN, -30, -16, -9, -8, -7, -2, -1, 0, 1, 15, SHIFT_MAX]
+    if kind is SerialRequantise:
+        multipliers, shifts = multipliers[2:6], shifts[::2]
+    cases = [(a, m, s) for a in accs for m in multipliers for s in shifts]
+    check(kind(), list(zip(*cases, strict=True)), (0, -128, 127))
+
+
+@EVERY
+@pytest.mark.parametrize("settings", [(127, -128, 127), (-128, -128, 127), (5, -20, 30), (-100, -100, 127), (17, -3, -3)])
+def test_ties_and_results_near_the_clamp(kind, settings):
+    """acc · 2**30 · 2**(shift − 31) runs through all halves and quarters around the int8 range."""
+    acc = np.arange(-1100, 1100, 3 if kind is ParallelRequantise else 17)
+    for shift in (0, -1, -2):
+        check(kind(), (acc, np.full_like(acc, 1 << 30), np.full_like(acc, shift)), settings)
+
+
+@EVERY
+def test_random(kind):
+    rng = np.random.default_rng(SEED)
+    print("seed", SEED)
+    count = 4000 if kind is ParallelRequantise else 600
+    shift = rng.integers(SHIFT_MIN, SHIFT_MAX, count, endpoint=True)
+    # Mostly accumulators whose result is within int8, so that rounding shows.
+    multiplier = rng.integers(0, MAX, count, endpoint=True)
+    acc = rng.integers(MIN, MAX, count, endpoint=True)
+    fitting = np.clip(rng.uniform(-140, 140, count) * 2.0 ** (31 - shift) / np.maximum(multiplier, 1), MIN, MAX).astype(np.int64)
+    acc = np.where(rng.random(count) < 0.8, fitting, acc)
+    check(kind(), (acc, multiplier, shift), (int(rng.integers(-128, 128)), -128, 127), gap=int(kind is SerialRequantise))
+
+
+def test_kinds():
+    for name, kind in (("parallel", ParallelRequantise), ("serial", SerialRequantise)):
+        lane = requantiser(name)
+        assert type(lane) is kind
+        Fragment.get(lane, None)
+    with pytest.raises(ValueError) as raised:
+        requantiser("dsp")
+    assert str(raised.value) == "multiplier must be one of 'parallel', 'serial', not 'dsp'"
+    assert (ParallelRequantise.latency_cycles, ParallelRequantise.interval_cycles) == (9, 1)
+    assert (SerialRequantise.latency_cycles, SerialRequantise.interval_cycles) == (14, 8)
