@@ -27,8 +27,11 @@ class ManifestError(ValueError):
     """A folder without a usable manifest, or whose files are not those that the manifest names."""
 
 
-def identity_registers(config: Config, *, build_hash: int = 0, memory_bytes: int = 0) -> dict[str, int]:
-    """Value of every identity register of an accelerator; ``build_hash`` has 64 bits."""
+def identity_registers(config: Config, *, build_hash: int = 0) -> dict[str, int]:
+    """Values of the registers that identify an accelerator; ``build_hash`` has 64 bits.
+
+    MEMORY_BYTES is not among them: the shell around the accelerator answers it.
+    """
     features = Feature.REQUANTISE
     if config.array.transposer:
         features |= Feature.TRANSPOSER
@@ -46,7 +49,6 @@ def identity_registers(config: Config, *, build_hash: int = 0, memory_bytes: int
         "ACCUMULATOR_ROWS": config.memory.accumulator_rows,
         "PARAMETER_GROUPS": config.parameter_groups,
         "LANES": config.epilogue.lanes | config.bus_bytes << 16,
-        "MEMORY_BYTES": memory_bytes,
     }
 
 
@@ -75,8 +77,8 @@ class Manifest:
 
     @property
     def identity(self) -> dict[str, int]:
-        """Value of every identity register."""
-        return identity_registers(self.config, build_hash=self.build_hash, memory_bytes=self.memory_bytes)
+        """Value of each register that identifies the accelerator."""
+        return identity_registers(self.config, build_hash=self.build_hash)
 
     def to_json(self) -> str:
         document: dict[str, Any] = {

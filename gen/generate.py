@@ -8,13 +8,15 @@ import os
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from amaranth.lib import wiring
 
 from .. import __version__
 from ..arch.config import Config
 from ..arch.manifest import MANIFEST_NAME, VERILOG_NAME, Manifest
+from ..boards import Board
+from ..boards.top import AcceleratorModule, BoardTop
 from ..rtl.core import Core
 from . import tools
 from .header import c_header, register_document
@@ -73,27 +75,39 @@ def _write(directory: Path, files: dict[str, str]) -> None:
         raise GenerateError(f"folder {str(directory)!r} cannot be written: {error.strerror}") from None
 
 
-def generate(config: Config, directory: str | Path, *, board: Any = None) -> GenerateResult:
-    """Write the accelerator ``config`` into ``directory``.
+def _board_verilog(board: Board, config: Config, core: wiring.Component) -> str:
+    return emit(BoardTop(board=board, config=config, accelerator=AcceleratorModule(core.signature)), "systolith_board")
+
+
+def generate(config: Config, directory: str | Path, *, board: Board | None = None) -> GenerateResult:
+    """Write the accelerator ``config`` into ``directory``, with a top module for ``board`` where it has a shell.
 
     The same configuration gives the same Verilog, byte by byte.
 
     Raises
     ------
     GenerateError
-        ``directory`` holds something else, or cannot be written.
+        ``directory`` holds something else, or cannot be written, or the shell needs a board.
     ToolError
         yosys is missing or fails.
     """
     start = time.monotonic()
     directory = Path(directory)
     _check_directory(directory)
+    if config.shell == "serial" and board is None:
+        raise GenerateError("shell = 'serial' takes clock, baud rate and memory from a board; add --board, or use shell = 'native'")
     core = Core(config)
-    text = emit(core, "systolith_core") + "\n" + native_verilog(core)
+    parts = [emit(core, "systolith_core"), native_verilog(core)]
+    tops = {"core": "systolith"}
+    if board is not None and config.shell != "native":
+        parts.append(_board_verilog(board, config, core))
+        tops["board"] = "systolith_board"
+    text = "\n".join(parts)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    verilog = text + "\n" + _identity_verilog(digest)
-    manifest = Manifest(config=config, hash=digest, board=getattr(board, "name", None), version=__version__, tools=tools.versions())
-    files = {VERILOG_NAME: verilog, "systolith.h": c_header(manifest), "REGISTERS.md": register_document(manifest)}
+    manifest = Manifest(config=config, hash=digest, board=board.name if board else None, version=__version__, tops=tops,
+                        memory_bytes=board.memory_bytes if board else 0, tools=tools.versions())
+    files = {VERILOG_NAME: f"{text}\n{_identity_verilog(digest)}", "systolith.h": c_header(manifest),
+             "REGISTERS.md": register_document(manifest)}
     digests = {name: hashlib.sha256(content.encode()).hexdigest() for name, content in files.items()}
     manifest = dataclasses.replace(manifest, files=digests)
     files[MANIFEST_NAME] = manifest.to_json()

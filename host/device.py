@@ -31,9 +31,11 @@ class Device(abc.ABC):
     """Registers plus memory, and a way to wait for the end of a program. A context manager: leaving it closes the link.
 
     ``memory_bytes`` : size of the device memory, whose addresses begin at 0
+    ``counts_cycles`` : whether the cycle counters mean anything
     """
 
     memory_bytes: int
+    counts_cycles: bool = True
 
     @abc.abstractmethod
     def read_register(self, offset: int) -> int:

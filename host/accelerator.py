@@ -1,0 +1,166 @@
+"""The driver: programs and matrix products on any device."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ..arch.assembler import format_command
+from ..arch.commands import COMMANDS, Engine, Opcode, ProgramError, unpack
+from ..arch.manifest import Manifest
+from ..arch.registers import BASES, ERROR_HELP, STALLS, Control, ErrorCode, State, offset_of
+from .device import Device, DeviceError, check_identity
+
+__all__ = ["Accelerator", "CounterError", "ProgramFailed"]
+
+
+class ProgramFailed(RuntimeError):
+    """A program ended with an error.
+
+    ``code``, ``engine``, ``command`` (its index among those of that engine, or among all for FETCH), ``address`` are what the
+    error registers show; ``text`` is the command in assembly language, if there is one.
+    """
+
+    def __init__(self, code: ErrorCode, engine: Engine, command: int, address: int, text: str | None):
+        self.code, self.engine, self.command, self.address, self.text = code, engine, command, address, text
+        where = f" at address 0x{address:x}" if code in (ErrorCode.ADDRESS, ErrorCode.BUS) else ""
+        what = f": {text}" if text else ""
+        super().__init__(f"{code.name} in {engine.name} command {command}{where} ({ERROR_HELP[code]}){what}")
+
+
+class CounterError(DeviceError):
+    """The counters of a device contradict each other."""
+
+
+def _command_text(words: npt.NDArray[np.uint32], engine: Engine, command: int) -> str | None:
+    """Assembly of an engine's ``command``-th command, or among all for FETCH; None where the words before it are not a program."""
+    position = index = 0
+    while position < len(words):
+        kind = COMMANDS.get(Opcode(int(words[position]) & 15)) if int(words[position]) & 15 in COMMANDS else None
+        if kind is None:
+            return None
+        if engine in (Engine.FETCH, Engine(int(kind.opcode))):
+            if index == command:
+                with contextlib.suppress(ProgramError):
+                    return format_command(unpack(words[position:position + kind.words])[0])
+                return None
+            index += 1
+        position += kind.words
+    return None
+
+
+class Accelerator:
+    """Runs programs and matrix products on a device that shows the identity of ``manifest``. A context manager.
+
+    Parameters
+    ----------
+    device : simulated, modelled or real; closed with the accelerator
+    manifest : of the folder that the device was built from
+    timeout_s : limit for one program on the wall clock
+    notify : receives one line where work had to be split
+
+    Attributes
+    ----------
+    counters : of the last call: ``bytes_read``, ``bytes_written``, ``commands`` and, where the device has a clock, ``cycles`` and
+        ``stalls`` {engine: {cause: cycles}}, whose causes (busy included) add up to ``cycles`` for every engine
+
+    Raises
+    ------
+    DeviceMismatch
+        The device is another accelerator.
+    """
+
+    def __init__(self, device: Device, manifest: Manifest, *, timeout_s: float | None = None,
+                 notify: Callable[[str], None] | None = None):
+        check_identity(device, manifest)
+        self.device = device
+        self.manifest = manifest
+        self.config = manifest.config
+        self.timeout_s = timeout_s
+        self.counters: dict[str, Any] = {}
+        self._notify = notify or (lambda line: None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the device."""
+        self.device.close()
+
+    def run(self, words: npt.NDArray[np.uint32], *, bases: Sequence[int], sizes: Sequence[int]) -> dict[str, Any]:
+        """Write the program to ``bases[0]``, run it to its end and return its counters.
+
+        Parameters
+        ----------
+        words : the program, uint32
+        bases, sizes : addresses and limits in bytes of the base registers, the first for the program; those left out are closed
+
+        Raises
+        ------
+        ProgramFailed
+            The program ended with an error.
+        DeviceTimeout
+            It did not end.
+        """
+        words = np.ascontiguousarray(words, np.uint32)
+        if len(bases) != len(sizes) or not 1 <= len(bases) <= BASES:
+            raise ValueError(f"bases and sizes must be alike and from 1 to {BASES}, not {len(bases)} and {len(sizes)}")
+        if 4 * words.size > sizes[0]:
+            raise ValueError(f"the program's {4 * words.size} bytes must lie within size 0, not {sizes[0]}")
+        self.device.write_memory(bases[0], words)
+        for index in range(BASES):
+            base, size = (bases[index], sizes[index]) if index < len(bases) else (0, 0)
+            self._write_pair(f"BASE{index}", base)
+            self._write_pair(f"SIZE{index}", size)
+        self._write("PROGRAM_OFFSET", 0)
+        self._write("PROGRAM_WORDS", words.size)
+        self._write("CONTROL", Control.START)
+        self.device.wait(self.timeout_s)
+        state = State(self._read("STATUS") & 3)
+        self.counters = self._read_counters()
+        if state is State.ERROR:
+            engine, command = Engine(self._read("ERROR_ENGINE")), self._read("ERROR_COMMAND")
+            raise ProgramFailed(ErrorCode(self._read("ERROR_CODE")), engine, command, self._read_pair("ERROR_ADDRESS"),
+                                _command_text(words, engine, command))
+        if state is not State.DONE:
+            raise DeviceError(f"the program was started and the device is {state.name}; is another host using it?")
+        return self.counters
+
+    def _read(self, name: str) -> int:
+        return self.device.read_register(offset_of(name))
+
+    def _write(self, name: str, value: int) -> None:
+        self.device.write_register(offset_of(name), value)
+
+    def _read_pair(self, name: str) -> int:
+        return self._read(f"{name}_LO") | self._read(f"{name}_HI") << 32
+
+    def _write_pair(self, name: str, value: int) -> None:
+        self._write(f"{name}_LO", value & 0xFFFFFFFF)
+        self._write(f"{name}_HI", value >> 32)
+
+    def _read_counters(self) -> dict[str, Any]:
+        counters: dict[str, Any] = {name: self._read(name.upper()) for name in ("bytes_read", "bytes_written", "commands")}
+        if self.device.counts_cycles:
+            cycles = self._read("CYCLES")
+            counters["cycles"] = cycles
+            if self.config.control.counter_bits:
+                counters["stalls"] = stalls = {
+                    engine.name.lower(): {cause: self._read(f"{engine.name}_{cause.upper()}") for cause in causes}
+                    for engine, causes in STALLS.items()}
+                self._check_sums(cycles, stalls)
+        return counters
+
+    def _check_sums(self, cycles: int, stalls: dict[str, dict[str, int]]) -> None:
+        """Every engine was busy or stalled in every cycle, and nothing else: modulo the width of the counters."""
+        modulus = 1 << min(32, self.config.control.counter_bits)
+        for engine, causes in stalls.items():
+            if (sum(causes.values()) - cycles) % modulus:
+                raise CounterError(f"counters of {engine} must add up to {cycles} cycles, not {sum(causes.values())}")
