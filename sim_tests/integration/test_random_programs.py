@@ -44,7 +44,9 @@ def test_rtl_equals_model(name, stall, tmp_path):
             memory[PROGRAM:PROGRAM + 4 * len(words)] = words.astype("<u4").view(np.uint8)
             device.write_memory(0, memory)
             bases = _bases(config)
-            expected = model.run(words, bases={0: (PROGRAM, 4 * len(words)), **bases}, seed=seed)
+            regions = [(PROGRAM, 4 * len(words)), bases[1], bases[2]]
+            expected = model.run(bases=[start for start, _ in regions], sizes=[size for _, size in regions], program_words=len(words),
+                                 seed=seed)
             assert expected.error == ErrorCode.NONE and not expected.hazards, f"seed {seed}: {expected}"
             outcome = run_words(device, config, words, bases, program=PROGRAM)
             assert outcome.error == ErrorCode.NONE, f"seed {seed}: {outcome}"
@@ -62,7 +64,7 @@ def test_random_bits_never_hang_and_never_leave_their_limits(tmp_path):
     seen: dict[ErrorCode, int] = {}
     rng = np.random.default_rng(SEED)
     # An EXECUTE may ask for 2**8 · 2**8 · 2**16 tiles of a whole accumulator half; so long ones are aborted by the bound.
-    with simulated(config, tmp_path / "g", memory_bytes=MEMORY, latency=3, seed=SEED, max_cycles=20_000) as device:
+    with simulated(config, tmp_path / "g", memory_bytes=MEMORY, latency=3, seed=SEED, max_cycles=5_000) as device:
         image = rng.integers(0, 256, MEMORY, dtype=np.uint8)
         device.write_memory(0, image)
         for index in range(count):

@@ -55,7 +55,8 @@ class _Source:
             run=self.number(1, 5 * width // unit + 2) * unit, lane=self.below(min(width, 256)) if unit == 1 else 0,
             count1=self.number(1, 6), count2=self.number(1, 3), stride1=self.number(-40, 200) * align, stride2=self.number(-60, 400) * align,
             row=self.below(_depth(config, bank)), row_stride1=self.number(-2, 8), row_stride2=self.number(-8, 20))
-        offsets, rows = footprint.memory_offsets(command), footprint.load_rows(config, command)
+        runs = np.arange(footprint.run_count(command))
+        offsets, rows = footprint.memory_offsets(command, runs), footprint.load_rows(config, command, runs)
         if offsets.max() + command.run > self.region_bytes or rows.max() >= _depth(config, bank):
             return None
         if bank == Bank.ACCUMULATOR and (rows.min() // config.half_rows != rows.max() // config.half_rows):
@@ -107,19 +108,20 @@ class _Source:
             stride1=self.number(-70, 150) if memory else self.number(-1, 6), stride2=self.number(-90, 300) if memory else self.number(-3, 12),
             zero_point=self.number(-128, 127), low=low, high=high, lane=0 if memory else self.below(min(width, 256)),
             parameter_group=self.below(config.parameter_groups))
-        rows, octets = footprint.store_rows(command), footprint.store_bytes(command)
+        runs = np.arange(footprint.run_count(command))
+        rows, octets = footprint.store_rows(command, runs), footprint.store_bytes(command)
         if rows[0] // config.half_rows != rows[-1] // config.half_rows:
             return None
         groups = command.parameter_group + np.arange(-(-command.columns // config.epilogue.lanes))
         if groups[-1] >= config.parameter_groups:
             return None
         if memory:
-            offsets = footprint.memory_offsets(command)
+            offsets = footprint.memory_offsets(command, runs)
             if offsets.max() + octets > self.region_bytes:
                 return None
             writes = _regions("memory", _bytes_touched(offsets, octets))
         else:
-            targets = footprint.target_rows(config, command)
+            targets = footprint.target_rows(config, command, runs)
             bank = Bank.ACTIVATION if target == Target.ACTIVATION else Bank.WEIGHT
             if targets.max() >= _depth(config, bank):
                 return None
