@@ -210,6 +210,9 @@ class LoadFront(wiring.Component):
             m.d.sync += [
                 self.request.valid.eq(1), beat_address.eq(run.address[word_bits:]),
                 beats.eq(Mux(more, BURST_BEATS - 1, (end - 1)[word_bits:block_bits]) - first_word),
+            ]
+        with m.If(leaves & more):
+            m.d.sync += [
                 run.address.eq(Cat(C(0, block_bits), run.address[block_bits:] + 1)),
                 run.left.eq(end - (1 << block_bits)), run.start.eq(0),
             ]

@@ -1,0 +1,309 @@
+"""LOAD against NumPy: every bank, any alignment and pace; its errors; and the rate that it sustains."""
+
+import random
+from functools import partial
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+from bus_memory import BusMemory
+from systolith.arch.commands import Bank, Engine, Load, pack
+from systolith.arch.config import resolve
+from systolith.arch.registers import STALLS, ErrorCode
+from systolith.rtl.load import LoadEngine
+
+SIZE = 1 << 16
+
+
+class Bench:
+    """A LOAD engine with memory, base registers and the banks that it writes."""
+
+    def __init__(self, settings, *, latency=4, stall=0.0, seed=0, base=0x1000, size=0x8000):
+        self.config = config = resolve(settings)
+        self.dut = LoadEngine(config, write_cycles=3, load_cycles=1)
+        self.memory = BusMemory(SIZE, config.bus_bytes, latency=latency, stall=stall, seed=seed, bounds=(base, base + size))
+        self.memory.bytes[:] = np.random.default_rng(seed).integers(0, 256, SIZE)
+        self.base, self.size = base, size
+        self.choice = random.Random(seed)
+        self.stall = stall
+        lanes = self.dut._front.lanes
+        # One flat array per bank, in bytes; parameters and accumulator words are four of them.
+        self.row_bytes = {Bank.ACTIVATION: lanes[Bank.ACTIVATION], Bank.WEIGHT: lanes[Bank.WEIGHT],
+                          Bank.PARAMETER: 12 * lanes[Bank.PARAMETER], Bank.ACCUMULATOR: 4 * lanes[Bank.ACCUMULATOR]}
+        self.depth = self.dut._back.depth
+        self.banks = {bank: np.zeros(self.depth[bank] * self.row_bytes[bank], dtype=np.uint8) for bank in Bank}
+        self.gives, self.started, self.activities = [], 0, []
+        self.error = None
+        self.error_gives = None
+
+    def expect(self, commands):
+        """What the banks hold after ``commands``."""
+        banks = {bank: np.zeros_like(values) for bank, values in self.banks.items()}
+        for c in commands:
+            for i2 in range(c.count2):
+                for i1 in range(c.count1):
+                    source = self.base + (c.offset + i2 * c.stride2 + i1 * c.stride1) % (1 << 32)
+                    row = (c.row + i2 * c.row_stride2 + i1 * c.row_stride1) % (1 << 16)
+                    target = row * self.row_bytes[c.bank] + c.lane
+                    banks[c.bank][target:target + c.run] = self.memory.bytes[source:source + c.run]
+        return banks
+
+    async def _feed(self, ctx, words):
+        stream = self.dut.i
+        for word in words:
+            while self.choice.random() < self.stall:
+                await ctx.tick()
+            ctx.set(stream.payload, int(word))
+            ctx.set(stream.valid, 1)
+            while not (await ctx.tick().sample(stream.ready))[-1]:
+                pass
+            ctx.set(stream.valid, 0)
+
+    async def _lookups(self, ctx):
+        port = self.dut.lookup
+        while True:
+            while not (await ctx.tick().sample(port.valid))[-1]:
+                pass
+            ctx.set(port.base, self.base)
+            ctx.set(port.size, self.size)
+            ctx.set(port.ready, 1)
+            await ctx.tick()
+            ctx.set(port.ready, 0)
+
+    async def _scratchpad(self, ctx, bank):
+        stream = getattr(self.dut, bank.name.lower()).stream
+        ready = False
+        while True:
+            _, _, valid, payload = await ctx.tick().sample(stream.valid, stream.payload)
+            if valid and ready:
+                at = payload.row * self.row_bytes[bank] + payload.lane
+                assert payload.lane < self.row_bytes[bank] and 0 < payload.count
+                self.banks[bank][at:at + payload.count] = list(payload.data)[:payload.count]
+            ready = self.choice.random() >= self.stall
+            ctx.set(stream.ready, ready)
+
+    async def _words(self, ctx):
+        dut, granted = self.dut, 0
+        while True:
+            _, _, load, row, column, word, claim = await ctx.tick().sample(
+                dut.accumulator.valid, dut.accumulator.row, dut.accumulator.column, dut.accumulator.word, dut.locks.claim)
+            if load:
+                assert granted >> (row >= self.config.half_rows) & 1, "a half was written without its lock"
+                at = row * self.row_bytes[Bank.ACCUMULATOR] + 4 * column
+                self.banks[Bank.ACCUMULATOR][at:at + 4] = list(word.to_bytes(4, "little"))
+            granted = claim & (granted | self.choice.choice([0, 1, 2, 3]) if self.stall else 3)
+            ctx.set(dut.locks.granted, granted)
+
+    async def _parameters(self, ctx):
+        port = self.dut.parameter
+        while True:
+            _, _, valid, group, lane, field, word = await ctx.tick().sample(
+                port.valid, port.group, port.lane, port.field, port.word)
+            if valid:
+                at = group * self.row_bytes[Bank.PARAMETER] + 12 * lane + 4 * field
+                self.banks[Bank.PARAMETER][at:at + 4] = list(word.to_bytes(4, "little"))
+
+    async def _watch(self, ctx):
+        control, tokens = self.dut.control, self.dut.tokens
+        while True:
+            _, _, started, give, mask, activity, error = await ctx.tick().sample(
+                control.started, tokens.give, tokens.give_mask, control.activity, control.error)
+            self.started += started
+            self.activities.append(STALLS[Engine.LOAD][activity])
+            if give:
+                self.gives.append(mask)
+            if error.valid and self.error is None:
+                self.error, self.error_gives = (ErrorCode(error.code), error.address), len(self.gives)
+
+    def run(self, commands, *, body=None, limit=60_000):
+        """Feeds ``commands`` and waits until all are complete, an error came, or ``body`` returns; gives the cycles."""
+        dut = self.dut
+
+        async def bench(ctx):
+            ctx.set(dut.tokens.available, 3)
+            if body:
+                await body(ctx)
+                return
+            for _ in range(limit):
+                ctx.set(dut.tokens.taken, ctx.get(dut.tokens.take))
+                await ctx.tick()
+                if self.error or (len(self.gives) == len(commands) and ctx.get(dut.control.idle)):
+                    return
+            raise AssertionError("LOAD does not end")
+
+        simulator = Simulator(dut)
+        simulator.add_clock(1e-6)
+        simulator.add_testbench(bench)
+        words = pack(commands)
+        background = [partial(self._feed, words=words), self._lookups, self._words, self._parameters, self._watch,
+                      partial(self._scratchpad, bank=Bank.ACTIVATION), partial(self._scratchpad, bank=Bank.WEIGHT),
+                      partial(self.memory.reads, port=dut.read)]
+        for process in background:
+            simulator.add_testbench(process, background=True)
+        simulator.run()
+        return len(self.activities)
+
+
+SMALL = {"memory": {"activation_kib": 1, "weight_kib": 1, "accumulator_rows": 16, "parameter_channels": 24, "outstanding": 4}}
+
+
+def small(rows, cols, **memory):
+    return {**SMALL, "array": {"rows": rows, "cols": cols}, "memory": {**SMALL["memory"], **memory}}
+
+
+def random_load(choice, bench):
+    """A LOAD that breaks no rule."""
+    bank = choice.choice(list(Bank))
+    unit = {Bank.ACTIVATION: 1, Bank.WEIGHT: 1, Bank.PARAMETER: 12, Bank.ACCUMULATOR: 4}[bank]
+    align = 1 if unit == 1 else 4
+    row_bytes, total = bench.row_bytes[bank], bench.banks[bank].size
+    count1, count2 = choice.randrange(1, 5), choice.randrange(1, 4)
+    run = unit * choice.choice([1, choice.randrange(1, 60 // unit + 2), choice.randrange(1, min(total, 300) // unit)])
+    lane = choice.randrange(row_bytes) if unit == 1 else 0
+    run = min(run, total - lane)
+    free_rows = (total - lane - run) // row_bytes
+    row_stride1 = choice.randrange(free_rows // (count1 * count2) + 1)
+    row_stride2 = choice.randrange(free_rows // (count1 * count2) + 1)
+    span = (count1 - 1) * row_stride1 + (count2 - 1) * row_stride2
+    row = choice.randrange(free_rows - span + 1)
+    if choice.random() < 0.2:  # from the end backwards: negative strides
+        row, row_stride1, row_stride2 = row + span, -row_stride1, -row_stride2
+    stride1, stride2 = (align * choice.randrange(-300, 300) for _ in range(2))
+    low = min(0, (count1 - 1) * stride1) + min(0, (count2 - 1) * stride2)
+    high = max(0, (count1 - 1) * stride1) + max(0, (count2 - 1) * stride2) + run
+    offset = align * choice.randrange(-(low // align), (bench.size - high) // align)
+    return Load(bank=bank, base=choice.randrange(8), offset=offset, run=run, lane=lane, count1=count1, count2=count2, stride1=stride1,
+                stride2=stride2, row=row, row_stride1=row_stride1, row_stride2=row_stride2,
+                wait=choice.randrange(4), post=choice.randrange(4))
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+@pytest.mark.parametrize("settings", [
+    small(4, 4), small(1, 1), small(3, 5, bus_bits=32), small(16, 8), small(5, 24, bus_bits=128)],
+    ids=["4x4", "1x1", "3x5-bus32", "16x8", "5x24-bus128"])
+def test_random_loads(settings, stall):
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    choice = random.Random(seed)
+    bench = Bench(settings, stall=stall, latency=choice.randrange(1, 12), seed=seed)
+    commands = [random_load(choice, bench) for _ in range(10)]
+    bench.run(commands)
+    assert bench.error is None
+    expected = bench.expect(commands)
+    for bank in Bank:
+        np.testing.assert_array_equal(bench.banks[bank], expected[bank], err_msg=bank.name)
+    assert bench.gives == [command.post for command in commands]
+    assert bench.started == len(commands)
+
+
+@pytest.mark.parametrize("change", [
+    {"count1": 0}, {"count2": 0}, {"run": 0}, {"lane": 4}, {"bank": Bank.WEIGHT, "lane": 8},
+    *({"bank": bank, **field} for bank in (Bank.ACCUMULATOR, Bank.PARAMETER)
+      for field in ({"lane": 1}, {"run": 26}, {"offset": 2}, {"stride1": 1}, {"stride2": 6})),
+    {"bank": Bank.PARAMETER, "run": 16}, {"bank": Bank.PARAMETER, "run": 4 * 0x155551}, {"bank": Bank.PARAMETER, "run": 4}],
+    ids=lambda change: "-".join(f"{key}{int(value)}" for key, value in change.items()))
+def test_value_errors(change):
+    good = Load(bank=Bank.ACTIVATION, offset=40, run=24, count1=4, stride1=32, row_stride1=8)
+    bench = Bench(small(4, 8))
+    bench.run([good, Load(**{"bank": Bank.ACTIVATION, "offset": 0, "run": 24, **change}), good])
+    assert bench.error == (ErrorCode.VALUE, 0)
+    assert bench.error_gives == 1 and bench.started == 1  # all before it is complete, and it has not begun
+
+
+def test_address_limit_is_exact():
+    for size, fits in ((0x100, True), (0xFF, False)):
+        bench = Bench(small(4, 4), size=size)
+        bench.run([Load(bank=Bank.WEIGHT, offset=0xC0, run=0x20, count1=2, stride1=0x20, row_stride1=8)])
+        assert bench.error == (None if fits else (ErrorCode.ADDRESS, 0x10E0))
+        assert bench.banks[Bank.WEIGHT][:32].any() and bench.banks[Bank.WEIGHT][32:].any() == fits
+
+
+@pytest.mark.parametrize("base, offset", [(0x1002, 0), (0x1000, 0x8001), (0x1000, 0xFFFF_FFFC)])
+def test_address_errors(base, offset):
+    bench = Bench(small(4, 4), base=base)
+    bank = Bank.ACCUMULATOR if base & 3 else Bank.ACTIVATION
+    bench.run([Load(bank=bank, offset=offset, run=4)])
+    assert bench.error == (ErrorCode.ADDRESS, (base + offset) % (1 << 32)) and bench.memory.words_read == 0
+
+
+def test_run_longer_than_the_limit():
+    bench = Bench(small(4, 4), size=0x10)
+    bench.run([Load(bank=Bank.ACTIVATION, run=0x11)])
+    assert bench.error == (ErrorCode.ADDRESS, 0x1000)
+
+
+@pytest.mark.parametrize("bank", list(Bank))
+def test_range_errors(bank):
+    bench = Bench(small(4, 4))
+    rows, row_bytes = bench.depth[bank], bench.row_bytes[bank]
+    whole = row_bytes * 3
+    last_rows = [Load(bank=bank, row=rows - 3, run=whole), Load(bank=bank, row=rows - 3, run=whole + 12)]
+    bench.run(last_rows)
+    assert bench.error == (ErrorCode.RANGE, 0)
+    assert bench.error_gives == 1 and not bench.banks[bank][:-whole].any()
+    bench = Bench(small(4, 4))
+    bench.run([Load(bank=bank, row=0, row_stride1=-1, count1=2, run=12)])  # row −1 is 65535
+    assert bench.error == (ErrorCode.RANGE, 0)
+
+
+def test_bus_error():
+    bench = Bench(small(4, 4), latency=9)
+    bench.memory.bad.add(0x1108)
+    bench.run([Load(bank=Bank.ACTIVATION, run=64, post=2), Load(bank=Bank.WEIGHT, offset=0x100, run=32, post=1)])
+    assert bench.error == (ErrorCode.BUS, 0) and bench.error_gives == 1 and bench.gives == [2]
+    np.testing.assert_array_equal(bench.banks[Bank.WEIGHT][:8], bench.memory.bytes[0x1100:0x1108])
+    assert not bench.banks[Bank.WEIGHT][8:].any()
+
+
+def test_waits_for_tokens():
+    bench = Bench(small(4, 4))
+    control, tokens = bench.dut.control, bench.dut.tokens
+
+    async def body(ctx):
+        for available, activity in ((0, "wait_execute"), (1, "wait_store"), (2, "wait_execute")):
+            ctx.set(tokens.available, available)
+            await ctx.tick().repeat(40)
+            assert ctx.get(control.blocked) and not ctx.get(control.idle) and ctx.get(tokens.take)
+            assert bench.activities[-1] == activity
+        ctx.set(control.halt, 1)
+        await ctx.tick().repeat(2)
+        assert ctx.get(control.idle) and not ctx.get(tokens.take)
+
+    bench.run([Load(bank=Bank.ACTIVATION, run=4, wait=3)], body=body)
+    assert bench.memory.words_read == 0
+
+
+@pytest.mark.parametrize("when", range(24, 60, 6))
+def test_halt_drains_what_was_requested(when):
+    bench = Bench(small(8, 8), latency=20, stall=0.2, seed=when)
+    control, tokens, read = bench.dut.control, bench.dut.tokens, bench.dut.read
+
+    async def body(ctx):
+        outstanding = 0
+        for cycle in range(400):
+            ctx.set(tokens.taken, ctx.get(tokens.take))
+            ctx.set(control.halt, cycle >= when)
+            *_, asked, beats, answered, idle = await ctx.tick().sample(
+                read.request.valid & read.request.ready, read.request.payload.beats, read.response.valid & read.response.ready,
+                control.idle)
+            outstanding += asked * (beats + 1) - answered
+            assert not idle or outstanding == 0 or answered
+            if cycle > when + 1 and idle:
+                return
+        raise AssertionError("LOAD does not become idle")
+
+    bench.run([Load(bank=Bank.ACTIVATION, run=72, count1=8, stride1=80, row_stride1=9)] * 4, body=body)
+
+
+@pytest.mark.parametrize("latency", [30, 100])
+def test_panels_fill_the_bus(latency):
+    """A weight panel, runs of two bus words with a stride, loads at one bus word per cycle."""
+    runs, commands = 128, 4
+    bench = Bench({"array": {"rows": 16, "cols": 16}, "memory": {"weight_kib": 16}}, latency=latency)
+    bench.run([Load(bank=Bank.WEIGHT, run=16, count1=runs, stride1=48, row_stride1=1, row=i * runs) for i in range(commands)])
+    words = 2 * runs * commands
+    busy = bench.activities.count("busy")
+    first, last = bench.activities.index("busy"), len(bench.activities) - bench.activities[::-1].index("busy")
+    print(f"latency {latency}: {words} words in {last - first} cycles, the first after {first}")
+    assert busy == words
+    assert last - first <= words + 2
