@@ -1,0 +1,215 @@
+"""The operands of a matrix product on chip: how a panel lies in its slot, the pieces in which it is loaded, and what a step reads of it.
+
+Regions for the token bookkeeping are named in coordinates of the panel, not of the memory, so that pieces that lie interleaved are
+still known to be disjoint.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import NamedTuple
+
+from .commands import PARAMETER_WORDS, Bank, Load
+from .gemm_tiling import Gemm, Step, Tiling, doubling, k_parts, panels
+from .program import Region
+
+__all__ = ["Activations", "Operand", "Parameters", "Piece", "Weights"]
+
+BASES = {"program": 0, "a": 1, "w": 2, "c": 3, "parameters": 4}
+_PARAMETER_BYTES = 4 * PARAMETER_WORDS
+_LONGEST_RUN = (1 << 24) - 1
+
+
+def signed16(value: int) -> int:
+    """A number of rows modulo 2**16 as the signed field that holds it."""
+    return (value + 0x8000) % 0x10000 - 0x8000
+
+
+class Piece(NamedTuple):
+    """What one LOAD brings: for activations rows of A, for weights and parameters column tiles; over ``k``."""
+
+    panel: tuple[int, ...]
+    lines: range
+    k: range
+
+
+class Operand(abc.ABC):
+    """One operand.
+
+    ``slots`` : panels that fit on chip; none if a single panel does not fit
+    """
+
+    bank: Bank
+    slots: int
+
+    def __init__(self, gemm: Gemm, tiling: Tiling):
+        self.gemm = gemm
+        self.config = gemm.config
+        self.ks = panels(gemm.k, tiling.depth)
+        self.tiles = panels(gemm.n_tiles, tiling.tiles)
+        self.most_tiles = len(self.tiles[0])
+
+    @abc.abstractmethod
+    def panel(self, step: Step) -> tuple[int, ...]:
+        """Which panel ``step`` uses."""
+
+    @abc.abstractmethod
+    def pieces(self, panel: tuple[int, ...], *, first: bool) -> list[Piece]:
+        """The pieces of a panel; of the ``first`` one that is loaded, as small as the first steps want them."""
+
+    @abc.abstractmethod
+    def serves(self, piece: Piece, step: Step) -> bool:
+        """Whether ``step``, which uses the piece's panel, needs the piece."""
+
+    @abc.abstractmethod
+    def load(self, piece: Piece, slot: int) -> Load: ...
+
+    @abc.abstractmethod
+    def regions(self, piece: Piece, slot: int) -> list[Region]: ...
+
+
+def _common(one: range, other: range) -> bool:
+    return one.start < other.stop and other.start < one.stop
+
+
+class Activations(Operand):
+    """Rows of A: each takes ``pitch`` consecutive scratchpad rows."""
+
+    bank = Bank.ACTIVATION
+
+    def __init__(self, gemm: Gemm, tiling: Tiling):
+        super().__init__(gemm, tiling)
+        self.ms = panels(gemm.m, tiling.rows)
+        self.pitch = -(-len(self.ks[0]) // self.config.array.rows)
+        self.slot_rows = len(self.ms[0]) * self.pitch
+        self.slots = self.config.activation_rows // self.slot_rows
+
+    def panel(self, step: Step) -> tuple[int, ...]:
+        return step.panel[0], step.panel[2]
+
+    def pieces(self, panel: tuple[int, ...], *, first: bool) -> list[Piece]:
+        m, k = self.ms[panel[0]], self.ks[panel[1]]
+        if not first:
+            count = min(8, -(-len(m) // self.gemm.least_rows))
+            return [Piece(panel, m[len(m) * i // count:len(m) * (i + 1) // count], k) for i in range(count)]
+        if len(self.ks) > 1:
+            return [Piece(panel, m, part) for part in k_parts(self.gemm, k)]
+        head, *rest = doubling(m, self.gemm.least_rows)
+        return [Piece(panel, head, part) for part in k_parts(self.gemm, k)] + [Piece(panel, lines, k) for lines in rest]
+
+    def serves(self, piece: Piece, step: Step) -> bool:
+        return _common(piece.lines, step.m) and _common(piece.k, step.k)
+
+    def row(self, slot: int, panel: tuple[int, ...], m: int, k: int) -> int:
+        """Scratchpad row of A[m, k]."""
+        return slot * self.slot_rows + (m - self.ms[panel[0]].start) * self.pitch + (k - self.ks[panel[1]].start) // self.config.array.rows
+
+    def load(self, piece: Piece, slot: int) -> Load:
+        total, run, count = self.gemm.k, len(piece.k), len(piece.lines)
+        row = self.row(slot, piece.panel, piece.lines.start, piece.k.start)
+        if run == total and run % self.config.array.rows == 0 and run * count <= _LONGEST_RUN:
+            run, count = run * count, 1
+        return Load(bank=self.bank, base=BASES["a"], offset=piece.lines.start * total + piece.k.start, run=run, count1=count,
+                    stride1=total if count > 1 else 0, row=row, row_stride1=signed16(self.pitch) if count > 1 else 0)
+
+    def regions(self, piece: Piece, slot: int) -> list[Region]:
+        return self._regions(slot, piece.panel, piece.lines, piece.k)
+
+    def reads(self, step: Step, slot: int) -> list[Region]:
+        return self._regions(slot, self.panel(step), step.m, step.k)
+
+    def _regions(self, slot: int, panel: tuple[int, ...], lines: range, k: range) -> list[Region]:
+        m0 = self.ms[panel[0]].start
+        parts = [i for i, part in enumerate(k_parts(self.gemm, self.ks[panel[1]])) if _common(part, k)]
+        return [Region((self.bank, slot, i), lines.start - m0, lines.stop - m0) for i in parts]
+
+
+class Weights(Operand):
+    """Column tiles of W: a panel's row of W takes one scratchpad row per tile, tile beside tile, so that runs are long."""
+
+    bank = Bank.WEIGHT
+
+    def __init__(self, gemm: Gemm, tiling: Tiling):
+        super().__init__(gemm, tiling)
+        self.slot_rows = len(self.ks[0]) * self.most_tiles
+        self.slots = self.config.weight_rows // self.slot_rows
+
+    def panel(self, step: Step) -> tuple[int, ...]:
+        return step.panel[2], step.panel[1]
+
+    def pieces(self, panel: tuple[int, ...], *, first: bool) -> list[Piece]:
+        k, tiles = self.ks[panel[0]], self.tiles[panel[1]]
+        if not first:
+            return [Piece(panel, tiles, k)]
+        if len(self.ks) > 1:
+            return [Piece(panel, tiles, part) for part in k_parts(self.gemm, k)]
+        head, *rest = doubling(tiles, 1)
+        return [Piece(panel, head, part) for part in k_parts(self.gemm, k)] + [Piece(panel, lines, k) for lines in rest]
+
+    def serves(self, piece: Piece, step: Step) -> bool:
+        return step.tile in piece.lines and _common(piece.k, step.k)
+
+    def row(self, slot: int, panel: tuple[int, ...], tile: int, k: int) -> int:
+        """Scratchpad row of W[k, columns of tile]."""
+        return slot * self.slot_rows + (k - self.ks[panel[0]].start) * self.most_tiles + tile - self.tiles[panel[1]].start
+
+    def load(self, piece: Piece, slot: int) -> Load:
+        columns = range(self.gemm.columns(piece.lines.start).start, self.gemm.columns(piece.lines[-1]).stop)
+        run, count = len(columns), len(piece.k)
+        row = self.row(slot, piece.panel, piece.lines.start, piece.k.start)
+        if run == self.gemm.n == self.most_tiles * self.config.array.cols and run * count <= _LONGEST_RUN:
+            run, count = run * count, 1
+        return Load(bank=self.bank, base=BASES["w"], offset=piece.k.start * self.gemm.n + columns.start, run=run, count1=count,
+                    stride1=self.gemm.n if count > 1 else 0, row=row, row_stride1=signed16(self.most_tiles) if count > 1 else 0)
+
+    def regions(self, piece: Piece, slot: int) -> list[Region]:
+        return [region for tile in piece.lines for region in self._regions(slot, piece.panel, tile, piece.k)]
+
+    def reads(self, step: Step, slot: int) -> list[Region]:
+        return self._regions(slot, self.panel(step), step.tile, step.k)
+
+    def _regions(self, slot: int, panel: tuple[int, ...], tile: int, k: range) -> list[Region]:
+        k0 = self.ks[panel[0]].start
+        return [Region((self.bank, slot, tile - self.tiles[panel[1]].start), k.start - k0, k.stop - k0)]
+
+
+class Parameters(Operand):
+    """Bias, multiplier and shift of each column; every tile begins with a group of its own."""
+
+    bank = Bank.PARAMETER
+
+    def __init__(self, gemm: Gemm, tiling: Tiling):
+        super().__init__(gemm, tiling)
+        self.slot_rows = self.most_tiles * gemm.groups
+        self.slots = self.config.parameter_groups // self.slot_rows
+
+    def panel(self, step: Step) -> tuple[int, ...]:
+        return (step.panel[1],)
+
+    def pieces(self, panel: tuple[int, ...], *, first: bool) -> list[Piece]:
+        # What is not a whole tile needs a LOAD of its own, for a LOAD's runs are all equally long.
+        whole = [tile for tile in self.tiles[panel[0]] if len(self.gemm.columns(tile)) == self.gemm.width]
+        tiles = self.tiles[panel[0]]
+        parts = [tiles[:len(whole)], tiles[len(whole):]]
+        return [Piece(panel, part, range(0)) for part in parts if part]
+
+    def serves(self, piece: Piece, step: Step) -> bool:
+        return step.complete and _common(piece.lines, step.block.tiles)
+
+    def row(self, slot: int, panel: tuple[int, ...], tile: int) -> int:
+        """First group of a tile."""
+        return slot * self.slot_rows + (tile - self.tiles[panel[0]].start) * self.gemm.groups
+
+    def load(self, piece: Piece, slot: int) -> Load:
+        count, run = len(piece.lines), _PARAMETER_BYTES * len(self.gemm.columns(piece.lines.start))
+        if self.gemm.width == self.gemm.groups * self.config.epilogue.lanes and run * count <= _LONGEST_RUN:
+            run, count = run * count, 1
+        return Load(bank=self.bank, base=BASES["parameters"], offset=_PARAMETER_BYTES * self.gemm.columns(piece.lines.start).start,
+                    run=run, count1=count, stride1=_PARAMETER_BYTES * self.gemm.width if count > 1 else 0,
+                    row=self.row(slot, piece.panel, piece.lines.start), row_stride1=self.gemm.groups if count > 1 else 0)
+
+    def regions(self, piece: Piece, slot: int) -> list[Region]:
+        return [Region(self.bank, self.row(slot, piece.panel, piece.lines.start), self.row(slot, piece.panel, piece.lines.stop))]
+
+    def reads(self, tile: int, panel: tuple[int, ...], slot: int) -> list[Region]:
+        return [Region(self.bank, self.row(slot, panel, tile), self.row(slot, panel, tile + 1))]

@@ -1,0 +1,144 @@
+"""The order of LOADs, EXECUTEs and STOREs of a matrix product, and about how long they take.
+
+Dispatch is in order, so the order in the program decides how far ahead each engine may run. Steps are taken one after the other; behind
+each EXECUTE come as many LOADs for later steps as fit into its duration, most urgent first, once the panel that they
+replace is done with. A LOAD that has time waits behind one that has not.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from typing import Any, NamedTuple
+
+from .commands import Bank
+from .config import Config
+from .gemm_operands import Activations, Operand, Parameters, Piece, Weights
+from .gemm_tiling import Block, Gemm, Step, Tiling, steps
+from .residency import Fill, residency
+
+__all__ = ["Costs", "Fetch", "Schedule", "schedule"]
+
+
+class Costs:
+    """About how many cycles commands take."""
+
+    LATENCY = 40   # from a request to its first data, with what starts and ends a command
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.settle = config.array.rows + config.array.cols + 12
+
+    def load(self, bank: Bank, runs: int, run: int) -> int:
+        bus = self.config.bus_bytes
+        per_cycle = {Bank.ACTIVATION: min(bus, self.config.array.rows), Bank.WEIGHT: min(bus, self.config.array.cols)}.get(bank, 4)
+        return runs * max(-(-run // per_cycle), -(-run // bus))
+
+    def execute(self, rows: int, tiles: int) -> int:
+        return tiles * max(rows, 2 * self.config.array.rows - 1)
+
+    def store(self, rows: int, columns: int, value_bytes: int) -> int:
+        lanes = self.config.raw_lanes if value_bytes == 4 else self.config.epilogue.lanes
+        return rows * max(-(-columns // lanes), -(-columns * value_bytes // self.config.bus_bytes))
+
+
+class Fetch(NamedTuple):
+    """A piece on its way into a slot."""
+
+    operand: Operand
+    piece: Piece
+    slot: int
+
+
+class Schedule(NamedTuple):
+    """What the program does: fetches, steps (with the slots of A and W) and stores of blocks (with panel and slot of the parameters)."""
+
+    items: list[Fetch | tuple[Step, int, int] | tuple[Block, tuple[int, ...], int]]
+    cycles: int  # about
+    activations: Activations
+    weights: Weights
+    parameters: Parameters | None
+
+
+class _Waiting:
+    """The pieces of one operand that are still to be loaded: (first step that needs it, fill, piece), in the order of need."""
+
+    def __init__(self, operand: Operand, todo: list[Step]):
+        self.operand = operand
+        self.fills, self.used = residency([operand.panel(step) for step in todo], operand.slots)
+        users: list[list[int]] = [[] for _ in self.fills]
+        for number, fill in enumerate(self.used):
+            users[fill].append(number)
+        entries: list[tuple[int, Fill, Piece]] = []
+        for number, fill in enumerate(self.fills):
+            for piece in operand.pieces(fill.panel, first=number == 0):
+                before = next((user for user in users[number] if operand.serves(piece, todo[user])), None)
+                if before is not None:
+                    entries.append((before, fill, piece))
+        entries.sort(key=lambda entry: entry[0])
+        self.queue = deque(entries)
+
+    @property
+    def before(self) -> int:
+        return self.queue[0][0]
+
+    def slot(self, step: int) -> int:
+        return self.fills[self.used[step]].slot
+
+
+class _Scheduler:
+    """Orders everything on a model of the engines that knows durations and dependencies, but no contention."""
+
+    def __init__(self, gemm: Gemm, tiling: Tiling):
+        self.gemm = gemm
+        self.costs = Costs(gemm.config)
+        self.todo = steps(gemm, tiling)
+        self.activations, self.weights = Activations(gemm, tiling), Weights(gemm, tiling)
+        self.parameters = Parameters(gemm, tiling) if gemm.parameters else None
+        self.waiting = [_Waiting(one, self.todo) for one in (self.activations, self.weights, self.parameters) if one]
+        self.items: list[Any] = []
+        self.load_end, self.execute_end, self.store_end = Costs.LATENCY, 0, 0
+        self.executed: list[int] = []                       # end of each step
+        self.stored = [0, 0]                                # end of each block's STORE, after two that did not happen
+        self.arrived: defaultdict[int, int] = defaultdict(int)  # by step: when the last piece that it is the first to need is there
+
+    def run(self) -> Schedule:
+        for number, step in enumerate(self.todo):
+            while urgent := [one for one in self.waiting if one.queue and one.before <= number]:
+                self._fetch(min(urgent, key=lambda one: one.before))
+            self._execute(number, step)
+            if step.complete:
+                self._store(number, step)
+            while self.load_end < self.execute_end:
+                free = [one for one in self.waiting if one.queue and one.queue[0][1].after < number]
+                if not free:
+                    break
+                self._fetch(min(free, key=lambda one: one.before))
+        return Schedule(self.items, self.store_end + Costs.LATENCY, self.activations, self.weights, self.parameters)
+
+    def _fetch(self, waiting: _Waiting) -> None:
+        before, fill, piece = waiting.queue.popleft()
+        command = waiting.operand.load(piece, fill.slot)
+        if fill.after >= 0:
+            self.load_end = max(self.load_end, self.executed[fill.after] + self.costs.settle)
+        self.load_end += self.costs.load(waiting.operand.bank, command.count1, command.run)
+        self.arrived[before] = self.load_end + Costs.LATENCY
+        self.items.append(Fetch(waiting.operand, piece, fill.slot))
+
+    def _execute(self, number: int, step: Step) -> None:
+        tiles = -(-len(step.k) // self.gemm.config.array.rows)
+        self.execute_end = max(self.execute_end, self.arrived[number], self.stored[-2]) + self.costs.execute(len(step.m), tiles)
+        self.executed.append(self.execute_end)
+        self.items.append((step, self.waiting[0].slot(number), self.waiting[1].slot(number)))
+
+    def _store(self, number: int, step: Step) -> None:
+        block = step.block
+        cycles = sum(self.costs.store(len(block.m), len(self.gemm.columns(tile)), self.gemm.result_bytes) for tile in block.tiles)
+        self.store_end = max(self.store_end, self.execute_end + self.costs.settle) + cycles
+        self.stored.append(self.store_end)
+        panel, slot = ((), 0) if self.parameters is None else (self.parameters.panel(step), self.waiting[2].slot(number))
+        self.items.append((block, panel, slot))
+
+
+def schedule(gemm: Gemm, tiling: Tiling) -> Schedule:
+    """Order all commands of a product, and estimate its cycles."""
+    return _Scheduler(gemm, tiling).run()

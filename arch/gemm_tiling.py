@@ -1,0 +1,196 @@
+"""How a matrix product is cut: panels that scratchpads hold, blocks that accumulator halves hold, and the steps that the array takes.
+
+C is covered by panel pairs: ``rows`` rows of A times ``tiles`` column tiles of W, over all of K or, where that does not fit the
+scratchpads, over chunks of ``depth``. A pair is cut further into blocks, each stored when complete. The first blocks are small, so
+that the array starts after a small part of the operands has arrived, and grow as what has arrived grows: a rows of A and t
+tiles of W are work for a·t, but only a + t to load. The last blocks shrink, for the last STORE overlaps nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from .config import Config
+
+__all__ = ["Block", "Gemm", "Step", "Tiling", "doubling", "k_parts", "panels", "steps"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gemm:
+    """C[M, N] = A[M, K] · W[K, N] on one accelerator; ``bias`` and int8 results need parameters, one triple per column."""
+
+    config: Config
+    m: int
+    n: int
+    k: int
+    out: Literal["int32", "int8"] = "int32"
+    bias: bool = False
+
+    @property
+    def macs(self) -> int:
+        return self.m * self.n * self.k
+
+    @property
+    def parameters(self) -> bool:
+        return self.bias or self.out == "int8"
+
+    @property
+    def result_bytes(self) -> int:
+        return 4 if self.out == "int32" else 1
+
+    @property
+    def width(self) -> int:
+        """Columns in a tile: all of the array's, but no more than the parameter memory has channels."""
+        config = self.config
+        return min(config.array.cols, config.parameter_groups * config.epilogue.lanes) if self.parameters else config.array.cols
+
+    @property
+    def n_tiles(self) -> int:
+        return -(-self.n // self.width)
+
+    @property
+    def groups(self) -> int:
+        """Parameter groups of one column tile."""
+        return -(-self.width // self.config.epilogue.lanes)
+
+    @property
+    def least_rows(self) -> int:
+        """Rows that a weight tile should meet: fewer do not cover the loading of the next tile."""
+        return 2 * self.config.array.rows
+
+    def columns(self, tile: int) -> range:
+        return range(tile * self.width, min((tile + 1) * self.width, self.n))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tiling:
+    """Sizes of panels, and which operand stays while the other passes: ``outer`` "m" keeps rows of A, "n" tiles of W."""
+
+    rows: int
+    tiles: int
+    depth: int
+    outer: Literal["m", "n"]
+
+
+class Block(NamedTuple):
+    """A rectangle of C that is stored as one: rows of C, column tiles, and its first accumulator row, tile after tile."""
+
+    m: range
+    tiles: range
+    row: int
+
+
+class Step(NamedTuple):
+    """One EXECUTE: ``m`` rows times one tile over ``k``; with the numbers of the panels, and the block that it completes, if any."""
+
+    m: range
+    tile: int
+    k: range
+    block: Block
+    panel: tuple[int, int, int]  # of M, N, K
+    complete: bool
+
+    @property
+    def row(self) -> int:
+        return self.block.row + (self.tile - self.block.tiles.start) * len(self.block.m)
+
+
+def panels(total: int, size: int) -> list[range]:
+    """As few ranges of at most ``size`` as cover ``total``."""
+    return [range(start, min(start + size, total)) for start in range(0, total, size)]
+
+
+def steps(gemm: Gemm, tiling: Tiling) -> list[Step]:
+    """All steps, in order."""
+    ms, ns, ks = panels(gemm.m, tiling.rows), panels(gemm.n_tiles, tiling.tiles), panels(gemm.k, tiling.depth)
+    pairs = [(i, j) for i in range(len(ms)) for j in range(len(ns))]
+    if tiling.outer == "n":
+        pairs.sort(key=lambda pair: pair[::-1])
+    accumulator = _Accumulator(gemm.config.half_rows)
+    result = []
+    for number, (i, j) in enumerate(pairs):
+        rectangles = [(ms[i], ns[j])]
+        if len(ks) == 1:
+            rectangles = _grow(*rectangles[0], gemm.least_rows) if number == 0 else rectangles
+            rectangles = [piece for rectangle in rectangles for piece in _cut(*rectangle, gemm.config.half_rows)]
+            if number == len(pairs) - 1:
+                rectangles[-1:] = _shrink(*rectangles[-1], gemm.least_rows)
+        for m, tiles in rectangles:
+            block = Block(m, tiles, accumulator.place(len(m) * len(tiles)))
+            for c, k in enumerate(ks):
+                for part in k_parts(gemm, k) if not result else [k]:
+                    result += [Step(m, tile, part, block, (i, j, c), part.stop == gemm.k and tile == tiles[-1]) for tile in tiles]
+    return result
+
+
+def doubling(whole: range, least: int) -> list[range]:
+    """``whole`` in parts that double what there is, from ``least`` on; a rest shorter than that joins the part before it."""
+    parts, start = [], whole.start
+    while start < whole.stop:
+        stop = start + max(least, start - whole.start)
+        stop = whole.stop if whole.stop - stop < least else stop
+        parts.append(range(start, stop))
+        start = stop
+    return parts
+
+
+def k_parts(gemm: Gemm, k: range) -> list[range]:
+    """How the very first block takes its first chunk of K, so that the array starts after the first part."""
+    rows = gemm.config.array.rows
+    return doubling(k, rows * max(1, -(-len(k) // rows) // 8))
+
+
+def _grow(m: range, tiles: range, least: int) -> list[tuple[range, range]]:
+    """A rectangle as one that doubles, now in tiles, now in rows: what each growth adds."""
+    more_rows, more_tiles = doubling(m, least)[::-1], doubling(tiles, 1)[::-1]
+    rows, width = more_rows.pop(), more_tiles.pop()
+    grown = [(rows, width)]
+    while more_rows or more_tiles:
+        if more_tiles and (not more_rows or len(rows) >= least * len(width)):
+            new = more_tiles.pop()
+            grown.append((rows, new))
+            width = range(tiles.start, new.stop)
+        else:
+            new = more_rows.pop()
+            grown.append((new, width))
+            rows = range(m.start, new.stop)
+    return grown
+
+
+def _cut(m: range, tiles: range, most: int) -> Iterator[tuple[range, range]]:
+    """A rectangle in pieces of nearly equal numbers of tiles, of at most ``most`` accumulator rows."""
+    count = -(-len(tiles) // max(1, most // len(m)))
+    for i in range(count):
+        yield m, tiles[len(tiles) * i // count:len(tiles) * (i + 1) // count]
+
+
+def _shrink(m: range, tiles: range, least: int) -> list[tuple[range, range]]:
+    """A rectangle in pieces that halve, the last a single tile of few rows."""
+    pieces = []
+    while len(tiles) > 1:
+        middle = (len(tiles) + 1) // 2
+        pieces.append((m, tiles[:middle]))
+        tiles = tiles[middle:]
+    while len(m) >= 2 * least:
+        middle = len(m) // 2
+        pieces.append((m[:middle], tiles))
+        m = m[middle:]
+    return [*pieces, (m, tiles)]
+
+
+class _Accumulator:
+    """Places blocks in alternate halves, and round and round within each, so that a row is used again as late as possible."""
+
+    def __init__(self, half_rows: int):
+        self.half_rows = half_rows
+        self.half = 1
+        self.used = [0, 0]
+
+    def place(self, rows: int) -> int:
+        self.half ^= 1
+        if self.used[self.half] + rows > self.half_rows:
+            self.used[self.half] = 0
+        self.used[self.half] += rows
+        return self.half * self.half_rows + self.used[self.half] - rows

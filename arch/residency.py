@@ -1,0 +1,57 @@
+"""Which panel is in which slot of an on-chip memory, and when it may be loaded.
+
+The whole sequence of uses is known, so a panel replaces the one whose next use is farthest away, which loads least of all
+(Belady, 1966).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+__all__ = ["Fill", "residency"]
+
+
+class Fill(NamedTuple):
+    """A panel comes into a slot before step ``before``, which uses it first, and after step ``after``, which is the last to use the
+    slot's old content (−1: there is none)."""
+
+    panel: Hashable
+    slot: int
+    after: int
+    before: int
+
+
+def residency(uses: Sequence[Hashable], slots: int) -> tuple[list[Fill], list[int]]:
+    """All fills in the order of need, and for each step the number of the fill that it uses.
+
+    Parameters
+    ----------
+    uses : the panel that each step uses
+    slots : panels that fit
+    """
+    future: dict[Hashable, deque[int]] = defaultdict(deque)
+    for step, panel in enumerate(uses):
+        future[panel].append(step)
+    fills: list[Fill] = []
+    resident: dict[Hashable, int] = {}
+    last_use: dict[Hashable, int] = {}
+    used: list[int] = []
+
+    def remoteness(panel: Hashable) -> tuple[int, int]:
+        """Larger is better to replace: next use farthest; among those never used again, free longest."""
+        return (future[panel][0] if future[panel] else len(uses), -last_use[panel])
+
+    for step, panel in enumerate(uses):
+        if panel not in resident:
+            slot, after = len(resident), -1
+            if slot == slots:
+                victim = max(resident, key=remoteness)
+                slot, after = fills[resident.pop(victim)].slot, last_use[victim]
+            resident[panel] = len(fills)
+            fills.append(Fill(panel, slot, after, step))
+        future[panel].popleft()
+        last_use[panel] = step
+        used.append(resident[panel])
+    return fills, used
