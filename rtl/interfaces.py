@@ -126,10 +126,15 @@ class TokenPort(wiring.Signature):
 
 
 class ErrorShape(data.StructLayout):
-    """A report of an error: valid for one cycle, first one wins."""
+    """A report of an error: valid for one cycle, first one wins.
+
+    ``begun`` says which command is at fault: how many have started from it on, 0 where it was refused before it started, 1
+    where it is the one that started last. Its index is the number of started commands minus ``begun``.
+    """
 
     def __init__(self, address_bits: int):
-        super().__init__({"valid": unsigned(1), "code": ErrorCode, "address": unsigned(address_bits)})
+        super().__init__({
+            "valid": unsigned(1), "code": ErrorCode, "begun": unsigned(8), "address": unsigned(address_bits)})
 
 
 def activity_enum(engine: Engine) -> type:

@@ -1,5 +1,6 @@
 """Nest against NumPy: every iteration of random nests, with and without configuration, at any pace."""
 
+import gc
 import random
 
 import numpy as np
@@ -97,3 +98,4 @@ def test_errors():
         Nest(levels={}, values={})
     with pytest.raises(ValueError, match=r"^levels of row must be among y, x, not 'z'$"):
         Nest(levels={"y": 8, "x": 8}, values={"row": ("x", "z")})
+    gc.collect()  # here, where the unfinished components may go unused

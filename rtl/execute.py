@@ -1,0 +1,144 @@
+"""EXECUTE: preloader and streamer over the same commands, with tokens, locks and errors around them."""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.commands import Engine
+from ..arch.config import Config
+from ..arch.registers import ErrorCode
+from .execute_front import ExecuteFront
+from .interfaces import EngineControl, TokenPort
+from .preload import Preloader
+from .stream_rows import ExecuteActivity, RowStreamer
+from .timing import DatapathTiming, RowControl, WeightControl
+
+__all__ = ["ExecuteEngine"]
+
+
+class ExecuteEngine(wiring.Component):
+    """Runs EXECUTE commands: weight tiles and output rows as :class:`~systolith.arch.commands.Execute` defines them.
+
+    The preloader takes a command and its tokens while the streamer works on the one before. Errors are reported in program
+    order, after everything before the offending command or access was issued: UNSUPPORTED, VALUE and RANGE of accumulator
+    rows before a command takes its tokens, RANGE at the weight or activation row outside its scratchpad, which is not read.
+
+    Throughput: one row per cycle, without a gap between tiles and commands as long as each tile has at least
+    ``swap_to_shift_cycles + shift_to_swap_cycles + rows − 1`` rows, twice that of the array.
+
+    Parameters
+    ----------
+    config : sizes of array, memories and loop nests
+    timing : distances that the datapath asks for
+
+    Members
+    -------
+    commands : stream of 32-bit words, whole commands
+    tokens : an EXECUTE command's tokens, given ``settle_cycles`` after its last row
+    control : status, halt and errors
+    claim, granted : accumulator halves, claimed from the tokens until the command's rows have settled
+    weight, row : to the datapath; ``control.activity`` is BUSY in exactly the cycles with ``row.valid``
+    """
+
+    commands: stream.Interface
+    tokens: wiring.PureInterface
+    control: wiring.PureInterface
+    claim: Signal
+    granted: Signal
+    weight: Signal
+    row: Signal
+
+    def __init__(self, *, config: Config, timing: DatapathTiming):
+        self.config = config
+        self.timing = timing
+        super().__init__({
+            "commands": In(stream.Signature(32)),
+            "tokens": Out(TokenPort()),
+            "control": Out(EngineControl(Engine.EXECUTE, config.memory.address_bits)),
+            "claim": Out(2), "granted": In(2),
+            "weight": Out(WeightControl(rows=config.array.rows, cols=config.array.cols)),
+            "row": Out(RowControl()),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        array, loops, timing = self.config.array, self.config.control, self.timing
+        m.submodules.front = front = ExecuteFront(
+            rows=array.rows, cols=array.cols, half_rows=self.config.half_rows, transposer=array.transposer,
+            outer_loops=loops.outer_loops, inner_loops=loops.inner_loops)
+        m.submodules.preloader = preloader = Preloader(
+            rows=array.rows, cols=array.cols, weight_rows=self.config.weight_rows, transposer=array.transposer,
+            outer_loops=loops.outer_loops, timing=timing)
+        m.submodules.streamer = streamer = RowStreamer(
+            activation_rows=self.config.activation_rows, half_rows=self.config.half_rows,
+            inner_loops=loops.inner_loops, distance_cycles=timing.distance_cycles)
+        wiring.connect(m, wiring.flipped(self.commands), front.i)
+        wiring.connect(m, preloader.o, streamer.tile)
+        command = front.o.payload
+
+        failed = Signal()
+        stop = self.control.halt | failed
+        m.d.comb += [
+            preloader.stop.eq(stop), preloader.swapped.eq(streamer.swapping),
+            streamer.stop.eq(stop), streamer.tile_failed.eq(preloader.failed), streamer.granted.eq(self.granted),
+            self.weight.eq(preloader.weight_control), self.row.eq(streamer.row_control),
+        ]
+
+        # A command begins when both sequencers have room for it and its tokens are there.
+        begins = self.tokens.taken
+        m.d.comb += [
+            self.tokens.take.eq(front.o.valid & preloader.i.ready & streamer.i.ready & ~stop),
+            self.tokens.take_mask.eq(command.wait),
+            front.o.ready.eq(begins), preloader.i.valid.eq(begins), streamer.i.valid.eq(begins),
+            preloader.i.payload.eq(command), streamer.i.payload.eq(command), self.control.started.eq(begins),
+        ]
+
+        settling = self._settle(m, streamer, stop)
+        quiet = ~settling & ~streamer.busy
+        waits = front.o.valid & ~begins
+        m.d.comb += [
+            self.control.idle.eq(~settling & (stop | ~streamer.busy & ~front.holding & ~self.commands.valid)),
+            self.control.blocked.eq(quiet & waits & ~stop),
+        ]
+
+        # Refused commands are reported once those before have issued all rows: whatever goes wrong there comes first.
+        error = self.control.error
+        with m.If(~stop):
+            m.d.comb += error.valid.eq(streamer.failed | front.error & ~streamer.busy)
+        m.d.comb += [
+            error.code.eq(Mux(streamer.failed, ErrorCode.RANGE, front.code)),
+            error.begun.eq(Mux(streamer.failed, 1 + streamer.superseded, 0)),
+        ]
+        with m.If(error.valid):
+            m.d.sync += failed.eq(1)
+
+        activity = Signal(ExecuteActivity, init=ExecuteActivity.IDLE)
+        m.d.sync += activity.eq(streamer.activity)
+        with m.If(waits & ~streamer.busy & ~stop):
+            missing = command.wait & ~self.tokens.available
+            m.d.sync += activity.eq(Mux(missing[0], ExecuteActivity.WAIT_LOAD, ExecuteActivity.WAIT_STORE))
+        m.d.comb += self.control.activity.eq(activity)
+        return m
+
+    def _settle(self, m: Module, streamer: RowStreamer, stop: Value) -> Value:
+        """Claims halves and gives tokens until rows have settled; whether any has not."""
+        cycles = self.timing.settle_cycles
+        half_bit = (self.config.half_rows - 1).bit_length()
+        unsettled = Signal(2)
+        for half in range(2):
+            left = Signal(range(cycles + 1), name=f"unsettled_cycles{half}")
+            issued = streamer.row_control.valid & (streamer.row_control.accumulator_row[half_bit] == half)
+            with m.If(issued):
+                m.d.sync += left.eq(cycles)
+            with m.Elif(left != 0):
+                m.d.sync += left.eq(left - 1)
+            m.d.comb += unsettled[half].eq(issued | (left != 0))
+        m.d.comb += self.claim.eq(unsettled | Mux(stop, 0, streamer.using))
+
+        posts = Mux(streamer.last, streamer.post, 0)
+        for age in range(1, cycles + 1):
+            delayed = Signal(2, name=f"post{age}")
+            m.d.sync += delayed.eq(posts)
+            posts = delayed
+        m.d.comb += [self.tokens.give.eq(posts.any()), self.tokens.give_mask.eq(posts)]
+        return unsettled.any()

@@ -1,0 +1,182 @@
+"""EXECUTE commands from words to checked fields."""
+
+from collections.abc import Iterator
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.commands import Execute
+from ..arch.registers import ErrorCode
+from .decode import Decoder, command_layout
+
+__all__ = ["INNER_LEVELS", "OUTER_LEVELS", "ExecuteFront", "execute_fields"]
+
+OUTER_LEVELS = ("ky", "kx", "ct")  # outermost first; an accelerator has the last `outer_loops` of them
+INNER_LEVELS = ("b", "y", "x")
+
+
+def execute_fields() -> data.StructLayout:
+    """A struct with one member per field of EXECUTE, and ``vector_row``: the weight row of the first vector that is read."""
+    return data.StructLayout({**command_layout(Execute).members, "vector_row": 16})
+
+
+def signed_digits(number: int) -> Iterator[tuple[int, int]]:
+    """The fewest (shift, ±1) with Σ ±2**shift = ``number``."""
+    shift = 0
+    while number:
+        if number & 1:
+            sign = 2 - (number & 3)
+            yield shift, sign
+            number -= sign
+        number >>= 1
+        shift += 1
+
+
+class ExecuteFront(wiring.Component):
+    """Decodes EXECUTE commands and checks all that can be known before they begin.
+
+    Of several errors the one with the lowest code is reported: UNSUPPORTED for loops and transposition that this accelerator
+    is built without, VALUE for counts of zero and ``k_last`` outside 1 … ``rows``, RANGE for accumulator rows outside one half.
+    Neither is the command presented then nor any that follows.
+
+    Latency: a command is presented one cycle after its last word; where ``y_count`` or ``b_count`` are not 1, as many cycles
+    later as they have bits together, and 3.
+
+    Parameters
+    ----------
+    rows, cols : of the array
+    half_rows : rows of one accumulator half, a power of two
+    outer_loops, inner_loops : loops that are built, innermost first, 1 to 3
+    transposer : whether ``transpose`` is supported
+
+    Members
+    -------
+    i : stream of 32-bit words, whole commands
+    o : stream of :func:`execute_fields`
+    error, code : a command was refused; both stay
+    holding : a command is being collected, waits at ``o`` or was refused
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+    error: Signal
+    code: Signal
+    holding: Signal
+
+    def __init__(self, *, rows: int, cols: int, half_rows: int, outer_loops: int, inner_loops: int, transposer: bool):
+        self.rows = rows
+        self.cols = cols
+        self.half_rows = half_rows
+        self.outer_loops = outer_loops
+        self.inner_loops = inner_loops
+        self.transposer = transposer
+        super().__init__({
+            "i": In(stream.Signature(32)),
+            "o": Out(stream.Signature(execute_fields())),
+            "error": Out(1), "code": Out(ErrorCode), "holding": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.decoder = decoder = Decoder(Execute)
+        command = decoder.o.payload
+        wiring.connect(m, wiring.flipped(self.i), decoder.i)
+
+        # These registers follow the words while they arrive. No check reads the last word, so they are right when the
+        # decoder presents the command, and a checked command costs no cycle.
+        unsupported, wrong = Signal(reset_less=True), Signal(reset_less=True)
+        levels = [*OUTER_LEVELS, *INNER_LEVELS]
+        built = [*OUTER_LEVELS[-self.outer_loops:], *INNER_LEVELS[-self.inner_loops:]]
+        counts = {level: command[f"{level}_count"] for level in levels}
+        m.d.sync += [
+            unsupported.eq(Cat(*(counts[level] > 1 for level in levels if level not in built),
+                               0 if self.transposer else command.transpose).any()),
+            wrong.eq(Cat(*(count == 0 for count in counts.values()), command.k_last == 0, command.k_last > self.rows).any()),
+        ]
+        m.d.comb += self.o.payload.eq(command)
+        m.d.comb += self.o.payload.vector_row.eq(self._vector_row(m, command))
+
+        outside, counted = self._outside(m, command, decoder.o.valid, self.o.valid & self.o.ready)
+        valid = decoder.o.valid
+        with m.If(unsupported):
+            m.d.comb += [self.error.eq(valid), self.code.eq(ErrorCode.UNSUPPORTED)]
+        with m.Elif(wrong):
+            m.d.comb += [self.error.eq(valid), self.code.eq(ErrorCode.VALUE)]
+        with m.Elif(outside):
+            m.d.comb += [self.error.eq(valid & counted), self.code.eq(ErrorCode.RANGE)]
+        with m.Else():
+            m.d.comb += [self.o.valid.eq(valid & counted), decoder.o.ready.eq(self.o.ready & counted)]
+
+        collecting = Signal()
+        with m.If(decoder.i.valid & decoder.i.ready):
+            m.d.sync += collecting.eq(1)
+        with m.Elif(self.o.valid & self.o.ready):
+            m.d.sync += collecting.eq(0)
+        m.d.comb += self.holding.eq(collecting)
+        return m
+
+    def _vector_row(self, m: Module, command: data.View) -> Value:
+        """``weight_row`` plus the offset of a tile's last vector, with which preloading begins; pipelined additions."""
+        def multiple(factor: int, name: str) -> Value:
+            total = Const(0)
+            for index, (shift, sign) in enumerate(reversed(list(signed_digits(factor)))):
+                term = command.weight_stride << shift
+                if index:
+                    partial = Signal(16, name=f"{name}{index}", reset_less=True)
+                    m.d.sync += partial.eq(total + term if sign > 0 else total - term)
+                    total = partial
+                else:
+                    total = term  # the largest is positive
+            return total
+
+        offset = multiple(self.rows - 1, "plain_offset")
+        if self.transposer and self.cols != self.rows:
+            offset = Mux(command.transpose, multiple(self.cols - 1, "transposed_offset"), offset)
+        vector_row = Signal(16, reset_less=True)
+        m.d.sync += vector_row.eq(command.weight_row + offset)
+        return vector_row
+
+    def _outside(self, m: Module, command: data.View, valid: Value, accepted: Value) -> tuple[Value, Value]:
+        """Whether the output rows leave their half, and whether that is known yet."""
+        bits = (self.half_rows - 1).bit_length()
+        first, beyond = command.accumulator_row[:bits], command.accumulator_row[bits + 1:].any()
+        one_run_end, one_run_outside = Signal(17, reset_less=True), Signal(reset_less=True)
+        m.d.sync += [one_run_end.eq(first + command.x_count), one_run_outside.eq((one_run_end > self.half_rows) | beyond)]
+        if self.inner_loops == 1:
+            return one_run_outside, Const(1)
+
+        # x · y · b by shifting and adding, as long as bits are left. The top bit means "too large" and stays set.
+        width = bits + 2
+        factor, total = Signal(width, reset_less=True), Signal(width, reset_less=True)
+        multiplier = Signal(16, reset_less=True)
+        one_run, counted = Signal(reset_less=True), Signal()
+        repeats = [command[f"{level}_count"] for level in reversed(INNER_LEVELS[-self.inner_loops:-1])]
+        m.d.sync += one_run.eq(Cat(count == 1 for count in repeats).all())
+        with m.FSM(name="rows"):
+            with m.State("WAIT"):
+                with m.If(~counted):
+                    m.d.sync += [
+                        factor.eq(Cat(command.x_count[:width - 1], command.x_count[width - 1:].any())),
+                        multiplier.eq(repeats[0]), total.eq(0 if repeats[1:] else first),
+                    ]
+                    with m.If(valid & ~one_run):
+                        m.next = "MULTIPLY0"
+            for index in range(len(repeats)):
+                with m.State(f"MULTIPLY{index}"):
+                    with m.If(multiplier[0]):
+                        m.d.sync += total.eq((total + factor) | ((total[-1] | factor[-1]) << width - 1))
+                    m.d.sync += [
+                        factor.eq(Cat(0, factor[:-2], factor[-2:].any())),
+                        multiplier.eq(multiplier[1:]),
+                    ]
+                    with m.If(multiplier == 0):
+                        if index + 1 < len(repeats):
+                            m.d.sync += [factor.eq(total), multiplier.eq(repeats[index + 1]), total.eq(first)]
+                            m.next = f"MULTIPLY{index + 1}"
+                        else:
+                            m.d.sync += counted.eq(1)
+                            m.next = "WAIT"
+        with m.If(accepted):
+            m.d.sync += counted.eq(0)
+        return Mux(one_run, one_run_outside, (total > self.half_rows) | beyond), one_run | counted

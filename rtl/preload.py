@@ -1,0 +1,205 @@
+"""Weight tiles into the array's shadow registers, one tile ahead of the rows that use them."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .execute_front import OUTER_LEVELS, execute_fields
+from .nest import Nest
+from .timing import DatapathTiming, WeightControl
+
+__all__ = ["TILE_LATENCY_CYCLES", "Preloader", "TileStart"]
+
+TILE_LATENCY_CYCLES = 3  # from accepting a tile to its first row on the row control: see `stream_rows`
+VECTOR_LATENCY_CYCLES = 2  # from stepping to a vector to its appearance on the weight control
+
+
+class TileStart(data.StructLayout):
+    """A tile whose weights are ready: activation row and coordinates of output row 0, and its place in the command."""
+
+    def __init__(self):
+        super().__init__({"row": 16, "y": 16, "x": 16, "first": 1, "last": 1})
+
+
+def countdown(m: Module, cycles: int, restart: Value, name: str) -> Value:
+    """Low after ``restart``, high again ``cycles`` cycles after it."""
+    if cycles <= 1:
+        return Const(1)
+    left = Signal(range(cycles), name=name)
+    with m.If(restart):
+        m.d.sync += left.eq(cycles - 1)
+    with m.Elif(left != 0):
+        m.d.sync += left.eq(left - 1)
+    return left == 0
+
+
+class Preloader(wiring.Component):
+    """Walks the weight tiles of commands and shifts each into the array as early as ``timing`` allows.
+
+    There is one set of shadow weights: the next tile is shifted in once the rows have begun to use the one before. Only the
+    transposer may be filled earlier.
+
+    Latency: three cycles from command to first vector. Throughput: one vector per cycle; a tile's vectors follow each other
+    without a gap.
+
+    Parameters
+    ----------
+    rows, cols : of the array
+    weight_rows : depth of the weight scratchpad
+    outer_loops : loops over tiles, 1 to 3
+    transposer : whether commands may transpose
+    timing : distances to keep
+
+    Members
+    -------
+    i : stream of :func:`execute_fields`, checked; accepted once the last tile of the command before is in
+    o : stream of :class:`TileStart`: a tile is offered in the first cycle in which its rows may follow
+    weight_control : to the datapath
+    swapped : a tile's first row will be on the row control in the next cycle
+    stop : begin nothing
+    failed : a weight row of the tile that follows the offered or accepted ones is outside the scratchpad; stays
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+    weight_control: data.View
+    swapped: Signal
+    stop: Signal
+    failed: Signal
+
+    def __init__(self, *, rows: int, cols: int, weight_rows: int, outer_loops: int, transposer: bool, timing: DatapathTiming):
+        self.rows = rows
+        self.cols = cols
+        self.weight_rows = weight_rows
+        self.outer_loops = outer_loops
+        self.transposer = transposer
+        self.timing = timing
+        super().__init__({
+            "i": In(stream.Signature(execute_fields())),
+            "o": Out(stream.Signature(TileStart())),
+            "weight_control": Out(WeightControl(rows=rows, cols=cols)),
+            "swapped": In(1), "stop": In(1), "failed": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        timing = self.timing
+        command = self.i.payload
+        m.submodules.nest = nest = self._nest(m)
+        last_tile = nest.at_end.as_value().all()
+
+        transpose, first_tile = Signal(reset_less=True), Signal(reset_less=True)
+        stride = Signal(16, reset_less=True)
+        k_last = Signal(range(self.rows + 1), reset_less=True)
+
+        # The vector in turn: its number, counting down, and the weight row of its piece in turn.
+        pieces = -(-self.rows // self.cols) if self.transposer else 1
+        index = Signal(range(max(self.rows, self.cols) if self.transposer else self.rows), reset_less=True)
+        piece = Signal(range(pieces), reset_less=True)
+        row = Signal(16, reset_less=True)
+        vector = Signal(16, reset_less=True) if pieces > 1 else row
+        whole = piece == pieces - 1
+
+        fill, shift = Signal(), Signal()
+        filled, shifted = fill & whole & (index == 0), shift & (index == 0)
+        first_shift = Signal(reset_less=True)
+        occupied = Signal()  # the shadow weights hold a tile that no row uses yet
+        offending, fill_broke, shift_broke = Signal(), Signal(), Signal()
+        broken = Signal()
+        m.d.comb += broken.eq(offending | fill_broke | shift_broke)
+        may_fill = countdown(m, timing.emit_to_fill_cycles, shifted & transpose, "until_fill")
+        may_emit = countdown(m, timing.fill_to_emit_cycles, filled, "until_emit")
+        # `swapped` comes one cycle before its row, a step here two cycles before its vector on the weight control.
+        may_shift = countdown(m, timing.swap_to_shift_cycles + 1 - VECTOR_LATENCY_CYCLES, self.swapped, "until_shift")
+        with m.If(self.swapped):
+            m.d.sync += occupied.eq(0)
+
+        with m.FSM(name="tile"):
+            with m.State("COMMAND"):
+                m.d.comb += self.i.ready.eq(~broken)
+                m.d.sync += [
+                    transpose.eq(command.transpose if self.transposer else 0), first_tile.eq(1),
+                    stride.eq(command.weight_stride), k_last.eq(command.k_last),
+                ]
+                with m.If(self.i.valid):
+                    m.next = "TILE"
+            with m.State("TILE"):
+                m.d.sync += [row.eq(nest.o.weight), vector.eq(nest.o.weight), piece.eq(0), first_shift.eq(1)]
+                m.d.sync += index.eq(Mux(transpose, self.cols, self.rows) - 1)
+                m.next = "SHIFT"
+                with m.If(transpose):
+                    m.next = "FILL"
+            with m.State("FILL"):
+                m.d.comb += fill.eq(may_fill & ~broken & ~self.stop)
+                with m.If(filled):
+                    m.d.sync += index.eq(self.rows - 1)
+                    m.next = "SHIFT"
+            with m.State("SHIFT"):
+                m.d.comb += shift.eq((~first_shift | ~occupied & may_shift & (may_emit | ~transpose)) & ~broken & ~self.stop)
+                with m.If(shift):
+                    m.d.sync += [first_shift.eq(0), occupied.eq(1)]
+                with m.If(shifted):
+                    m.d.sync += first_tile.eq(0)
+                    m.d.comb += nest.step.eq(1)
+                    m.next = "TILE"
+                    with m.If(last_tile):
+                        m.next = "COMMAND"
+        with m.If(fill & ~whole):
+            m.d.sync += [row.eq(row + 1), piece.eq(piece + 1)]
+        with m.Elif((fill & ~filled) | shift):
+            m.d.sync += [row.eq(vector - stride), vector.eq(vector - stride), piece.eq(0), index.eq(index - 1)]
+
+        self._offer_tile(m, nest.o, first_tile, last_tile, shift & first_shift, broken)
+
+        # One stage later the row is known to be outside, one more and it is on the weight control.
+        filling, shifting = Signal(), Signal()
+        outside = Signal(reset_less=True)
+        access = Signal.like(self.weight_control, reset_less=True)
+        control = Signal.like(self.weight_control, reset_less=True)
+        m.d.comb += offending.eq(outside & (filling | shifting & ~access.zero & ~access.emit))
+        allowed = ~offending & ~self.stop
+        m.d.sync += [
+            filling.eq(fill), shifting.eq(shift), outside.eq(row >= self.weight_rows),
+            access.row.eq(row), access.piece.eq(piece), access.emit.eq(transpose),
+            access.zero.eq(nest.at_end.ct & (index >= k_last)),
+            control.eq(access), control.fill.eq(filling & allowed), control.shift.eq(shifting & allowed),
+        ]
+        m.d.comb += self.weight_control.eq(control)
+        with m.If(offending):
+            m.d.sync += [fill_broke.eq(filling), shift_broke.eq(shifting)]
+        # Everything before is done first: a tile that broke on its way into the transposer comes after the one in the shadow
+        # weights, while one that broke on its way into those may have been accepted already.
+        m.d.comb += self.failed.eq(offending & shifting | shift_broke | fill_broke & ~occupied)
+        return m
+
+    def _offer_tile(self, m: Module, start: data.View, first: Value, last: Value, begun: Value, broken: Value) -> None:
+        """Presents the tile whose vectors have ``begun`` to be shifted in as soon as its first row can only come late enough."""
+        cycles = self.rows - 1 + VECTOR_LATENCY_CYCLES + self.timing.shift_to_swap_cycles - TILE_LATENCY_CYCLES
+        waiting = Signal()
+        tile = Signal(TileStart(), reset_less=True)
+        with m.If(begun):
+            m.d.sync += [
+                waiting.eq(1), tile.first.eq(first), tile.last.eq(last),
+                tile.row.eq(start.row), tile.y.eq(start.y), tile.x.eq(start.x),
+            ]
+        with m.Elif(self.o.ready & self.o.valid):
+            m.d.sync += waiting.eq(0)
+        m.d.comb += [
+            self.o.payload.eq(tile),
+            self.o.valid.eq(waiting & ~broken & countdown(m, cycles, begun, "until_offer")),
+        ]
+
+    def _nest(self, m: Module) -> Nest:
+        """The nest over tiles, which begins with each accepted command."""
+        command = self.i.payload
+        levels = OUTER_LEVELS[-self.outer_loops:]
+        nest = Nest(
+            levels={level: command[f"{level}_count"].shape().width for level in levels},
+            values={"weight": levels, "row": levels, "y": levels[-3:-2], "x": levels[-2:-1]})
+        m.d.comb += [nest.start.eq(self.i.valid & self.i.ready), nest.configure.eq(nest.start)]
+        m.d.comb += [nest.counts[level].eq(command[f"{level}_count"]) for level in levels]
+        for value, start, stride in (("weight", "vector_row", "weight_{}"), ("row", "activation_row", "activation_{}"),
+                                     ("y", "y_origin", "y_dilation"), ("x", "x_origin", "x_dilation")):
+            m.d.comb += nest.starts[value].eq(command[start])
+            m.d.comb += [nest.strides[value][level].eq(command[stride.format(level)]) for level in nest.values[value]]
+        return nest
