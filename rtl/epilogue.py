@@ -1,0 +1,232 @@
+"""From accumulator words to bytes: bias, requantisation, and the channels' parameters."""
+
+from amaranth import *
+from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .interfaces import ParameterLoad
+from .requantise import MULTIPLIER_BITS, SHIFT_BITS, requantiser
+from .skew import Skew
+
+__all__ = ["Chunk", "Epilogue", "Group", "Settings"]
+
+_RADIX_BITS = 3  # inputs of one multiplexer stage: 8, which an FPGA builds from two levels of look-up tables
+
+
+class Settings(data.StructLayout):
+    """What holds for all groups in flight: raw words (with ``bias`` added or not) or requantised bytes."""
+
+    def __init__(self):
+        super().__init__({
+            "requantise": 1, "bias": 1, "zero_point": signed(8), "low": signed(8), "high": signed(8),
+        })
+
+
+class Group(data.StructLayout):
+    """Which columns of the row that is being drained: group ``index`` of ``lanes`` columns, of which raw words leave in parts.
+
+    ``bytes`` is what the chunk holds; ``last`` marks the row's last one.
+    """
+
+    def __init__(self, *, cols: int, lanes: int, raw_lanes: int, parameter_groups: int, chunk_bytes: int):
+        super().__init__({
+            "valid": 1, "index": range(-(-cols // lanes)), "part": range(-(-lanes // raw_lanes)),
+            "parameter_group": range(parameter_groups), "bytes": range(chunk_bytes + 1), "last": 1,
+        })
+
+
+class Chunk(data.StructLayout):
+    """``bytes`` bytes of a row, the first one lowest; ``last`` ends the row."""
+
+    def __init__(self, *, chunk_bytes: int):
+        super().__init__({"data": data.ArrayLayout(8, chunk_bytes), "bytes": range(chunk_bytes + 1), "last": 1})
+
+
+class Epilogue(wiring.Component):
+    """Takes groups of columns of drained accumulator rows and gives chunks of bytes, in order.
+
+    A group is presented with the drain request of its row, and only while ``ready``: there is a place in the output queue for
+    each group in the pipeline, so that the pipeline never stalls. Throughput: one group per cycle; with the serial multiplier,
+    one requantised group per 8 cycles. Latency, from a group to its chunk at the output: ``raw_cycles`` or
+    ``requantise_cycles``. ``settings`` may change while ``empty``.
+
+    Parameters
+    ----------
+    cols : words of a drained row
+    lanes : columns requantised together
+    raw_lanes : words that leave together, at most ``lanes``
+    parameter_groups : groups of ``lanes`` channels in the parameter memory
+    multiplier : kind of requantiser, ``parallel`` or ``serial``
+    drain_cycles : from a group to its row's words, at least 1
+
+    Members
+    -------
+    settings : see :class:`Settings`
+    group : see :class:`Group`
+    ready : a group may be presented
+    words : the row's words, ``drain_cycles`` after the group
+    parameter : writes of the parameter memory
+    empty : no group is in the pipeline (chunks may wait at the output)
+    o : stream of :class:`Chunk`
+    """
+
+    settings: data.View
+    group: data.View
+    ready: Signal
+    words: list[Signal]
+    parameter: wiring.PureInterface
+    empty: Signal
+    o: stream.Interface
+
+    def __init__(self, *, cols: int, lanes: int, raw_lanes: int, parameter_groups: int, multiplier: str, drain_cycles: int):
+        if not 1 <= raw_lanes <= lanes <= cols:
+            raise ValueError(f"raw_lanes, lanes and cols must not decrease, from 1 on, not {raw_lanes!r}, {lanes!r}, {cols!r}")
+        if drain_cycles < 1:
+            raise ValueError(f"drain_cycles must be at least 1, not {drain_cycles!r}")
+        self.cols = cols
+        self.lanes = lanes
+        self.raw_lanes = raw_lanes
+        self.parameter_groups = parameter_groups
+        self.multiplier = multiplier
+        self.drain_cycles = drain_cycles
+        self.chunk_bytes = max(lanes, 4 * raw_lanes)
+        self._requantisers = [requantiser(multiplier) for _ in range(lanes)]
+        super().__init__({
+            "settings": In(Settings()),
+            "group": In(Group(cols=cols, lanes=lanes, raw_lanes=raw_lanes, parameter_groups=parameter_groups,
+                              chunk_bytes=self.chunk_bytes)),
+            "ready": Out(1),
+            "words": In(signed(32)).array(cols),
+            "parameter": In(ParameterLoad(lanes=lanes)),
+            "empty": Out(1),
+            "o": Out(stream.Signature(Chunk(chunk_bytes=self.chunk_bytes))),
+        })
+
+    @property
+    def interval_cycles(self) -> int:
+        """Cycles per requantised group."""
+        return self._requantisers[0].interval_cycles
+
+    @property
+    def select_cycles(self) -> int:
+        """Stages of the group multiplexer."""
+        return max(1, -(-ceil_log2(-(-self.cols // self.lanes)) // _RADIX_BITS))
+
+    @property
+    def raw_cycles(self) -> int:
+        return self._sum_cycles + self._queue_cycles
+
+    @property
+    def requantise_cycles(self) -> int:
+        return self.raw_cycles + self._requantisers[0].latency_cycles
+
+    @property
+    def depth(self) -> int:
+        """Chunks of the output queue: enough for one group per cycle, and a few to spare for a consumer that hesitates."""
+        return 1 << ceil_log2(self.requantise_cycles // self.interval_cycles + 8)
+
+    @property
+    def _sum_cycles(self) -> int:
+        return self.drain_cycles + self.select_cycles + 1
+
+    _queue_cycles = 2
+
+    def elaborate(self, platform):
+        m = Module()
+        settings = self.settings
+        added = self._sum_cycles
+        done = added + self._requantisers[0].latency_cycles
+
+        # What goes along with the data, as far as somebody needs it.
+        tail = data.StructLayout({"bytes": self.group.bytes.shape(), "last": 1})
+        m.submodules.tail = tails = Skew(tail, delays=[added, done])
+        m.submodules.index = index = Skew(len(self.group.index), delays=[self.drain_cycles])
+        m.submodules.part = part = Skew(len(self.group.part), delays=[added])
+        # A parameter is needed two cycles after its address: memory, register.
+        m.submodules.channel = channel = Skew(len(self.group.parameter_group), delays=[added - 3, added - 2])
+        m.d.comb += [
+            tails.i.bytes.eq(self.group.bytes), tails.i.last.eq(self.group.last),
+            index.i.eq(self.group.index), part.i.eq(self.group.part), channel.i.eq(self.group.parameter_group),
+        ]
+        valid = Signal(done)  # bit i: a group was presented i + 1 cycles ago; raw ones leave after the sum
+        m.d.sync += valid.eq(Cat(self.group.valid, valid[:added - 1], valid[added - 1] & settings.requantise, valid[added:]))
+        m.d.comb += self.empty.eq(~valid.any())
+
+        bias, multiplier, shift = self._parameters(m, [channel.o[0], channel.o[1], channel.o[1]])
+        sums = []
+        for lane, word in enumerate(self._select(m, index.o[0])):
+            total = Signal(signed(32), name=f"sum{lane}", reset_less=True)
+            m.d.sync += total.eq(word + Mux(settings.requantise | settings.bias, bias[lane].as_signed(), 0))
+            sums.append(total)
+        results = []
+        for lane, requantise in enumerate(self._requantisers):
+            m.submodules[f"requantise{lane}"] = requantise
+            m.d.comb += [
+                requantise.start.eq(valid[added - 1]), requantise.acc.eq(sums[lane]),
+                requantise.multiplier.eq(multiplier[lane]), requantise.shift.eq(shift[lane].as_signed()),
+                requantise.zero_point.eq(settings.zero_point), requantise.low.eq(settings.low), requantise.high.eq(settings.high),
+            ]
+            results.append(requantise.o)
+
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=self.o.payload.shape().size, depth=self.depth)
+        chunk = Signal(self.o.payload.shape())
+        parts = Array(Cat(sums[first:first + self.raw_lanes]) for first in range(0, self.lanes, self.raw_lanes))
+        m.d.comb += [
+            chunk.data.as_value().eq(Mux(settings.requantise, Cat(results), parts[part.o[0]])),
+            Cat(chunk.bytes, chunk.last).eq(Mux(settings.requantise, tails.o[1], tails.o[0])),
+            queue.w_data.eq(chunk), queue.w_en.eq(Mux(settings.requantise, valid[done - 1], valid[added - 1])),
+            self.o.payload.eq(queue.r_data), self.o.valid.eq(queue.r_rdy), queue.r_en.eq(self.o.ready),
+        ]
+        self._credits(m)
+        return m
+
+    def _credits(self, m):
+        """``ready``: fewer groups and chunks than places, and the requantiser takes the next."""
+        held = Signal(range(self.depth + 1))
+        leaving = self.o.valid & self.o.ready
+        m.d.sync += held.eq(held + self.group.valid - leaving)
+        pause = Signal(range(self.interval_cycles))
+        if self.interval_cycles > 1:
+            with m.If(self.group.valid & self.settings.requantise):
+                m.d.sync += pause.eq(self.interval_cycles - 1)
+            with m.Elif(pause != 0):
+                m.d.sync += pause.eq(pause - 1)
+        m.d.comb += self.ready.eq((held != self.depth) & (pause == 0))
+
+    def _parameters(self, m, groups):
+        """Registered words of bias, multiplier and shift at ``groups``, one list of lanes each."""
+        fields = []
+        for number, (name, width, group) in enumerate(zip(
+                ("bias", "multiplier", "shift"), (32, MULTIPLIER_BITS, SHIFT_BITS), groups, strict=True)):
+            m.submodules[name] = ram = memory.Memory(
+                shape=data.ArrayLayout(width, self.lanes), depth=self.parameter_groups, init=[], attrs={"no_rw_check": 1})
+            write, read = ram.write_port(granularity=1), ram.read_port()
+            enable = self.parameter.valid & (self.parameter.field == number)
+            m.d.comb += [
+                write.addr.eq(self.parameter.group), write.en.eq(enable << self.parameter.lane),
+                write.data.eq(Cat(self.parameter.word[:width].replicate(self.lanes))), read.addr.eq(group),
+            ]
+            words = Signal(data.ArrayLayout(width, self.lanes), name=f"{name}_words", reset_less=True)
+            m.d.sync += words.eq(read.data)
+            fields.append(words)
+        return fields
+
+    def _select(self, m, index):
+        """The group's words, ``select_cycles`` after the row's."""
+        padding = -self.cols % self.lanes
+        words = [*self.words, *[C(0, signed(32))] * padding]
+        level = [words[first:first + self.lanes] for first in range(0, len(words), self.lanes)]
+        for stage in range(self.select_cycles):
+            low = index[:_RADIX_BITS]
+            groups = []
+            for block in range(0, len(level), 1 << _RADIX_BITS):
+                inputs = level[block:block + (1 << _RADIX_BITS)]
+                chosen = [Signal(signed(32), name=f"select{stage}_{block}_{lane}", reset_less=True) for lane in range(self.lanes)]
+                m.d.sync += [word.eq(Array(group[lane] for group in inputs)[low]) for lane, word in enumerate(chosen)]
+                groups.append(chosen)
+            level = groups
+            rest = Signal(max(0, len(index) - _RADIX_BITS), name=f"index{stage}", reset_less=True)
+            m.d.sync += rest.eq(index[_RADIX_BITS:])
+            index = rest
+        return level[0]
