@@ -59,8 +59,8 @@ class SystolicArray(wiring.Component):
 
     @property
     def psum_bits(self) -> int:
-        """Width of an exact sum of ``rows`` products, of which the largest is (−128)² = 2**14."""
-        return 16 + (self.rows - 1).bit_length()
+        """Width of an exact sum of ``rows`` products, the largest of which is (−128)² = 2**14."""
+        return 15 + self.rows.bit_length()
 
     @property
     def row_delay(self) -> list[int]:
