@@ -74,7 +74,7 @@ def plan_network(config: Config, layers: Sequence[ConvLayer], images: int, *, in
         given, taken = (*before.shape.output_size, before.shape.filters), (after.shape.height, after.shape.width, after.shape.channels)
         if given != taken:
             raise PlanError(f"layer {index} must take {given}, as layer {index - 1} gives it, not {taken!r}")
-    planner = LayerPlanner(config, Program())
+    planner = LayerPlanner(config, Program(config.control))
     first = layers[0].shape
     source = MemoryTensor(base=input_base, offset=0, height=first.height, width=first.width)
     scratch = 0
@@ -192,8 +192,11 @@ def _stream(planner: LayerPlanner, layer: ConvLayer, images: int, source: Memory
 
     def find(tile: Tile) -> tuple[Tensor, Region]:
         top, bottom, left, right = tile.window(shape)
+        # Whole lines, and of several images whole images, are consecutive in memory.
         if tile.columns == shape.output_size[1]:
             left, right = 0, shape.width
+        if tile.images > 1:
+            top, bottom = 0, shape.height
         rows = tile.images * (bottom - top) * (right - left) * depth
         row, fresh = ring.place(tile, rows)
         held = Tensor(row=row, height=bottom - top, width=right - left, depth=depth, image=tile.image, y=top, x=left)

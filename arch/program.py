@@ -6,6 +6,10 @@ and only while nothing it already waited for implies that one. A clock per comma
 engine known to be complete when it begins) decides that. Posts and waits of a pair then match one to one, in order.
 
 Every command depends on earlier ones only. The dispatcher goes through the program in order, so no program made here can deadlock.
+Nor can a token counter overflow. While command j of an engine has not begun, dispatch passes at most ``queue_commands`` of
+that engine's commands, j included; the tokens given by then for these and for the one that blocks dispatch are queue_commands + 1. Tokens for later commands
+are given by one of the newest ``lead`` commands before them, as :meth:`Program.add` takes a later giver than the needed one if that is
+further back: so there are at most ``lead`` of them. Dispatch would not have gone further back anyway, so this costs nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from .commands import PEERS, Command, Engine
+from .config import ConfigError, ControlConfig
 
 __all__ = ["Program", "Region"]
 
@@ -39,9 +44,23 @@ class _Access(NamedTuple):
 
 
 class Program:
-    """Collects commands; :attr:`commands` is the finished program."""
+    """Collects commands; :attr:`commands` is the finished program.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    control : depth of the queues and width of the token counters
+
+    Raises
+    ------
+    ConfigError
+        The token counters are too narrow for the queues.
+    """
+
+    def __init__(self, control: ControlConfig) -> None:
+        self._lead = (1 << control.token_bits) - 1 - (control.queue_commands + 1)
+        if self._lead < 1:
+            raise ConfigError(f"control.token_bits must count {control.queue_commands + 2} tokens, two more than control.queue_commands, "
+                              f"not {control.token_bits!r}")
         self._order: list[tuple[int, int]] = []
         self._queues: tuple[list[Command], ...] = ([], [], [])
         self._clocks: tuple[list[tuple[int, ...]], ...] = ([], [], [])
@@ -69,6 +88,7 @@ class Program:
         clock = self._clocks[engine][-1] if index else _NOTHING
         wait = 0
         for peer in self._fewest(engine, clock, needed):
+            needed[peer] = max(needed[peer], len(self._queues[peer]) - self._lead)
             clock = self._after(clock, peer, needed[peer])
             wait |= 1 << PEERS[command.engine].index(_ENGINES[peer])
             self._posts[peer][needed[peer]] |= 1 << PEERS[_ENGINES[peer]].index(command.engine)
