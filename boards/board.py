@@ -1,0 +1,65 @@
+"""What a board is: the part on it, its clock, its pins and the configuration that fits."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["Board", "Pin"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pin:
+    """One pin of the part: ``site`` as the part's package names it, ``attributes`` as the constraint file does."""
+    site: str
+    attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Board:
+    """A board that can be targeted.
+
+    Members
+    -------
+    name, title : for commands and for people
+    family : which ``primitives_<family>.py`` and which tools
+    device, package, speed : the part, as nextpnr's options name it
+    oscillator_mhz, clock_mhz : on the board, and the accelerator's after the PLL
+    link, baud : how a host reaches it
+    memory_kib, memory_ports : on-chip device memory, and 1 where its RAM has a single port
+    pins : of the ports of :class:`~systolith.boards.top.BoardTop`
+    settings : configuration layer between the built-in defaults and the user's own
+    resources : what the part has: lut, ff, dsp, bram (and spram)
+    """
+
+    name: str
+    title: str
+    family: str
+    device: str
+    package: str
+    speed: str
+    oscillator_mhz: float
+    clock_mhz: float
+    link: str = "serial"
+    baud: int
+    memory_kib: int
+    memory_ports: int = 2
+    toolchain: str
+    pins: Mapping[str, Pin]
+    settings: Mapping[str, Any]
+    resources: Mapping[str, int]
+
+    @property
+    def clock_hz(self) -> float:
+        return self.clock_mhz * 1e6
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.memory_kib * 1024
+
+    def summary(self) -> dict[str, Any]:
+        """The line of ``systolith boards``."""
+        return {"name": self.name, "device": f"{self.device}-{self.speed}{self.package}" if self.speed else f"{self.device}-{self.package}",
+                "clock_mhz": self.clock_mhz, "oscillator_mhz": self.oscillator_mhz, "link": self.link,
+                "memory_kib": self.memory_kib, "toolchain": self.toolchain}

@@ -1,0 +1,37 @@
+"""1BitSquared iCEBreaker: an iCE40UP5K with 8 multipliers, and its four single-port RAMs as device memory.
+
+Pins: amaranth-boards 0.0.21, ``icebreaker.py``.
+"""
+
+from __future__ import annotations
+
+from .board import Board, Pin
+
+__all__ = ["BOARD"]
+
+BOARD = Board(
+    name="icebreaker",
+    title="1BitSquared iCEBreaker",
+    family="ice40",
+    device="up5k",
+    package="sg48",
+    speed="",
+    oscillator_mhz=12,
+    clock_mhz=12,
+    baud=1_000_000,
+    memory_kib=128,
+    memory_ports=1,
+    toolchain="yosys, nextpnr-ice40, icepack",
+    pins={"oscillator": Pin("35"), "rx": Pin("6"), "tx": Pin("9"), "led": Pin("37")},
+    # What fits into 5,280 logic cells: one multiplier per processing element, serial requantisation, the smallest nests.
+    settings={
+        "array": {"rows": 4, "cols": 2, "transposer": False},
+        "memory": {"activation_kib": 4, "weight_kib": 2, "accumulator_rows": 256, "parameter_channels": 64, "bus_bits": 32,
+                   "address_bits": 17, "outstanding": 4},
+        "epilogue": {"lanes": 1, "multiplier": "serial"},
+        "control": {"queue_commands": 2, "token_bits": 2, "outer_loops": 1, "inner_loops": 1, "counter_bits": 0},
+        "shell": "serial",
+    },
+    # Lattice FPGA-DS-02008, iCE40 UltraPlus family data sheet, table 2.1.
+    resources={"lut": 5280, "ff": 5280, "dsp": 8, "bram": 30, "spram": 4},
+)

@@ -1,0 +1,78 @@
+"""Primitives of Lattice's ECP5, and the constraint file of its tools.
+
+Limits: Lattice FPGA-TN-02200, ECP5 sysCLOCK PLL/DLL design and usage guide.
+"""
+
+from typing import NamedTuple
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .board import Board
+
+__all__ = ["PLL", "PLLDividers", "constraints", "pll_dividers"]
+
+
+class PLLDividers(NamedTuple):
+    """output = input × feedback ÷ reference; the oscillator runs at output × post."""
+    reference: int
+    feedback: int
+    post: int
+
+
+def pll_dividers(input_mhz: float, output_mhz: float) -> PLLDividers:
+    """Dividers that give ``output_mhz`` exactly, with the oscillator (400 … 800 MHz) as near to 600 MHz as they can.
+
+    Raises
+    ------
+    ValueError
+        No dividers give that frequency.
+    """
+    found = [
+        PLLDividers(reference, feedback, post)
+        for reference in range(1, 129) if input_mhz / reference >= 3.125
+        for feedback in [round(output_mhz * reference / input_mhz)] if 1 <= feedback <= 80
+        if abs(input_mhz * feedback / reference - output_mhz) < 1e-6
+        for post in range(1, 129) if 400 <= output_mhz * post <= 800
+    ]
+    if not found:
+        raise ValueError(f"clock_mhz must be a frequency that an ECP5 PLL makes from {input_mhz} MHz, not {output_mhz!r}")
+    return min(found, key=lambda d: (d.reference, abs(output_mhz * d.post - 600)))
+
+
+class PLL(wiring.Component):
+    """EHXPLLL with its primary output fed back: ``clock`` at ``output_mhz``, in phase with ``reference``."""
+
+    def __init__(self, *, input_mhz: float, output_mhz: float):
+        self.input_mhz = input_mhz
+        self.output_mhz = output_mhz
+        self.dividers = pll_dividers(input_mhz, output_mhz)
+        super().__init__({"reference": In(1), "clock": Out(1), "locked": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        d = self.dividers
+        m.submodules.pll = Instance(
+            "EHXPLLL",
+            a_FREQUENCY_PIN_CLKI=str(self.input_mhz), a_FREQUENCY_PIN_CLKOP=str(self.output_mhz),
+            a_ICP_CURRENT="12", a_LPF_RESISTOR="8", a_MFG_ENABLE_FILTEROPAMP="1", a_MFG_GMCREF_SEL="2",
+            p_PLLRST_ENA="DISABLED", p_INTFB_WAKE="DISABLED", p_STDBY_ENABLE="DISABLED", p_DPHASE_SOURCE="DISABLED",
+            p_OUTDIVIDER_MUXA="DIVA", p_OUTDIVIDER_MUXB="DIVB", p_OUTDIVIDER_MUXC="DIVC", p_OUTDIVIDER_MUXD="DIVD",
+            p_CLKOP_ENABLE="ENABLED", p_CLKOP_FPHASE=0, p_CLKOP_CPHASE=d.post - 1,
+            p_CLKI_DIV=d.reference, p_CLKFB_DIV=d.feedback, p_CLKOP_DIV=d.post, p_FEEDBK_PATH="CLKOP",
+            i_CLKI=self.reference, i_CLKFB=self.clock, o_CLKOP=self.clock, o_LOCK=self.locked,
+            i_RST=0, i_STDBY=0, i_PHASESEL0=0, i_PHASESEL1=0, i_PHASEDIR=1, i_PHASESTEP=1, i_PHASELOADREG=1, i_PLLWAKESYNC=0,
+            i_ENCLKOP=0,
+        )
+        return m
+
+
+def constraints(board: Board) -> str:
+    """The board's pins and oscillator as nextpnr-ecp5 reads them (LPF)."""
+    lines = ["BLOCK RESETPATHS;", "BLOCK ASYNCPATHS;"]
+    for port, pin in board.pins.items():
+        attributes = " ".join(f"{name}={value}" for name, value in pin.attributes.items())
+        lines += [f'LOCATE COMP "{port}" SITE "{pin.site}";', f'IOBUF PORT "{port}" {attributes};']
+    lines.append(f'FREQUENCY PORT "oscillator" {board.oscillator_mhz} MHZ;')
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,80 @@
+"""The top module of a board: clock, reset, and the serial shell around the accelerator of ``systolith.v``."""
+
+from types import ModuleType
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.cdc import ResetSynchronizer
+from amaranth.lib.wiring import In, Out
+
+from ..arch.config import Config
+from ..rtl.serial_shell import SerialShell
+from . import primitives_ecp5, primitives_ice40
+from .board import Board
+
+__all__ = ["AcceleratorModule", "BoardTop", "constraints"]
+
+_PRIMITIVES: dict[str, ModuleType] = {"ecp5": primitives_ecp5, "ice40": primitives_ice40}
+
+
+def constraints(board: Board) -> str:
+    """The board's constraint file."""
+    return _PRIMITIVES[board.family].constraints(board)
+
+
+class AcceleratorModule(wiring.Component):
+    """Module ``systolith`` of the generated Verilog: the core's ports without ``build_hash``.
+
+    Parameters
+    ----------
+    signature : of :class:`~systolith.rtl.core.Core`
+    """
+
+    def __init__(self, signature: wiring.Signature):
+        super().__init__({name: member for name, member in signature.members.items() if name != "build_hash"})
+
+    def elaborate(self, platform):
+        m = Module()
+        ports = {f"{'i' if member.flow is In else 'o'}_{name}": getattr(self, name) for name, member in self.signature.members.items()}
+        m.submodules.systolith = Instance("systolith", i_clk=ClockSignal(), i_rst=ResetSignal(allow_reset_less=True), **ports)
+        return m
+
+
+class BoardTop(wiring.Component):
+    """Everything on the part. The clock is the oscillator's where the frequencies are equal, else a PLL's.
+
+    Reset lasts until the PLL has locked; without a PLL the registers' initial values are the reset.
+
+    Members
+    -------
+    oscillator, rx, tx : pins
+    led : on while the accelerator's interrupt is
+    """
+
+    oscillator: Signal
+    rx: Signal
+    tx: Signal
+    led: Signal
+
+    def __init__(self, *, board: Board, config: Config, accelerator: wiring.Component):
+        self.board = board
+        self.config = config
+        self.accelerator = accelerator
+        super().__init__({"oscillator": In(1), "rx": In(1), "tx": Out(1), "led": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        board = self.board
+        if board.clock_mhz == board.oscillator_mhz:
+            m.domains.sync = ClockDomain(reset_less=True)
+            m.d.comb += ClockSignal().eq(self.oscillator)
+        else:
+            m.domains.sync = ClockDomain()
+            m.submodules.pll = pll = _PRIMITIVES[board.family].PLL(input_mhz=board.oscillator_mhz, output_mhz=board.clock_mhz)
+            m.d.comb += [pll.reference.eq(self.oscillator), ClockSignal().eq(pll.clock)]
+            m.submodules.reset = ResetSynchronizer(~pll.locked)
+        m.submodules.shell = shell = SerialShell(
+            config=self.config, core=self.accelerator, memory_bytes=board.memory_bytes, memory_ports=board.memory_ports,
+            clock_hz=board.clock_hz, baud=board.baud)
+        m.d.comb += [shell.rx.eq(self.rx), self.tx.eq(shell.tx), self.led.eq(shell.irq)]
+        return m

@@ -1,0 +1,41 @@
+"""Radiona ULX3S with an LFE5U-85F: 156 multipliers, serial line through its FTDI bridge.
+
+Pins: amaranth-boards 0.0.21, ``ulx3s.py``, and the board's own constraint file (github.com/emard/ulx3s, ``ulx3s_v20.lpf``).
+"""
+
+from __future__ import annotations
+
+from .board import Board, Pin
+
+__all__ = ["BOARD"]
+
+_LVCMOS33 = {"IO_TYPE": "LVCMOS33"}
+
+BOARD = Board(
+    name="ulx3s-85f",
+    title="Radiona ULX3S 85F",
+    family="ecp5",
+    device="LFE5U-85F",
+    package="CABGA381",
+    speed="6",
+    oscillator_mhz=25,
+    clock_mhz=80,
+    baud=1_000_000,
+    memory_kib=128,
+    toolchain="yosys, nextpnr-ecp5, ecppack",
+    pins={
+        "oscillator": Pin("G2", _LVCMOS33),
+        "rx": Pin("M1", _LVCMOS33 | {"PULLMODE": "UP"}),
+        "tx": Pin("L4", _LVCMOS33),
+        "led": Pin("B2", _LVCMOS33 | {"DRIVE": "4"}),
+    },
+    # 144 multipliers in the array and 4 in each of three epilogue lanes: all 156.
+    settings={
+        "array": {"rows": 12, "cols": 12},
+        "memory": {"activation_kib": 48, "weight_kib": 48, "accumulator_rows": 1024, "bus_bits": 64},
+        "epilogue": {"lanes": 3},
+        "shell": "serial",
+    },
+    # Lattice FPGA-DS-02012, ECP5 family data sheet, table 1.1; two flip-flops per slice and as many LUTs.
+    resources={"lut": 83640, "ff": 83640, "dsp": 156, "bram": 208},
+)
