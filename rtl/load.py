@@ -104,6 +104,10 @@ class LoadEngine(wiring.Component):
             self.tokens.give.eq(back.give), self.tokens.give_mask.eq(back.give_mask),
         ]
 
+        # Commands that have started and are not complete.
+        begun = Signal.like(self.control.error.begun)
+        m.d.sync += begun.eq(begun + self.control.started - back.give)
+
         activity = activity_enum(Engine.LOAD)
         missing = decoder.o.payload.wait & ~self.tokens.available
         waits = [activity[f"WAIT_{peer.name}"] for peer in PEERS[Engine.LOAD]]
@@ -112,7 +116,7 @@ class LoadEngine(wiring.Component):
             control.started.eq(front.take & front.taken),
             control.blocked.eq(front.waits & behind_idle),
             control.idle.eq(behind_idle & Mux(control.halt, front.quiet, front.idle)),
-            control.error.eq(Mux(back.error.valid, back.error, front.error)),
+            control.error.eq(Mux(back.error.valid, back.error, front.error)), control.error.begun.eq(begun),
         ]
         with m.If(back.moves):
             m.d.comb += control.activity.eq(activity.BUSY)

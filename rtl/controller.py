@@ -1,0 +1,191 @@
+"""Runs programs: state, errors, interrupt, and what the host reads of them."""
+
+from amaranth import *
+from amaranth.lib import data, enum, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.commands import PEERS, Engine
+from ..arch.registers import Control, ErrorCode, State, Status
+from .counters import counter_layout
+from .csr import WRITTEN, status_layout
+from .interfaces import EngineControl, ErrorShape
+
+__all__ = ["Controller", "FetchStatus"]
+
+_COMMAND_BITS = 24  # of ERROR_COMMAND: a program of more commands would be longer than half a gigabyte
+
+
+class FetchStatus(wiring.Signature):
+    """Fetch and dispatch, seen from them; see :class:`Fetch` and :class:`Dispatch`."""
+
+    def __init__(self, address_bits: int):
+        super().__init__({
+            "start": In(1), "halt": In(1), "idle": Out(1), "pending": Out(3), "moved": Out(1), "finished": Out(1), "stuck": Out(1),
+            "error": Out(ErrorShape(address_bits)),
+        })
+
+
+class End(enum.Enum, shape=2):
+    """What becomes of a program that is being stopped."""
+    RUNS = 0
+    FAILS = 1
+    RESETS = 2
+
+
+class Controller(wiring.Component):
+    """State machine behind CONTROL and STATUS, and the first error's registers.
+
+    START clears everything (``clear``, one cycle) and begins; the program runs until all of it is done, or until an error,
+    ABORT or RESET: then ``halt`` until nothing is in flight. Of errors in one cycle LOAD's comes first, then EXECUTE's,
+    STORE's, FETCH's. DEADLOCK is found in the cycle in which it begins. PROGRAM registers ignore writes while RUNNING.
+
+    Members
+    -------
+    writes, write_data : of :class:`RegisterMap`
+    values : registers as the host reads them
+    counters : what of them counters are
+    load, execute, store, fetch : engines, and fetch with dispatch
+    token_overflow, gives : per engine (LOAD, EXECUTE, STORE), of the token counters
+    program_offset, program_words : hold while RUNNING
+    running : the program runs; a cycle with ``running`` is one of CYCLES
+    clear : everything but registers of the host returns to its reset state
+    irq : the interrupt line
+    """
+
+    writes: Signal
+    write_data: Signal
+    values: data.View
+    counters: data.View
+    load: wiring.PureInterface
+    execute: wiring.PureInterface
+    store: wiring.PureInterface
+    fetch: wiring.PureInterface
+    token_overflow: Signal
+    gives: Signal
+    program_offset: Signal
+    program_words: Signal
+    running: Signal
+    clear: Signal
+    irq: Signal
+
+    def __init__(self, *, address_bits: int):
+        self.address_bits = address_bits
+        super().__init__({
+            "writes": In(len(WRITTEN)), "write_data": In(32), "values": Out(status_layout()), "counters": In(counter_layout()),
+            **{engine.name.lower(): In(EngineControl(engine, address_bits)) for engine in PEERS},
+            "fetch": In(FetchStatus(address_bits)), "token_overflow": In(len(PEERS)), "gives": In(len(PEERS)),
+            "program_offset": Out(32), "program_words": Out(32),
+            "running": Out(1), "clear": Out(1), "irq": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        writes = dict(zip(WRITTEN, self.writes, strict=True))
+        engines = [self.load, self.execute, self.store]
+
+        def asked(action: Control) -> Value:
+            return writes["CONTROL"] & ((self.write_data & action) != 0)
+
+        state = Signal(State)
+        end = Signal(End)
+        error = Signal(data.StructLayout({
+            "code": ErrorCode, "engine": Engine, "command": _COMMAND_BITS, "address": self.address_bits}))
+        irq = Signal()
+        irq_enable = Signal()
+        refused = Signal()
+        m.d.comb += self.running.eq(state == State.RUNNING)
+
+        # Nothing that has begun is left to do; a halted engine's waiting commands have not begun.
+        halted = end != End.RUNS
+        quiet = self.fetch.idle & Cat(engine.idle for engine in engines).all()
+        done = quiet & self.fetch.finished & ~self.fetch.pending.any()
+        found = self._find_error(m, engines, asked(Control.ABORT))
+
+        m.d.sync += self.fetch.start.eq(0)
+        m.d.comb += [port.halt.eq(halted) for port in (*engines, self.fetch)]
+        with m.If(self.running):
+            with m.If(asked(Control.RESET)):
+                m.d.sync += end.eq(End.RESETS)
+            with m.Elif(halted & quiet):
+                m.d.sync += [state.eq(Mux(end == End.RESETS, State.IDLE, State.ERROR)), irq.eq(end == End.FAILS)]
+                m.d.comb += self.clear.eq(end == End.RESETS)
+            with m.Elif(~halted & found.valid):
+                m.d.sync += [end.eq(End.FAILS), error.eq(Cat(found.code, found.engine, found.command, found.address))]
+            with m.Elif(~halted & done):
+                m.d.sync += [state.eq(State.DONE), irq.eq(1)]
+            with m.If(asked(Control.START)):
+                m.d.sync += refused.eq(1)
+        with m.Else():
+            with m.If(asked(Control.RESET)):
+                m.d.comb += self.clear.eq(1)
+                m.d.sync += state.eq(State.IDLE)
+            with m.Elif(asked(Control.START)):
+                m.d.comb += self.clear.eq(1)
+                m.d.sync += [state.eq(State.RUNNING), self.fetch.start.eq(1)]
+            with m.If(writes["PROGRAM_OFFSET"]):
+                m.d.sync += self.program_offset.eq(self.write_data)
+            with m.If(writes["PROGRAM_WORDS"]):
+                m.d.sync += self.program_words.eq(self.write_data)
+        with m.If(self.clear):
+            m.d.sync += [end.eq(End.RUNS), error.eq(0), refused.eq(0), irq.eq(0)]
+        with m.If(asked(Control.CLEAR_IRQ)):
+            m.d.sync += irq.eq(0)
+        with m.If(writes["IRQ_ENABLE"]):
+            m.d.sync += irq_enable.eq(self.write_data[0])
+
+        values = self.values
+        address = error.address | C(0, 64)
+        m.d.comb += [
+            self.irq.eq(irq & irq_enable),
+            values.status.eq(state | Mux(irq, Status.IRQ, 0) | Mux(refused, Status.START_REFUSED, 0)),
+            values.irq_enable.eq(irq_enable),
+            values.program_offset.eq(self.program_offset), values.program_words.eq(self.program_words),
+            values.error_code.eq(error.code), values.error_engine.eq(error.engine), values.error_command.eq(error.command),
+            values.error_address_lo.eq(address[:32]), values.error_address_hi.eq(address[32:]),
+            *(values[name].eq(self.counters[name]) for name in self.counters.shape().members),
+        ]
+        return m
+
+    def _find_error(self, m: Module, engines: list[wiring.PureInterface], abort: Value) -> data.View:
+        """The first error of this cycle: ``valid`` and what the error registers will show."""
+        found = Signal(data.StructLayout({
+            "valid": 1, "code": ErrorCode, "engine": Engine, "command": _COMMAND_BITS, "address": self.address_bits}))
+        dispatched = Signal(_COMMAND_BITS)
+        with m.If(self.clear):
+            m.d.sync += dispatched.eq(0)
+        with m.Elif(self.fetch.moved):
+            m.d.sync += dispatched.eq(dispatched + 1)
+
+        # Nobody can move, and a token that is just being given frees nobody.
+        resting = Cat(engine.blocked | (engine.idle & ~pending) for engine, pending in zip(engines, self.fetch.pending, strict=True))
+        blocked = Cat(engine.blocked for engine in engines)
+        deadlock = self.fetch.stuck & resting.all() & blocked.any() & ~self.gives.any()
+
+        # The least urgent first: later statements win.
+        m.d.comb += [found.engine.eq(Engine.NONE), found.command.eq(dispatched), found.code.eq(ErrorCode.ABORTED), found.valid.eq(abort)]
+        with m.If(deadlock):
+            m.d.comb += [found.valid.eq(1), found.code.eq(ErrorCode.DEADLOCK), found.engine.eq(Engine.FETCH)]
+        with m.If(self.fetch.error.valid):
+            m.d.comb += [
+                found.valid.eq(1), found.code.eq(self.fetch.error.code), found.engine.eq(Engine.FETCH),
+                found.address.eq(self.fetch.error.address),
+            ]
+        for engine, name, port, overflow, give in reversed(list(zip(
+                PEERS, ("load", "execute", "store"), engines, self.token_overflow, self.gives, strict=True))):
+            started = Signal(_COMMAND_BITS, name=f"{name}_started")
+            given = Signal(_COMMAND_BITS, name=f"{name}_given")
+            with m.If(self.clear):
+                m.d.sync += [started.eq(0), given.eq(0)]
+            with m.Else():
+                m.d.sync += [started.eq(started + port.started), given.eq(given + give)]
+            with m.If(overflow):
+                m.d.comb += [
+                    found.valid.eq(1), found.code.eq(ErrorCode.TOKEN_OVERFLOW), found.engine.eq(engine), found.command.eq(given),
+                    found.address.eq(0),
+                ]
+            with m.If(port.error.valid):
+                m.d.comb += [
+                    found.valid.eq(1), found.code.eq(port.error.code), found.engine.eq(engine),
+                    found.command.eq(started - port.error.begun), found.address.eq(port.error.address),
+                ]
+        return found

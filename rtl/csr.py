@@ -1,0 +1,88 @@
+"""The register map of an accelerator, as :mod:`systolith.arch.registers` lays it out."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.config import Config
+from ..arch.manifest import identity_registers
+from ..arch.registers import REGISTERS, offset_of
+
+__all__ = ["CSRPort", "RegisterMap", "status_layout"]
+
+_TABLE_AT, _TABLE_BYTES = offset_of("BASE0_LO"), 128
+_HASH = ("HASH_LO", "HASH_HI")
+_IDENTITY_END = offset_of("CONTROL")
+WRITTEN = ("CONTROL", "IRQ_ENABLE", "PROGRAM_OFFSET", "PROGRAM_WORDS")
+
+
+class CSRPort(wiring.Signature):
+    """Register accesses by byte address: a write takes effect at the edge, read data follow one cycle after the address."""
+
+    def __init__(self):
+        super().__init__({"address": Out(10), "write": Out(1), "write_data": Out(32), "read_data": In(32)})
+
+
+def status_layout() -> data.StructLayout:
+    """A struct with 32 bits for each register that is neither an identity nor a base register."""
+    return data.StructLayout({
+        register.name.lower(): unsigned(32) for register in REGISTERS
+        if register.offset >= _IDENTITY_END and not _TABLE_AT <= register.offset < _TABLE_AT + _TABLE_BYTES})
+
+
+class RegisterMap(wiring.Component):
+    """Decodes register addresses. Addresses without a register read 0 and ignore writes.
+
+    Members
+    -------
+    csr : :class:`CSRPort`
+    build_hash : what HASH shows
+    values : what the registers of :func:`status_layout` show
+    writes : bit i is set while register i of ``WRITTEN`` is written with ``csr.write_data``
+    table_address, table_write, table_read_data : the table of base registers; data follow one cycle after the address
+    """
+
+    csr: wiring.PureInterface
+    build_hash: Signal
+    values: data.View
+    writes: Signal
+    table_address: Signal
+    table_write: Signal
+    table_read_data: Signal
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__({
+            "csr": In(CSRPort()), "build_hash": In(64), "values": In(status_layout()), "writes": Out(len(WRITTEN)),
+            "table_address": Out(5), "table_write": Out(1), "table_read_data": In(32),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        csr = self.csr
+        identity = identity_registers(self.config)
+        index = csr.address[2:]
+        read_data = Signal(32, reset_less=True)
+        m.d.sync += read_data.eq(0)
+        with m.Switch(index):
+            for register in REGISTERS:
+                name, value = register.name, None
+                if name in _HASH:
+                    value = self.build_hash.word_select(_HASH.index(name), 32)
+                elif name in identity:
+                    value = identity[name]
+                elif name.lower() in self.values.shape().members:
+                    value = self.values[name.lower()]
+                if value is not None:
+                    with m.Case(register.offset // 4):
+                        m.d.sync += read_data.eq(value)
+
+        in_table = index[5:] == _TABLE_AT // _TABLE_BYTES
+        table_read = Signal()
+        m.d.sync += table_read.eq(in_table)
+        m.d.comb += [
+            csr.read_data.eq(Mux(table_read, self.table_read_data, read_data)),
+            self.table_address.eq(index), self.table_write.eq(csr.write & in_table),
+            self.writes.eq(Cat(csr.write & (index == offset_of(name) // 4) for name in WRITTEN)),
+        ]
+        return m
