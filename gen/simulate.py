@@ -24,9 +24,10 @@ from . import tools
 __all__ = ["SimulationLibrary", "compile_simulation"]
 
 HARNESS = Path(__file__).with_name("harness.cpp")
-# The model is compiled for speed, what runs once for compile time.
+# The model is compiled for speed, what runs once for compile time, and Verilator's own library in between.
 FAST_FLAGS = ("-O2",)
 SLOW_FLAGS = ("-O0",)
+RUNTIME_FLAGS = ("-O1",)
 COMMON_FLAGS = ("-std=c++17", "-fPIC", "-w")
 VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-fatal", "-Wno-lint",
                    "--output-split", "8000", "--top-module", "systolith", "--prefix", "Vsystolith")
@@ -50,11 +51,12 @@ def _key(*parts: str) -> str:
     return digest.hexdigest()[:32]
 
 
-def _compile(compiler: str, sources: list[Path], flags: tuple[str, ...], directory: Path) -> list[Path]:
+def _compile(compiler: str, sources: list[Path], flags: tuple[str, ...], directory: Path, *,
+             fast: tuple[str, ...] = FAST_FLAGS) -> list[Path]:
     """Objects of ``sources``, compiled in parallel; Verilator marks with Slow what runs once."""
     def one(source: Path) -> Path:
         target = directory / f"{source.stem}.o"
-        speed = SLOW_FLAGS if "Slow" in source.stem or "Syms" in source.stem else FAST_FLAGS
+        speed = SLOW_FLAGS if "Slow" in source.stem else fast
         tools.run_tool([compiler, *speed, *flags, "-c", source, "-o", target], log=directory / f"{source.stem}.log")
         return target
 
@@ -69,10 +71,10 @@ def _runtime(cache: Path, compiler: str, include: Path, *, vcd: bool) -> list[Pa
     sources = [include / name for name in RUNTIME + (RUNTIME_VCD if vcd else ())]
     flags = (*COMMON_FLAGS, f"-I{include}", f"-I{include / 'vltstd'}", f"-DVM_TRACE={int(vcd)}", f"-DVM_TRACE_VCD={int(vcd)}",
              "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0", "-DVERILATOR=1")
-    folder = cache / f"runtime-{_key(str(tools.versions().get('verilator')), compiler, *flags, *FAST_FLAGS)}"
+    folder = cache / f"runtime-{_key(str(tools.versions().get('verilator')), compiler, *flags, *RUNTIME_FLAGS)}"
     if not folder.is_dir():
         with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as temporary:
-            _compile(compiler, sources, flags, Path(temporary))
+            _compile(compiler, sources, flags, Path(temporary), fast=RUNTIME_FLAGS)
             _publish(Path(temporary), folder)
     return [folder / f"{source.stem}.o" for source in sources]
 

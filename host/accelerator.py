@@ -12,10 +12,12 @@ import numpy.typing as npt
 from ..arch.assembler import format_command
 from ..arch.commands import COMMANDS, Engine, Opcode, ProgramError, unpack
 from ..arch.manifest import Manifest
+from ..arch.plan_gemm import GemmPlan
 from ..arch.registers import BASES, ERROR_HELP, STALLS, Control, ErrorCode, State, offset_of
 from .device import Device, DeviceError, check_identity
+from .matmul import MatmulJob, Requantise
 
-__all__ = ["Accelerator", "CounterError", "ProgramFailed"]
+__all__ = ["Accelerator", "CounterError", "ProgramFailed", "Requantise"]
 
 
 class ProgramFailed(RuntimeError):
@@ -53,6 +55,15 @@ def _command_text(words: npt.NDArray[np.uint32], engine: Engine, command: int) -
     return None
 
 
+def _accumulate(total: dict[str, Any], counters: dict[str, Any]) -> None:
+    """Add ``counters`` to ``total``, table by table."""
+    for name, value in counters.items():
+        if isinstance(value, dict):
+            _accumulate(total.setdefault(name, {}), value)
+        else:
+            total[name] = total.get(name, 0) + value
+
+
 class Accelerator:
     """Runs programs and matrix products on a device that shows the identity of ``manifest``. A context manager.
 
@@ -67,6 +78,7 @@ class Accelerator:
     ----------
     counters : of the last call: ``bytes_read``, ``bytes_written``, ``commands`` and, where the device has a clock, ``cycles`` and
         ``stalls`` {engine: {cause: cycles}}, whose causes (busy included) add up to ``cycles`` for every engine
+    plans : of the last product, one for each program
 
     Raises
     ------
@@ -82,6 +94,7 @@ class Accelerator:
         self.config = manifest.config
         self.timeout_s = timeout_s
         self.counters: dict[str, Any] = {}
+        self.plans: list[GemmPlan] = []
         self._notify = notify or (lambda line: None)
 
     def __enter__(self) -> Self:
@@ -132,6 +145,46 @@ class Accelerator:
         if state is not State.DONE:
             raise DeviceError(f"the program was started and the device is {state.name}; is another host using it?")
         return self.counters
+
+    def matmul(self, a: npt.NDArray[np.int8], w: npt.NDArray[np.int8], bias: npt.NDArray[np.int32] | None = None,
+               requantise: Requantise | None = None) -> npt.NDArray[Any]:
+        """A·W (+ bias): int32 of shape (M, N), wrapping, or int8 with ``requantise``. Operands go to the device as they lie in memory.
+
+        Work that does not fit the device memory is done in parts, of which ``notify`` is told; ``counters`` are of all parts
+        together, with ``programs``, ``macs``, ``macs_issued`` and ``host_bytes_rearranged`` besides.
+
+        Parameters
+        ----------
+        a : int8, shape (M, K)
+        w : int8, shape (K, N)
+        bias : int32, shape (N,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            An operand has another type or shape.
+        PlanError
+            K is too long for the device memory.
+        """
+        product = MatmulJob(self.config, a, w, bias, requantise)
+        parts = product.parts(self.device.memory_bytes)
+        if len(parts) > 1:
+            self._notify(f"{product} does not fit {self.device.memory_bytes} bytes of device memory: done in {len(parts)} programs")
+        total: dict[str, Any] = {}
+        self.plans = []
+        for part in parts:
+            plan, addresses = product.plan(part)
+            for address, data in product.operands(part, addresses):
+                self.device.write_memory(address, data)
+            windows = {region.base: (addresses[name], region.bytes) for name, region in plan.regions.items()}
+            bases, sizes = zip(*(windows.get(index, (0, 0)) for index in range(max(windows) + 1)), strict=True)
+            _accumulate(total, self.run(plan.words, bases=bases, sizes=sizes))
+            product.store(part, self.device.read_memory(addresses["c"], plan.regions["c"].bytes))
+            self.plans.append(plan)
+        self.counters = total | {
+            "programs": len(parts), "macs": sum(plan.gemm.macs for plan in self.plans),
+            "macs_issued": sum(plan.macs_issued for plan in self.plans), "host_bytes_rearranged": product.bytes_rearranged}
+        return product.result
 
     def _read(self, name: str) -> int:
         return self.device.read_register(offset_of(name))

@@ -56,7 +56,7 @@ def trace_events(events: npt.NDArray[np.void], *, end: int, program: Sequence[Co
         commands = [command for command in program if command.engine is engine]
         activity = mine[mine["value"] != STARTED]
         starts, values = activity["cycle"].astype(np.int64), activity["value"]
-        ends = np.append(starts[1:], end)
+        ends = np.append(starts, end)[1:]
         result += [_span(STALLS[engine][value], number, 1, int(start) - first, int(stop) - first)
                    for start, stop, value in zip(starts, ends, values, strict=True) if STALLS[engine][value] != "idle"]
         begun = mine["cycle"][mine["value"] == STARTED].astype(np.int64)

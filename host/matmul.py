@@ -1,0 +1,144 @@
+"""One matrix product on its way through a device: checked operands, parts that fit the memory, and where everything lies."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..arch.config import Config
+from ..arch.plan_gemm import GemmPlan, plan_gemm, split_gemm
+
+__all__ = ["MatmulJob", "Part", "Requantise"]
+
+Part = tuple[range, range]  # rows of A, columns of W
+_ALIGNMENT = 64  # bytes: the widest bus word
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Requantise:
+    """int32 to int8 as :func:`systolith.arch.numerics.requantise` defines it.
+
+    ``multiplier`` (int32, not negative) and ``shift`` (−31 … 30) are one number or one for each column.
+    """
+
+    multiplier: npt.ArrayLike
+    shift: npt.ArrayLike
+    zero_point: int = 0
+    low: int = -128
+    high: int = 127
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("multiplier", 0, (1 << 31) - 1), ("shift", -31, 30), ("zero_point", -128, 127), ("low", -128, 127),
+                                ("high", -128, 127)):
+            value = np.asarray(getattr(self, name))
+            if value.dtype.kind not in "iu":
+                raise TypeError(f"{name} must be of whole numbers, not {value.dtype}")
+            if value.size and (value.min() < low or value.max() > high):
+                raise ValueError(f"{name} must be from {low} to {high}, not {value.min() if value.min() < low else value.max()}")
+        if self.low > self.high:
+            raise ValueError(f"low must be at most high, {self.high}, not {self.low}")
+
+
+def _operand(name: str, value: Any, dtype: type, dimensions: int) -> npt.NDArray[Any]:
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, not {type(value).__name__}")
+    if value.dtype != dtype:
+        raise TypeError(f"{name} must be {np.dtype(dtype)}, not {value.dtype}")
+    if value.ndim != dimensions or not value.size:
+        raise ValueError(f"{name} must have {dimensions} dimension{'s' * (dimensions > 1)} and not be empty, not shape {value.shape}")
+    return value
+
+
+class MatmulJob:
+    """C[M, N] = A[M, K] · W[K, N], in parts.
+
+    Attributes
+    ----------
+    result : C, filled part by part with :meth:`store`
+    bytes_rearranged : bytes that the host copied because an operand, or a part of one, was not row-major in its own memory
+    """
+
+    def __init__(self, config: Config, a: npt.NDArray[np.int8], w: npt.NDArray[np.int8], bias: npt.NDArray[np.int32] | None,
+                 requantise: Requantise | None):
+        self.config = config
+        self.a, self.w = _operand("a", a, np.int8, 2), _operand("w", w, np.int8, 2)
+        self.m, self.k = a.shape
+        self.n = w.shape[1]
+        if w.shape[0] != self.k:
+            raise ValueError(f"w must have as many rows as a has columns, {self.k}, not {w.shape[0]}")
+        if bias is not None and _operand("bias", bias, np.int32, 1).shape != (self.n,):
+            raise ValueError(f"bias must have one value for each of {self.n} columns, not {bias.size}")
+        self.bias = bias
+        self.requantise = requantise
+        self.result = np.empty((self.m, self.n), np.int8 if requantise else np.int32)
+        self.bytes_rearranged = 0
+        self._plans: dict[tuple[int, int], GemmPlan] = {}
+        self._written: dict[str, tuple[int, range]] = {}
+
+    def __str__(self) -> str:
+        return f"{self.m}×{self.k} · {self.k}×{self.n}"
+
+    @cached_property
+    def _parameters(self) -> npt.NDArray[np.int32]:
+        """Bias, multiplier and shift of every column: shape (N, 3)."""
+        parameters = np.zeros((self.n, 3), np.int32)
+        parameters[:, 0] = 0 if self.bias is None else self.bias
+        if self.requantise:
+            for place, name in ((1, "multiplier"), (2, "shift")):
+                value = np.asarray(getattr(self.requantise, name))
+                if value.shape not in ((), (self.n,)):
+                    raise ValueError(f"{name} must be one number or one for each of {self.n} columns, not shape {value.shape}")
+                parameters[:, place] = value
+        return parameters
+
+    def parts(self, memory_bytes: int) -> list[Part]:
+        """As few parts as fit ``memory_bytes`` with their programs; the first is the largest."""
+        reserved = 0
+        while True:
+            parts = list(split_gemm(self.m, self.n, self.k, budget_bytes=memory_bytes - reserved,
+                                    result_bytes=self.result.itemsize))
+            plan, addresses = self.plan(parts[0])
+            excess = addresses["c"] + plan.regions["c"].bytes - memory_bytes
+            if excess <= 0:
+                return parts
+            reserved += excess
+
+    def plan(self, part: Part) -> tuple[GemmPlan, dict[str, int]]:
+        """The program of a part, and the addresses of its regions, C last."""
+        rows, columns = part
+        plan = self._plans.get((len(rows), len(columns)))
+        if plan is None:
+            epilogue = {name: getattr(self.requantise, name) for name in ("zero_point", "low", "high")} if self.requantise else {}
+            plan = plan_gemm(self.config, len(rows), len(columns), self.k, out="int8" if self.requantise else "int32",
+                             bias=self.bias is not None, **epilogue)
+            self._plans[len(rows), len(columns)] = plan
+        addresses, address = {}, 0
+        for name in sorted(plan.regions, key=["program", "a", "w", "parameters", "c"].index):
+            addresses[name] = address
+            address += -(-plan.regions[name].bytes // _ALIGNMENT) * _ALIGNMENT
+        return plan, addresses
+
+    def operands(self, part: Part, addresses: dict[str, int]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """(address, data) of what must be written for a part; operands that are there from the part before are left out."""
+        rows, columns = part
+        for name, array, which in (("a", self.a[rows.start:rows.stop], rows), ("w", self.w[:, columns.start:columns.stop], columns)):
+            if self._written.get(name) != (addresses[name], which):
+                self._written[name] = addresses[name], which
+                if not array.flags.c_contiguous:
+                    self.bytes_rearranged += array.nbytes
+                yield addresses[name], array
+        if "parameters" in addresses:
+            yield addresses["parameters"], self._parameters[columns.start:columns.stop]
+
+    def store(self, part: Part, data: npt.NDArray[np.uint8]) -> None:
+        """Put the bytes of a part's C into its place."""
+        rows, columns = part
+        block = self.result[rows.start:rows.stop, columns.start:columns.stop]
+        if not block.flags.c_contiguous:
+            self.bytes_rearranged += block.nbytes
+        block[...] = data.view(self.result.dtype).reshape(block.shape)
