@@ -35,7 +35,8 @@ class Scratchpad(wiring.Component):
     o: list[Signal]
     write: list[wiring.PureInterface]
 
-    latency_cycles = 1
+    # The memory and a register behind it: deep banks span several block RAMs, slow to answer, and a multiplexer.
+    latency_cycles = 2
     write_latency_cycles = 3
 
     def __init__(self, *, lanes: int, depth: int, width: int, delay: list[int]):
@@ -87,8 +88,10 @@ class Scratchpad(wiring.Component):
                 enable.eq(valid & (((b >= chosen.lane) & (b < end)) | (b + self.lanes < end))),
                 wrapped.eq(b < chosen.lane),
             ]
+            output = Signal(signed(8), name=f"output{b}", reset_less=True)
+            m.d.sync += output.eq(read.data)
             m.d.comb += [
-                read.addr.eq(rows.o[b]), self.o[b].eq(read.data),
+                read.addr.eq(rows.o[b]), self.o[b].eq(output),
                 write.addr.eq(Mux(wrapped, following, here)), write.data.eq(rotated[b % span]), write.en.eq(enable),
             ]
         return m

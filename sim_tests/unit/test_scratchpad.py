@@ -113,9 +113,10 @@ def test_write_latency_is_minimal(cut):
     async def bench(ctx):
         stream = dut.write[0].stream
         ctx.set(stream.payload, payload(1, 1, [11, 22], 2))
-        for cycle in range(dut.write_latency_cycles - cut + 1):
+        read = dut.write_latency_cycles - cut
+        for cycle in range(read + dut.latency_cycles):
             ctx.set(stream.valid, cycle == 0)
-            ctx.set(dut.row, 1 if cycle == dut.write_latency_cycles - cut else 3)
+            ctx.set(dut.row, 1 if cycle == read else 3)
             await ctx.tick()
         assert ctx.get(dut.o[1]) == (0 if cut else 11)
 
