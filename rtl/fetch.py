@@ -26,7 +26,7 @@ class Fetch(wiring.Component):
 
     Members
     -------
-    start : begins to read ``words`` words at byte ``offset``; both hold while it reads
+    start : begins to read ``words`` words at byte ``offset``, which hold while it reads; no words are not looked for
     halt : level; requests nothing more and gives nothing more, drains what was requested
     idle : the program's address was checked, and no words are on their way from memory
     o : words of the program; words beyond its end may follow
@@ -91,7 +91,7 @@ class Fetch(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += settled.eq(1)
-                with m.If(self.start):
+                with m.If(self.start & (self.words != 0)):
                     m.next = "LOOKUP"
             with m.State("LOOKUP"):
                 m.d.comb += self.lookup.valid.eq(1)

@@ -10,7 +10,8 @@ from .decode import Decoder
 from .interfaces import BaseLookup, EngineControl, ReadPort, TokenPort, activity_enum
 from .load_back import LoadBack
 from .load_front import LoadFront
-from .locks import LockPort
+from .locks import HALVES
+from .timing import DatapathTiming
 
 __all__ = ["LoadEngine"]
 
@@ -24,19 +25,19 @@ class LoadEngine(wiring.Component):
     Parameters
     ----------
     config : the accelerator
-    write_cycles, load_cycles : from a write to a scratchpad, or to the accumulator, until it is visible
+    timing : of the datapath; how long a write to it takes to be visible
 
     Members
     -------
-    i : words of LOAD commands
+    commands : words of LOAD commands
     control : to the controller
     tokens : to the token counters
     lookup : to the base registers
     read : to memory
-    activation, weight, accumulator, parameter : what is written; ``locks`` guards the accumulator's halves
+    activation, weight, accumulator, parameter : what is written; ``claim`` and ``granted`` guard the accumulator's halves
     """
 
-    i: stream.Interface
+    commands: stream.Interface
     control: wiring.PureInterface
     tokens: wiring.PureInterface
     lookup: wiring.PureInterface
@@ -45,12 +46,12 @@ class LoadEngine(wiring.Component):
     weight: wiring.PureInterface
     accumulator: wiring.PureInterface
     parameter: wiring.PureInterface
-    locks: wiring.PureInterface
+    claim: Signal
+    granted: Signal
 
-    def __init__(self, config: Config, *, write_cycles: int, load_cycles: int):
+    def __init__(self, *, config: Config, timing: DatapathTiming):
         self.config = config
-        self.write_cycles = write_cycles
-        self.load_cycles = load_cycles
+        self.timing = timing
         lanes = {
             Bank.ACTIVATION: config.array.rows, Bank.WEIGHT: config.array.cols,
             Bank.PARAMETER: config.epilogue.lanes, Bank.ACCUMULATOR: config.array.cols,
@@ -63,16 +64,16 @@ class LoadEngine(wiring.Component):
         self._front = LoadFront(address_bits=address_bits, bus_bytes=bus_bytes, lanes=lanes)
         self._back = LoadBack(
             address_bits=address_bits, bus_bytes=bus_bytes, lanes=lanes, depth=depth, half_rows=config.half_rows,
-            visible_cycles=max(write_cycles, load_cycles), hold_cycles=load_cycles)
+            visible_cycles=max(timing.write_cycles, timing.load_cycles), hold_cycles=timing.load_cycles)
         back = self._back.signature.members
         super().__init__({
-            "i": In(stream.Signature(32)),
+            "commands": In(stream.Signature(32)),
             "control": Out(EngineControl(Engine.LOAD, address_bits)),
             "tokens": Out(TokenPort()),
             "lookup": Out(BaseLookup(address_bits)),
             "read": Out(ReadPort(address_bits, config.memory.bus_bits)),
             **{name: back[name] for name in ("activation", "weight", "accumulator", "parameter")},
-            "locks": Out(LockPort()),
+            "claim": Out(HALVES), "granted": In(HALVES),
         })
 
     def elaborate(self, platform):
@@ -85,9 +86,9 @@ class LoadEngine(wiring.Component):
             width=record.shape().size, depth=self.config.memory.outstanding)
 
         for own, inner in (
-                (self.i, decoder.i), (self.lookup, front.lookup), (self.read.request, front.request),
+                (self.commands, decoder.i), (self.lookup, front.lookup), (self.read.request, front.request),
                 (self.read.response, back.response), (self.activation, back.activation), (self.weight, back.weight),
-                (self.accumulator, back.accumulator), (self.parameter, back.parameter), (self.locks, back.locks)):
+                (self.accumulator, back.accumulator), (self.parameter, back.parameter)):
             wiring.connect(m, wiring.flipped(own), inner)
         wiring.connect(m, decoder.o, front.command)
         m.d.comb += [
@@ -98,7 +99,7 @@ class LoadEngine(wiring.Component):
         behind_idle = Signal()
         m.d.comb += [
             behind_idle.eq(back.idle & (records.level == 0)),
-            front.behind_idle.eq(behind_idle),
+            front.behind_idle.eq(behind_idle), self.claim.eq(back.claim), back.granted.eq(self.granted),
             front.halt.eq(self.control.halt), back.halt.eq(self.control.halt),
             self.tokens.take.eq(front.take), self.tokens.take_mask.eq(decoder.o.payload.wait), front.taken.eq(self.tokens.taken),
             self.tokens.give.eq(back.give), self.tokens.give_mask.eq(back.give_mask),

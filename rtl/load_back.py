@@ -9,7 +9,7 @@ from ..arch.commands import PARAMETER_WORDS, Bank
 from ..arch.registers import ErrorCode
 from .interfaces import AccumulatorLoad, ErrorShape, ParameterLoad, ScratchpadWrite
 from .load_front import RecordLayout
-from .locks import HALVES, LockPort
+from .locks import HALVES
 
 __all__ = ["LoadBack"]
 
@@ -36,7 +36,7 @@ class LoadBack(wiring.Component):
     response : bus words
     activation, weight : :class:`ScratchpadWrite`
     accumulator : :class:`AccumulatorLoad`
-    locks : halves of the accumulator
+    claim, granted : halves of the accumulator (see :mod:`~systolith.rtl.locks`)
     parameter : :class:`ParameterLoad`
     give, give_mask : a command is complete
     idle : nothing is recorded, held or still to be given
@@ -50,7 +50,8 @@ class LoadBack(wiring.Component):
     weight: wiring.PureInterface
     accumulator: wiring.PureInterface
     parameter: wiring.PureInterface
-    locks: wiring.PureInterface
+    claim: Signal
+    granted: Signal
     give: Signal
     give_mask: Signal
     idle: Signal
@@ -75,7 +76,7 @@ class LoadBack(wiring.Component):
                for bank, width in self.widths.items()},
             "accumulator": Out(AccumulatorLoad(cols=lanes[Bank.ACCUMULATOR])),
             "parameter": Out(ParameterLoad(lanes=lanes[Bank.PARAMETER])),
-            "locks": Out(LockPort()), "give": Out(1), "give_mask": Out(2),
+            "claim": Out(HALVES), "granted": In(HALVES), "give": Out(1), "give_mask": Out(2),
             "idle": Out(1), "moves": Out(1), "stalls": Out(1), "error": Out(ErrorShape(address_bits)),
         })
 
@@ -177,7 +178,7 @@ class LoadBack(wiring.Component):
             self.parameter.lane.eq(chunk.lane), self.parameter.field.eq(chunk.field), self.parameter.word.eq(word),
         ]
         with m.If(to_accumulator):
-            m.d.comb += ready.eq(self.locks.granted.bit_select(half, 1))
+            m.d.comb += ready.eq(self.granted.bit_select(half, 1))
 
         # A half is claimed from the first word of a run that goes there on, while more of the run comes, and a little longer.
         needs = to_accumulator & (writes | (burst_valid & ~burst.start & ~fault & ~self.halt))
@@ -185,7 +186,7 @@ class LoadBack(wiring.Component):
             hold = Signal(self.hold_cycles, name=f"hold{number}")
             here = needs & (half == number)
             m.d.sync += hold.eq(Cat(here, hold))
-            m.d.comb += self.locks.claim[number].eq(here | hold.any())
+            m.d.comb += self.claim[number].eq(here | hold.any())
 
         # Completed commands travel until their last write is visible.
         gives = Signal(self.visible_cycles)

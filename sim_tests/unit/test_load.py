@@ -11,8 +11,11 @@ from systolith.arch.commands import Bank, Engine, Load, pack
 from systolith.arch.config import resolve
 from systolith.arch.registers import STALLS, ErrorCode
 from systolith.rtl.load import LoadEngine
+from systolith.rtl.timing import DatapathTiming
 
 SIZE = 1 << 16
+TIMING = DatapathTiming(swap_to_shift_cycles=1, shift_to_swap_cycles=1, fill_to_emit_cycles=1, emit_to_fill_cycles=1,
+                        distance_cycles=4, settle_cycles=9, write_cycles=3, load_cycles=1, drain_cycles=3)
 
 
 class Bench:
@@ -20,7 +23,7 @@ class Bench:
 
     def __init__(self, settings, *, latency=4, stall=0.0, seed=0, base=0x1000, size=0x8000):
         self.config = config = resolve(settings)
-        self.dut = LoadEngine(config, write_cycles=3, load_cycles=1)
+        self.dut = LoadEngine(config=config, timing=TIMING)
         self.memory = BusMemory(SIZE, config.bus_bytes, latency=latency, stall=stall, seed=seed, bounds=(base, base + size))
         self.memory.bytes[:] = np.random.default_rng(seed).integers(0, 256, SIZE)
         self.base, self.size = base, size
@@ -49,7 +52,7 @@ class Bench:
         return banks
 
     async def _feed(self, ctx, words):
-        stream = self.dut.i
+        stream = self.dut.commands
         for word in words:
             while self.choice.random() < self.stall:
                 await ctx.tick()
@@ -86,13 +89,13 @@ class Bench:
         dut, granted = self.dut, 0
         while True:
             _, _, load, row, column, word, claim = await ctx.tick().sample(
-                dut.accumulator.valid, dut.accumulator.row, dut.accumulator.column, dut.accumulator.word, dut.locks.claim)
+                dut.accumulator.valid, dut.accumulator.row, dut.accumulator.column, dut.accumulator.word, dut.claim)
             if load:
                 assert granted >> (row >= self.config.half_rows) & 1, "a half was written without its lock"
                 at = row * self.row_bytes[Bank.ACCUMULATOR] + 4 * column
                 self.banks[Bank.ACCUMULATOR][at:at + 4] = list(word.to_bytes(4, "little"))
             granted = claim & (granted | self.choice.choice([0, 1, 2, 3]) if self.stall else 3)
-            ctx.set(dut.locks.granted, granted)
+            ctx.set(dut.granted, granted)
 
     async def _parameters(self, ctx):
         port = self.dut.parameter

@@ -1,0 +1,159 @@
+"""The whole accelerator, between a register port and memory."""
+
+from collections.abc import Iterator
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.config import Config
+from .arbiter import ReadArbiter
+from .bases import BaseTable
+from .controller import Controller
+from .counters import Counters
+from .csr import RegisterMap
+from .datapath import Datapath
+from .dispatch import Dispatch
+from .execute import ExecuteEngine
+from .fetch import Fetch
+from .interfaces import ReadPort, WritePort
+from .load import LoadEngine
+from .locks import HalfLocks
+from .store import StoreEngine
+from .tokens import TokenCounters
+
+__all__ = ["Core"]
+
+
+class Core(wiring.Component):
+    """Registers on one side, byte-addressed memory on the other. All ports are flat, so that the Verilog reads well.
+
+    Parameters
+    ----------
+    config : the accelerator
+
+    Members
+    -------
+    csr_* : register port (:class:`CSRPort`)
+    irq : interrupt line, a level
+    read_*, write_* : memory (:class:`ReadPort`, :class:`WritePort`)
+    activity : what LOAD (lowest 3 bits), EXECUTE and STORE do in this cycle; ``started``: which of them starts a command
+    build_hash : shown in HASH; constant
+    """
+
+    csr_address: Signal
+    csr_write: Signal
+    csr_write_data: Signal
+    csr_read_data: Signal
+    irq: Signal
+    activity: Signal
+    started: Signal
+    build_hash: Signal
+
+    def __init__(self, config: Config):
+        self.config = config
+        memory = config.memory
+        self._memory_ports = {
+            "read": ReadPort(memory.address_bits, memory.bus_bits), "write": WritePort(memory.address_bits, memory.bus_bits)}
+        super().__init__({
+            "csr_address": In(10), "csr_write": In(1), "csr_write_data": In(32), "csr_read_data": Out(32),
+            "irq": Out(1),
+            **{name: flow(len(signal)) for way, port in self._memory_ports.items()
+               for name, flow, signal in _flat_members(way, port.create())},
+            "activity": Out(9), "started": Out(3),
+            "build_hash": In(64),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        address_bits, bus_bits = config.memory.address_bits, config.memory.bus_bits
+        datapath = Datapath(config)
+        timing = datapath.timing
+        load = LoadEngine(config=config, timing=timing)
+        execute = ExecuteEngine(config=config, timing=timing)
+        store = StoreEngine(config=config, timing=timing)
+        engines = {"load": load, "execute": execute, "store": store}
+        fetch = Fetch(address_bits=address_bits, bus_bits=bus_bits)
+        dispatch = Dispatch(queue_commands=config.control.queue_commands, address_bits=address_bits)
+        tokens = TokenCounters(bits=config.control.token_bits)
+        locks = HalfLocks()
+        arbiter = ReadArbiter(address_bits=address_bits, bus_bits=bus_bits, outstanding=config.memory.outstanding + 1)
+
+        m.submodules.registers = registers = RegisterMap(config)
+        m.submodules.controller = controller = Controller(address_bits=address_bits)
+        m.submodules.counters = counters = Counters(bits=config.control.counter_bits, bus_bytes=config.bus_bytes)
+
+        # All that a program moves goes back to its reset state before the next one.
+        bases = BaseTable(address_bits=address_bits, lookups=3)
+        cleared = ResetInserter(controller.clear)
+        for name, block in {**engines, "bases": bases, "fetch": fetch, "dispatch": dispatch, "tokens": tokens, "locks": locks,
+                            "arbiter": arbiter, "datapath": datapath}.items():
+            m.submodules[name] = cleared(block)
+
+        # Host: registers, state, counters.
+        csr = registers.csr
+        m.d.comb += [
+            csr.address.eq(self.csr_address), csr.write.eq(self.csr_write), csr.write_data.eq(self.csr_write_data),
+            self.csr_read_data.eq(csr.read_data), registers.build_hash.eq(self.build_hash), registers.values.eq(controller.values),
+            controller.writes.eq(registers.writes), controller.write_data.eq(csr.write_data), self.irq.eq(controller.irq),
+            bases.running.eq(controller.running), bases.address.eq(registers.table_address), bases.write.eq(registers.table_write),
+            bases.write_data.eq(csr.write_data), registers.table_read_data.eq(bases.read_data),
+            controller.counters.eq(counters.o), counters.clear.eq(controller.clear), counters.count.eq(controller.running),
+            counters.started.eq(self.started),
+            counters.word_read.eq(arbiter.o.response.valid & arbiter.o.response.ready),
+            counters.word_written.eq(store.write.data.valid & store.write.data.ready),
+            counters.strobe.eq(store.write.data.payload.strobe),
+            *(port.eq(engine.control.activity) for port, engine in zip(counters.activity, engines.values(), strict=True)),
+            self.activity.eq(Cat(engine.control.activity for engine in engines.values())),
+            self.started.eq(Cat(engine.control.started for engine in engines.values())),
+        ]
+
+        # Program: fetch, dispatch, engines.
+        status = controller.fetch
+        m.d.comb += [
+            fetch.offset.eq(controller.program_offset), fetch.words.eq(controller.program_words),
+            dispatch.words.eq(controller.program_words), dispatch.started.eq(self.started),
+            *(block.start.eq(status.start) for block in (fetch, dispatch)),
+            *(block.halt.eq(status.halt) for block in (fetch, dispatch)),
+            status.idle.eq(fetch.idle), status.pending.eq(dispatch.pending), status.moved.eq(dispatch.moved),
+            status.finished.eq(dispatch.finished), status.stuck.eq(dispatch.stuck),
+            status.error.eq(Mux(dispatch.error.valid, dispatch.error, fetch.error)),
+            controller.token_overflow.eq(tokens.overflow),
+            controller.gives.eq(Cat(engine.tokens.give for engine in engines.values())),
+        ]
+        wiring.connect(m, fetch.o, dispatch.i)
+        for name, engine in engines.items():
+            wiring.connect(m, getattr(dispatch, f"o_{name}"), engine.commands)
+            wiring.connect(m, engine.tokens, getattr(tokens, name))
+            wiring.connect(m, engine.control, getattr(controller, name))
+            lock = getattr(locks, name)
+            m.d.comb += [lock.claim.eq(engine.claim), engine.granted.eq(lock.granted)]
+        for lookup, asker in zip(bases.lookup, (fetch, load, store), strict=True):
+            wiring.connect(m, asker.lookup, lookup)
+
+        # Data: memory to datapath and back.
+        wiring.connect(m, fetch.read, arbiter.urgent)
+        wiring.connect(m, load.read, arbiter.bulk)
+        for index, engine in enumerate((load, store)):
+            wiring.connect(m, engine.activation, datapath.activation_write[index])
+            wiring.connect(m, engine.weight, datapath.weight_write[index])
+        wiring.connect(m, load.accumulator, datapath.load)
+        wiring.connect(m, load.parameter, store.parameter)
+        wiring.connect(m, store.drain, datapath.drain)
+        m.d.comb += [datapath.weight_control.eq(execute.weight), datapath.row_control.eq(execute.row)]
+        for way, port in (("read", arbiter.o), ("write", store.write)):
+            for name, flow, signal in _flat_members(way, port):
+                m.d.comb += getattr(self, name).eq(signal) if flow is Out else signal.eq(getattr(self, name))
+        return m
+
+
+def _flat_members(way: str, port: wiring.PureInterface) -> Iterator[tuple[str, wiring.Flow, Value]]:
+    """Name, direction and signal of each flat port of a memory port, seen from the core."""
+    for channel, member in port.signature.members.items():
+        stream = getattr(port, channel)
+        forward, back = (Out, In) if member.flow is wiring.Out else (In, Out)
+        yield f"{way}_{channel}_valid", forward, stream.valid
+        yield f"{way}_{channel}_ready", back, stream.ready
+        for field in stream.payload.shape().members:
+            yield f"{way}_{channel}_{field}", forward, stream.payload[field]
