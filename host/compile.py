@@ -6,12 +6,11 @@ import dataclasses
 
 import numpy as np
 
-from ..arch.commands import Command, pack
+from ..arch.commands import Command, Execute, pack
 from ..arch.config import Config
 from ..arch.footprint import accumulator_count, tile_count
-from ..arch.commands import Execute
 from ..arch.plan_conv import ConvLayer, fold_zero_point, plan_network
-from ..arch.plan_layer import PARAMETER_BYTES, Rounding
+from ..arch.plan_layer import Rounding
 from .network import Network, NetworkError
 
 __all__ = ["CompiledNetwork", "Placement", "compile_network", "parameter_block"]

@@ -1,0 +1,250 @@
+"""The whole-flow functions behind the commands and behind ``systolith.connect``: each returns what its command prints."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..arch.manifest import MANIFEST_NAME, Manifest
+from ..host.accelerator import Accelerator
+from ..host.device import Device
+from .settings import Target, cache_folder, choose
+
+__all__ = ["FlowError", "Settings", "build_folder", "compare", "connect", "generate_cached", "generate_folder", "matmul", "verify_folder",
+           "write_command_trace"]
+
+Progress = Callable[[str], None]
+MEMORY_BYTES = 64 << 20
+_LATER = {"serial": "serial:PORT", "axi": "axi:DEVICE", "litex": "litex:HOST:PORT"}
+
+
+class FlowError(RuntimeError):
+    """A step of the flow that cannot be taken; the message is one line and says what to do."""
+
+
+def _quiet(line: str) -> None:
+    pass
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a device is simulated.
+
+    ``memory_latency`` : cycles from a request to its first word; ``memory`` : ``ideal`` (64 MiB, a word per cycle each way) or
+    ``board`` (the board's own size and ports); ``vcd`` : file for waveforms; ``trace`` : record the engines' activity.
+    """
+
+    memory_latency: int = 30
+    memory: str = "ideal"
+    seed: int = 1
+    vcd: str | Path | None = None
+    trace: bool = False
+
+    def __post_init__(self) -> None:
+        if self.memory not in ("ideal", "board"):
+            raise FlowError(f"memory must be one of 'ideal', 'board', not {self.memory!r}")
+        if self.memory_latency < 1:
+            raise FlowError(f"memory latency must be at least 1 cycle, not {self.memory_latency!r}")
+
+
+def generate_cached(target: Target, *, progress: Progress = _quiet) -> Path:
+    """The folder of the accelerator for ``target``, generated when it is not in the cache yet."""
+    folder = cache_folder(target)
+    if not (folder / MANIFEST_NAME).is_file():
+        from ..gen.generate import generate
+        progress(f"generating the {target.name} accelerator (seconds, once for this configuration)")
+        generate(target.config, folder, board=target.board)
+    return folder
+
+
+def generate_folder(output: str | Path | None, *, progress: Progress = _quiet, **what: Any) -> dict[str, Any]:
+    """Generate what ``what`` chooses (see :func:`~systolith.cli.settings.choose`) into ``output``, default ``build/NAME``."""
+    from ..gen.generate import generate
+    target = choose(**what)
+    folder = Path(output) if output is not None else Path("build") / target.name
+    progress(f"generating the {target.name} accelerator into {folder} (seconds)")
+    result = generate(target.config, folder, board=target.board)
+    return {"directory": str(result.directory), "files": result.files, "seconds": result.seconds}
+
+
+def _generated(directory: str | Path | None, output: str | Path | None, what: dict[str, Any], progress: Progress) -> Path:
+    """The folder to work on: ``directory``, or a new one for what the options choose."""
+    chosen = any(what.values())
+    if directory is not None:
+        if chosen or output is not None:
+            raise FlowError("a generated folder carries its configuration; give either DIR or --board, --config, --set and -o")
+        Manifest.read(Path(directory))
+        return Path(directory)
+    if not chosen:
+        raise FlowError("nothing was chosen; give a generated folder, or --board, --config or --set")
+    return Path(generate_folder(output, progress=progress, **what)["directory"])
+
+
+def verify_folder(directory: str | Path | None = None, *, simulator: str = "verilator", seed: int = 1, progress: Progress = _quiet,
+                  **what: Any) -> dict[str, Any]:
+    """Run the benches: what ``systolith verify`` prints."""
+    from ..gen.verify import verify
+    result = verify(_generated(directory, None, what, progress), seed=seed, simulator=simulator, progress=progress)
+    return {"passed": result.passed, "failed": result.failed, "seed": result.seed, "simulator": result.simulator, "seconds": result.seconds,
+            "failures": [{"test": test, "message": message} for test, message in result.failures], "log": str(result.log)}
+
+
+def build_folder(directory: str | Path | None = None, *, output: str | Path | None = None, seeds: int = 1, progress: Progress = _quiet,
+                 **what: Any) -> dict[str, Any]:
+    """Synthesise, place and route: what ``systolith build`` prints."""
+    from ..gen.build import build
+    folder = _generated(directory, output, what, progress)
+    return build(folder, seeds=seeds, progress=progress)
+
+
+def _check_device(device: str) -> None:
+    kind = device.partition(":")[0]
+    if kind in _LATER:
+        raise FlowError(f"device {device!r} is not available in this version; use sim or model")
+    if device not in ("sim", "model"):
+        raise FlowError(f"device must be one of sim, model, {', '.join(_LATER.values())}, not {device!r}")
+
+
+def _simulated(directory: Path, manifest: Manifest, settings: Settings, progress: Progress) -> Device:
+    from ..gen.simulate import compile_simulation
+    from ..host.simulated import SimulatedDevice
+    library = compile_simulation(directory, vcd=settings.vcd is not None, progress=progress)
+    options: dict[str, Any] = {"memory_bytes": MEMORY_BYTES}
+    if settings.memory == "board":
+        if manifest.board is None:
+            raise FlowError("memory 'board' needs a board; add --board, or use memory 'ideal'")
+        from ..boards import get_board
+        board = get_board(manifest.board)
+        options = {"memory_bytes": board.memory_bytes, "half_duplex": board.memory_ports == 1}
+    return SimulatedDevice(library.path, manifest, latency=settings.memory_latency, seed=settings.seed, vcd=settings.vcd,
+                           trace=settings.trace, **options)
+
+
+def connect(device: str = "sim", *, board: str | None = None, config: str | Path | Mapping[str, Any] | None = None,
+            directory: str | Path | None = None, assignments: Iterable[str] = (), settings: Settings | None = None,
+            timeout_s: float | None = None, progress: Progress = _quiet) -> Accelerator:
+    """An accelerator to compute on; close it, or use it in a ``with`` statement.
+
+    Parameters
+    ----------
+    device : ``sim`` (the emitted Verilog, compiled) or ``model`` (exact results, no clock)
+    board, config, assignments : what to generate: a board's name, a TOML file or nested mapping, ``section.key=value`` strings
+    directory : a generated folder instead of these
+    settings : of the simulation
+    timeout_s : limit for one program on the wall clock
+    progress : receives one line before a step that takes seconds, and where work had to be split
+
+    Raises
+    ------
+    FlowError, ConfigError, BoardError, ManifestError, ToolError
+        Each with one line that says what to do.
+    """
+    _check_device(device)
+    settings = settings or Settings()
+    assignments = list(assignments)
+    if directory is not None:
+        if board is not None or config is not None or assignments:
+            raise FlowError("a generated folder carries its configuration; give either the folder or board, config and settings")
+        manifest = Manifest.read(Path(directory))
+    else:
+        target = choose(board=board, config=config, assignments=assignments)
+        if device == "model":
+            manifest = Manifest(config=target.config, board=target.board.name if target.board else None)
+        else:
+            directory = generate_cached(target, progress=progress)
+            manifest = Manifest.read(directory)
+    if device == "model":
+        from ..host.model_device import ModelDevice
+        opened: Device = ModelDevice(manifest, memory_bytes=MEMORY_BYTES, seed=settings.seed)
+    else:
+        assert directory is not None
+        opened = _simulated(Path(directory), manifest, settings, progress)
+    return Accelerator(opened, manifest, timeout_s=timeout_s, notify=progress)
+
+
+def write_command_trace(accelerator: Accelerator, path: str | Path) -> None:
+    """Write what the engines of a simulated device did, for Perfetto or chrome://tracing; its settings must ask for a trace."""
+    from ..host.simulated import SimulatedDevice
+    from ..host.trace import write_trace
+    if not isinstance(accelerator.device, SimulatedDevice):
+        raise FlowError("only a simulated device records a trace; use --device sim")
+    write_trace(path, accelerator.device.take_events(), end=accelerator.device.cycle, program=accelerator.plans[-1].program)
+
+
+def operands(m: int, n: int, k: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
+    """Random int8 A (M, K) and W (K, N), and the generator for what else is random."""
+    for name, value in (("m", m), ("n", n), ("k", k)):
+        if value < 1:
+            raise FlowError(f"{name} must be at least 1, not {value!r}")
+    rng = np.random.default_rng(seed)
+    return rng.integers(-128, 128, (m, k), np.int8), rng.integers(-128, 128, (k, n), np.int8), rng
+
+
+def exact_product(a: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """A·W by NumPy in float64, which holds every sum of up to 2**39 products exactly: int32, wrapping. Shares no code with the planner."""
+    return (a.astype(np.float64) @ w.astype(np.float64)).astype(np.int64).astype(np.int32)
+
+
+def matmul(accelerator: Accelerator, m: int, n: int, k: int, *, out: str = "int32", seed: int = 1) -> dict[str, Any]:
+    """A random product on the device, checked against NumPy: what ``systolith matmul`` prints."""
+    from ..arch.numerics import quantize_multiplier, requantise
+    from ..host.matmul import Requantise
+    a, w, rng = operands(m, n, k, seed)
+    if out not in ("int32", "int8"):
+        raise FlowError(f"out must be one of 'int32', 'int8', not {out!r}")
+    start = time.monotonic()
+    expected = exact_product(a, w)
+    if out == "int8":
+        bias = rng.integers(-1000, 1000, n, np.int32)
+        # Scales that spread the sums of random operands over the whole of int8, and some of them beyond it.
+        multiplier, shift = quantize_multiplier(rng.uniform(0.5, 2.0, n) / (75.0 * np.sqrt(k)))
+        rounding = Requantise(multiplier=multiplier, shift=shift, zero_point=int(rng.integers(-20, 21)), low=-128, high=127)
+        c = accelerator.matmul(a, w, bias=bias, requantise=rounding)
+        expected = requantise((expected.astype(np.int64) + bias).astype(np.int32), multiplier, shift, rounding.zero_point)
+    else:
+        c = accelerator.matmul(a, w)
+    mismatches = int(np.count_nonzero(c != expected))
+    counters = accelerator.counters
+    result: dict[str, Any] = {"correct": mismatches == 0 and c.dtype == expected.dtype, "mismatches": mismatches, "macs": m * n * k}
+    for key in ("cycles", "macs_issued", "stalls", "bytes_read", "bytes_written", "host_bytes_rearranged", "programs"):
+        if key in counters:
+            result[key] = counters[key]
+    if "cycles" in counters:
+        result["utilisation"] = m * n * k / (accelerator.config.macs_per_cycle * counters["cycles"])
+    result["seconds"] = time.monotonic() - start
+    return result
+
+
+def compare(m: int, n: int, k: int, *, seed: int = 1, accelerator: Accelerator | None = None, build: str | Path | None = None,
+            progress: Progress = _quiet) -> list[dict[str, Any]]:
+    """The same product by the accelerator (cycles ÷ Fmax of ``build``) and by every backend: what ``systolith compare`` prints."""
+    from ..host import reference
+    a, w, _ = operands(m, n, k, seed)
+    lines = []
+    if accelerator is not None:
+        lines.append(_accelerator_line(accelerator, m, n, k, seed, build, progress))
+    for backend in reference.BACKENDS:
+        progress(f"timing {backend}")
+        lines.append(reference.measure(a, w, backend=backend))
+    return lines
+
+
+def _accelerator_line(accelerator: Accelerator, m: int, n: int, k: int, seed: int, build: str | Path | None,
+                      progress: Progress) -> dict[str, Any]:
+    progress(f"running {m} × {n} × {k} on the simulated accelerator")
+    result = matmul(accelerator, m, n, k, seed=seed)
+    line: dict[str, Any] = {"backend": "fpga", "correct": result["correct"]}
+    if "cycles" not in result:
+        return {**line, "reason": "the functional model has no clock; use --device sim"}
+    line["cycles"] = result["cycles"]
+    if build is None:
+        return {**line, "reason": "no clock is known; give --build DIR, the folder of a finished build"}
+    from ..gen.report import read_build
+    fmax_mhz = read_build(build)["fmax_mhz"]
+    seconds = result["cycles"] / (fmax_mhz * 1e6)
+    return {**line, "seconds": seconds, "gops": 2 * m * n * k / seconds / 1e9, "how": f"cycles / Fmax of {build}", "fmax_mhz": fmax_mhz}

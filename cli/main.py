@@ -1,0 +1,209 @@
+"""The command line: arguments in, documents out. What the commands do is in :mod:`.flow`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import console
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+                  context_settings={"help_option_names": ["-h", "--help"]},
+                  help="Generate systolic-array accelerators, prove them, put them on boards and compute with them.")
+
+Board = Annotated[str | None, typer.Option("--board", metavar="NAME", help="Board to target; see: systolith boards.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration, TOML.")]
+Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; repeatable.")]
+Shell = Annotated[str | None, typer.Option("--shell", metavar="NAME", help="Short for --set shell=NAME.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+DeviceName = Annotated[str, typer.Option("--device", metavar="DEVICE", help="sim, the emitted Verilog; or model, the functional model.")]
+Latency = Annotated[int, typer.Option("--memory-latency", metavar="CYCLES", min=1, help="Of the simulated memory.")]
+Memory = Annotated[str, typer.Option("--memory", metavar="KIND", help="Simulated memory: ideal, or board.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")]
+Folder = Annotated[Path | None, typer.Argument(metavar="DIR", help="A generated folder.")]
+Size = typer.Option(min=1)
+
+
+@app.callback(invoke_without_command=True)
+def _root(context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        from .. import __version__
+        print(__version__)
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def _settings(seed: int, latency: int = 30, memory: str = "ideal", **more: Any) -> Any:
+    from .flow import Settings
+    return Settings(memory_latency=latency, memory=memory, seed=seed, **more)
+
+
+@app.command()
+def boards(as_json: Json = False) -> None:
+    """List the boards that can be targeted."""
+    with console.guarded(as_json=as_json):
+        from ..boards import BOARDS
+        rows = [board.summary() for board in BOARDS.values()]
+    console.emit(rows, as_json=as_json, show=lambda: console.table(rows, list(rows[0])))
+
+
+@app.command()
+def generate(output: Output = None, board: Board = None, config: ConfigFile = None, assignments: Assignments = None, shell: Shell = None,
+             seed: Seed = 1, as_json: Json = False) -> None:
+    """Write Verilog, manifest, C header and register map into a folder."""
+    with console.guarded(as_json=as_json):
+        from . import flow
+        result = flow.generate_folder(output, board=board, config=config, assignments=assignments or (), shell=shell,
+                                      progress=console.progress)
+    console.emit(result, as_json=as_json, show=lambda: print(f"{', '.join(result['files'])} in {result['directory']}, "
+                                                             f"{result['seconds']:.1f} s"))
+
+
+@app.command()
+def verify(directory: Folder = None, board: Board = None, config: ConfigFile = None, assignments: Assignments = None,
+           simulator: Annotated[str, typer.Option("--simulator", metavar="NAME", help="verilator or icarus.")] = "verilator",
+           seed: Seed = 1, as_json: Json = False) -> None:
+    """Run the cocotb benches on the emitted Verilog, against NumPy."""
+    with console.guarded(as_json=as_json):
+        from . import flow
+        result = flow.verify_folder(directory, board=board, config=config, assignments=assignments or (), simulator=simulator, seed=seed,
+                                    progress=console.progress)
+    console.emit(result, as_json=as_json, show=lambda: print(
+        "{passed} passed, {failed} failed with seed {seed} on {simulator}, {seconds:.0f} s".format_map(result)))
+    if result["failed"]:
+        first = result["failures"][0]
+        console.complain(f"{result['failed']} benches failed; the first, {first['test']}: {first['message']}; see {result['log']}")
+        raise typer.Exit(1)
+
+
+@app.command()
+def build(directory: Folder = None, output: Output = None, board: Board = None, config: ConfigFile = None, assignments: Assignments = None,
+          seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Place with seeds 1 to N; the median run counts.")] = 1,
+          seed: Seed = 1, as_json: Json = False) -> None:
+    """Synthesise, place and route a bitstream; print its clock and utilisation."""
+    with console.guarded(as_json=as_json):
+        from . import flow
+        result = flow.build_folder(directory, output=output, board=board, config=config, assignments=assignments or (), seeds=seeds,
+                                   progress=console.progress)
+    console.emit(result, as_json=as_json, show=lambda: _show_build(result))
+
+
+@app.command()
+def report(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that was built.")], as_json: Json = False) -> None:
+    """Show utilisation by block, the clock and what bounds it."""
+    with console.guarded(as_json=as_json):
+        from ..gen.report import read_build
+        result = read_build(directory)
+    console.emit(result, as_json=as_json, show=lambda: _show_build(result))
+
+
+@app.command()
+def matmul(m: Annotated[int, Size], n: Annotated[int, Size], k: Annotated[int, Size],
+           out: Annotated[str, typer.Option("--out", metavar="TYPE", help="int32, or int8 through the epilogue.")] = "int32",
+           device: DeviceName = "sim", directory: Annotated[Path | None, typer.Option("--directory", metavar="DIR",
+                                                                                      help="A generated folder to use.")] = None,
+           board: Board = None, config: ConfigFile = None, assignments: Assignments = None, memory_latency: Latency = 30,
+           memory: Memory = "ideal", seed: Seed = 1,
+           vcd: Annotated[Path | None, typer.Option("--vcd", metavar="FILE", help="Write waveforms of the simulation.")] = None,
+           trace: Annotated[Path | None, typer.Option("--trace", metavar="FILE", help="Write what the engines did, for Perfetto.")] = None,
+           as_json: Json = False) -> None:
+    """Multiply random int8 matrices, C[M,N] = A[M,K] · W[K,N], and check against NumPy."""
+    with console.guarded(as_json=as_json):
+        from . import flow
+        settings = _settings(seed, memory_latency, memory, vcd=vcd, trace=trace is not None)
+        with flow.connect(device, board=board, config=config, directory=directory, assignments=assignments or (), settings=settings,
+                          progress=console.progress) as accelerator:
+            result = flow.matmul(accelerator, m, n, k, out=out, seed=seed)
+            if trace is not None:
+                flow.write_command_trace(accelerator, trace)
+    console.emit(result, as_json=as_json, show=lambda: _show_matmul(result))
+    if not result["correct"]:
+        console.complain(f"{result['mismatches']} of {m * n} results differ from NumPy; please report seed {seed} and this configuration")
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(m: Annotated[int, Size], n: Annotated[int, Size], k: Annotated[int, Size],
+            build_directory: Annotated[Path | None, typer.Option("--build", metavar="DIR", help="A finished build, for its clock.")] = None,
+            device: DeviceName = "sim", board: Board = None, config: ConfigFile = None, assignments: Assignments = None,
+            memory_latency: Latency = 30, memory: Memory = "ideal", seed: Seed = 1, as_json: Json = False) -> None:
+    """The same product on the accelerator, NumPy, PyTorch, CUDA and JAX, where present."""
+    with console.guarded(as_json=as_json):
+        from . import flow
+        directory = build_directory if board is None and config is None and not assignments else None
+        with flow.connect(device, board=board, config=config, directory=directory, assignments=assignments or (),
+                          settings=_settings(seed, memory_latency, memory), progress=console.progress) as accelerator:
+            rows = flow.compare(m, n, k, seed=seed, accelerator=accelerator, build=build_directory, progress=console.progress)
+    console.emit(rows, as_json=as_json, show=lambda: console.table(rows, ["backend", "seconds", "gops", "how", "reason"]))
+
+
+@app.command()
+def run(model: Annotated[Path, typer.Argument(metavar="MODEL", help="A quantised network.")],
+        input_file: Annotated[Path | None, typer.Option("--input", metavar="X.npy")] = None,
+        output_file: Annotated[Path | None, typer.Option("--output", metavar="Y.npy")] = None,
+        device: DeviceName = "sim", board: Board = None, config: ConfigFile = None, assignments: Assignments = None,
+        memory_latency: Latency = 30, memory: Memory = "ideal", seed: Seed = 1, as_json: Json = False) -> None:
+    """Run a quantised network (not in this version)."""
+    with console.guarded(as_json=as_json):
+        from .flow import FlowError
+        raise FlowError(f"model {str(model)!r} cannot be run: this version reads no model files; systolith demo runs a network of its own")
+
+
+@app.command()
+def demo(output: Output = None, board: Board = "ulx3s-85f", seed: Seed = 1,
+         bitstream: Annotated[bool, typer.Option(help="Also place and route a bitstream: several minutes.")] = True,
+         as_json: Json = False) -> None:
+    """The whole path: train and run a network, generate, verify, build and report."""
+    with console.guarded(as_json=as_json):
+        from .demo import run_demo
+        result = run_demo(board=board or "ulx3s-85f", output=output or Path("build/demo"), seed=seed, bitstream=bitstream,
+                          progress=console.progress)
+    console.emit(result, as_json=as_json, show=lambda: _show_demo(result))
+
+
+def _show_matmul(result: dict[str, Any]) -> None:
+    plain = [{"": key.replace("_", " "), "value": console.percent(value) if key == "utilisation" else value}
+             for key, value in result.items() if key != "stalls"]
+    console.table(plain, ["", "value"])
+    if "stalls" in result:
+        causes = list(dict.fromkeys(cause for engine in result["stalls"].values() for cause in engine))
+        console.table([{"engine": engine, **cycles} for engine, cycles in result["stalls"].items()], ["engine", *causes], title="cycles")
+
+
+def _show_build(result: dict[str, Any]) -> None:
+    from ..gen.report import show_build
+    show_build(result)
+
+
+def _show_demo(result: dict[str, Any]) -> None:
+    console.table([{"": key.replace("_", " "), "value": value} for key, value in result["network"].items()], ["", "value"], title="network")
+    if "build" in result:
+        _show_build(result["build"])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: runs one command and exits with 0, 1 (it failed) or 2 (it was called wrongly)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(args=arguments, prog_name="systolith", standalone_mode=False)
+    except Exception as error:
+        # Typer brings click along under changing names, so a usage error is known by what it can do.
+        if not hasattr(error, "format_message"):
+            raise
+        context = getattr(error, "ctx", None)
+        place = context.command_path if context is not None else "systolith"
+        message = " ".join(error.format_message().split())
+        console.fail(f"{message.rstrip('.')}; see: {place} --help", as_json="--json" in arguments)
+        code = 2
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()
