@@ -23,6 +23,7 @@ class Costs:
     """About how many cycles commands take."""
 
     LATENCY = 40   # from a request to its first data, with what starts and ends a command
+    COMMAND = 16   # fetching and decoding one command, of which the bus sees half
 
     def __init__(self, config: Config):
         self.config = config
@@ -115,6 +116,10 @@ class _Scheduler:
                 self._fetch(min(free, key=lambda one: one.before))
         return Schedule(self.items, self.store_end + Costs.LATENCY, self.activations, self.weights, self.parameters)
 
+    def _command(self) -> None:
+        """The program comes over the same bus as the operands."""
+        self.load_end += Costs.COMMAND // 2
+
     def _fetch(self, waiting: _Waiting) -> None:
         before, fill, piece = waiting.queue.popleft()
         command = waiting.operand.load(piece, fill.slot)
@@ -122,15 +127,18 @@ class _Scheduler:
             self.load_end = max(self.load_end, self.executed[fill.after] + self.costs.settle)
         self.load_end += self.costs.load(waiting.operand.bank, command.count1, command.run)
         self.arrived[before] = self.load_end + Costs.LATENCY
+        self._command()
         self.items.append(Fetch(waiting.operand, piece, fill.slot))
 
     def _execute(self, number: int, step: Step) -> None:
+        self._command()
         tiles = -(-len(step.k) // self.gemm.config.array.rows)
-        self.execute_end = max(self.execute_end, self.arrived[number], self.stored[-2]) + self.costs.execute(len(step.m), tiles)
+        self.execute_end = max(self.execute_end, self.arrived[number], self.stored[-2]) + max(Costs.COMMAND, self.costs.execute(len(step.m), tiles))
         self.executed.append(self.execute_end)
         self.items.append((step, self.waiting[0].slot(number), self.waiting[1].slot(number)))
 
     def _store(self, number: int, step: Step) -> None:
+        self._command()
         block = step.block
         cycles = sum(self.costs.store(len(block.m), len(self.gemm.columns(tile)), self.gemm.result_bytes) for tile in block.tiles)
         self.store_end = max(self.store_end, self.execute_end + self.costs.settle) + cycles

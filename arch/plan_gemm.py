@@ -22,7 +22,7 @@ from .tiling import PlanError
 
 __all__ = ["GemmPlan", "MemoryRegion", "plan_gemm", "split_gemm"]
 
-_SIMULATED = 6  # tilings whose schedule is worked out, of those that look best
+_LEAST_TRIED, _MOST_TRIED, _COMMANDS_TRIED = 3, 48, 6000  # tilings, and their commands in all, whose schedule is worked out
 
 
 class MemoryRegion(NamedTuple):
@@ -122,9 +122,14 @@ def split_gemm(m: int, n: int, k: int, *, budget_bytes: int, result_bytes: int =
 
 def _best(gemm: Gemm) -> tuple[Tiling, Schedule]:
     """The tiling whose schedule takes the fewest cycles, of those that look best at first sight."""
-    candidates = sorted(_candidates(gemm), key=lambda tiling: _first_sight(gemm, tiling))
-    schedules = [(tiling, schedule(gemm, tiling)) for tiling in candidates[:_SIMULATED]]
-    return min(schedules, key=lambda pair: pair[1].cycles)
+    tried: list[tuple[Tiling, Schedule]] = []
+    commands = 0
+    for tiling in sorted(_candidates(gemm), key=lambda tiling: _first_sight(gemm, tiling))[:_MOST_TRIED]:
+        if len(tried) >= _LEAST_TRIED and commands > _COMMANDS_TRIED:
+            break
+        tried.append((tiling, schedule(gemm, tiling)))
+        commands += len(tried[-1][1].items)
+    return min(tried, key=lambda pair: pair[1].cycles)
 
 
 def _candidates(gemm: Gemm) -> Iterator[Tiling]:
@@ -177,9 +182,11 @@ def _first_sight(gemm: Gemm, tiling: Tiling) -> float:
     load = (a_loads * gemm.m * gemm.k / min(config.bus_bytes, config.array.rows)
             + w_loads * gemm.k * ns * costs.load(1, 1, width))
     store = gemm.n_tiles * costs.store(gemm.m, min(gemm.width, gemm.n), gemm.result_bytes)
-    start = (min(tiling.rows, gemm.least_rows) + gemm.width) * tiling.depth / config.bus_bytes
+    # Whole panels over K grow from a small corner; chunks of K are there as a whole before the array is busy.
+    corner = min(tiling.rows, gemm.least_rows) + gemm.width if ks == 1 else tiling.rows + tiling.tiles * gemm.width
+    start = corner * tiling.depth / config.bus_bytes
     exposed = 0 if (a_slots > 1 and w_slots > 1) or ms * ns * ks == 1 else min(array, load) / 2
-    return max(array, load, store) + start + exposed + 20 * ms * ns * ks
+    return max(array, load, store) + start + exposed + Costs.COMMAND * ms * (ns + gemm.n_tiles) * ks
 
 
 def _emit(gemm: Gemm, plan: Schedule, *, zero_point: int, low: int, high: int) -> list[Command]:

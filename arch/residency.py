@@ -1,7 +1,7 @@
 """Which panel is in which slot of an on-chip memory, and when it may be loaded.
 
 The whole sequence of uses is known, so a panel replaces the one whose next use is farthest away, which loads least of all
-(Belady, 1966).
+(Belady, 1966); but, while there is a choice, not the one that the step before uses, for then loading would overlap nothing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def residency(uses: Sequence[Hashable], slots: int) -> tuple[list[Fill], list[in
         if panel not in resident:
             slot, after = len(resident), -1
             if slot == slots:
-                victim = max(resident, key=remoteness)
+                victim = max((other for other in resident if slots == 1 or other != uses[step - 1]), key=remoteness)
                 slot, after = fills[resident.pop(victim)].slot, last_use[victim]
             resident[panel] = len(fills)
             fills.append(Fill(panel, slot, after, step))
