@@ -71,7 +71,7 @@ class ExecuteEngine(wiring.Component):
             outer_loops=loops.outer_loops, timing=timing)
         m.submodules.streamer = streamer = RowStreamer(
             activation_rows=self.config.activation_rows, half_rows=self.config.half_rows,
-            inner_loops=loops.inner_loops, distance_cycles=timing.distance_cycles)
+            inner_loops=loops.inner_loops, y_moves=front.y_moves, distance_cycles=timing.distance_cycles)
         wiring.connect(m, wiring.flipped(self.commands), front.i)
         wiring.connect(m, preloader.o, streamer.tile)
         command = front.o.payload
@@ -114,7 +114,9 @@ class ExecuteEngine(wiring.Component):
 
         activity = Signal(ExecuteActivity, init=ExecuteActivity.IDLE)
         m.d.sync += activity.eq(streamer.activity)
-        with m.If(waits & ~streamer.busy & ~stop):
+        with m.If(stop):
+            m.d.sync += activity.eq(ExecuteActivity.IDLE)
+        with m.Elif(waits & ~streamer.busy):
             missing = command.wait & ~self.tokens.available
             m.d.sync += activity.eq(Mux(missing[0], ExecuteActivity.WAIT_LOAD, ExecuteActivity.WAIT_STORE))
         m.d.comb += self.control.activity.eq(activity)

@@ -50,6 +50,10 @@ class ExecuteFront(wiring.Component):
     outer_loops, inner_loops : loops that are built, innermost first, 1 to 3
     transposer : whether ``transpose`` is supported
 
+    Attributes
+    ----------
+    y_moves : whether any loop changes y; otherwise a command with y outside the tensor is presented with ``width`` 0
+
     Members
     -------
     i : stream of 32-bit words, whole commands
@@ -71,6 +75,7 @@ class ExecuteFront(wiring.Component):
         self.outer_loops = outer_loops
         self.inner_loops = inner_loops
         self.transposer = transposer
+        self.y_moves = outer_loops == 3 or inner_loops >= 2
         super().__init__({
             "i": In(stream.Signature(32)),
             "o": Out(stream.Signature(execute_fields())),
@@ -95,6 +100,9 @@ class ExecuteFront(wiring.Component):
             wrong.eq(Cat(*(count == 0 for count in counts.values()), command.k_last == 0, command.k_last > self.rows).any()),
         ]
         m.d.comb += self.o.payload.eq(command)
+        if not self.y_moves:
+            with m.If(command.y_origin.as_unsigned() >= command.height):
+                m.d.comb += self.o.payload.width.eq(0)
         m.d.comb += self.o.payload.vector_row.eq(self._vector_row(m, command))
 
         outside, counted = self._outside(m, command, decoder.o.valid, self.o.valid & self.o.ready)

@@ -70,51 +70,52 @@ class Nest(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        # One level steps per iteration: the innermost that is not at its end.
-        steps = {}
+        # In turn is the innermost level that is not at its end. That depends on flip-flops only, and so do all sums: `step`
+        # comes late and merely enables.
+        turns = {}
         inner_at_end = Const(1)
         for level in reversed(self.levels):
-            steps[level] = Signal(name=f"step_{level}")
-            m.d.comb += steps[level].eq(self.step & inner_at_end & ~self.at_end[level])
+            turns[level] = Signal(name=f"turn_{level}")
+            m.d.comb += turns[level].eq(inner_at_end & ~self.at_end[level])
             inner_at_end &= self.at_end[level]
-        steps = {level: steps[level] for level in self.levels}
+        turns = {level: turns[level] for level in self.levels}
 
-        restart = self.start
+        outer_turns = Const(0)
         for level, bits in self.levels.items():
-            count = Signal(bits, name=f"count_{level}", reset_less=True)
             # Iterations beyond the next one: the sign bit, a flip-flop, says that this iteration is the last.
-            left = Signal(signed(bits + 1), name=f"left_{level}", reset_less=True)
-            with m.If(self.configure):
-                m.d.sync += count.eq(self.counts[level])
-            with m.If(restart):
-                m.d.sync += left.eq(Mux(self.configure, self.counts[level], count) - 2)
-            with m.Elif(steps[level]):
+            whole, configured, left = (
+                Signal(signed(bits + 1), name=f"{name}_{level}", reset_less=True) for name in ("whole", "configured", "left"))
+            m.d.comb += whole.eq(Mux(self.configure, self.counts[level] - 2, configured))
+            m.d.sync += configured.eq(whole)
+            with m.If(self.start | self.step & outer_turns):
+                m.d.sync += left.eq(whole)
+            with m.Elif(self.step & turns[level]):
                 m.d.sync += left.eq(left - 1)
             m.d.comb += self.at_end[level].eq(left < 0)
-            restart |= steps[level]
+            outer_turns |= turns[level]
 
         for value, strided in self.values.items():
-            self._follow(m, value, strided, steps)
+            self._follow(m, value, strided, turns)
         return m
 
-    def _follow(self, m: Module, value: str, strided: Iterable[str], steps: Mapping[str, Signal]) -> None:
+    def _follow(self, m: Module, value: str, strided: Iterable[str], turns: Mapping[str, Signal]) -> None:
         stepped = Signal(VALUE_BITS, name=f"{value}_stepped")
-        base, stride, outer_steps = Const(0, VALUE_BITS), Const(0, VALUE_BITS), Const(0)
+        base, stride, outer_turns = Const(0, VALUE_BITS), Const(0, VALUE_BITS), Const(0)
         begin = None
-        for level, step in steps.items():
-            outer_steps |= step
+        for level, turn in turns.items():
+            outer_turns |= turn
             # A level without a stride begins where the level around it began, so it shares that register.
             if begin is None or level in strided:
                 begin = Signal(VALUE_BITS, name=f"{value}_{level}", reset_less=True)
                 with m.If(self.start):
                     m.d.sync += begin.eq(self.starts[value])
                 if level in strided:
-                    with m.Elif(outer_steps):
+                    with m.Elif(self.step & outer_turns):
                         m.d.sync += begin.eq(stepped)
-            base |= Mux(step, begin, 0)
+            base |= Mux(turn, begin, 0)
             if level in strided:
                 held = Signal(VALUE_BITS, name=f"{value}_stride_{level}", reset_less=True)
                 with m.If(self.configure):
                     m.d.sync += held.eq(self.strides[value][level])
-                stride |= Mux(step, held, 0)
+                stride |= Mux(turn, held, 0)
         m.d.comb += [stepped.eq(base + stride), self.o[value].eq(begin)]

@@ -15,22 +15,25 @@ VECTOR_LATENCY_CYCLES = 2  # from stepping to a vector to its appearance on the 
 
 
 class TileStart(data.StructLayout):
-    """A tile whose weights are ready: activation row and coordinates of output row 0, and its place in the command."""
+    """A tile whose weights are ready: activation row and coordinates of output row 0, and its place in the command.
+
+    ``first`` is low unless a tile is waiting, so that it needs no ``valid`` beside it.
+    """
 
     def __init__(self):
         super().__init__({"row": 16, "y": 16, "x": 16, "first": 1, "last": 1})
 
 
 def countdown(m: Module, cycles: int, restart: Value, name: str) -> Value:
-    """Low after ``restart``, high again ``cycles`` cycles after it."""
+    """Low after ``restart``, high again ``cycles`` cycles after it; from a flip-flop."""
     if cycles <= 1:
         return Const(1)
-    left = Signal(range(cycles), name=name)
+    left = Signal(range(-1, cycles - 1), init=-1, name=name)
     with m.If(restart):
-        m.d.sync += left.eq(cycles - 1)
-    with m.Elif(left != 0):
+        m.d.sync += left.eq(cycles - 2)
+    with m.Elif(left >= 0):
         m.d.sync += left.eq(left - 1)
-    return left == 0
+    return left < 0
 
 
 class Preloader(wiring.Component):
@@ -56,8 +59,9 @@ class Preloader(wiring.Component):
     o : stream of :class:`TileStart`: a tile is offered in the first cycle in which its rows may follow
     weight_control : to the datapath
     swapped : a tile's first row will be on the row control in the next cycle
-    stop : begin nothing
-    failed : a weight row of the tile that follows the offered or accepted ones is outside the scratchpad; stays
+    stop : the weight control stays empty
+    failed : a weight row of the tile after those that rows have used is outside the scratchpad; known when that tile's first
+        row could be issued, and stays
     """
 
     i: stream.Interface
@@ -104,9 +108,8 @@ class Preloader(wiring.Component):
         filled, shifted = fill & whole & (index == 0), shift & (index == 0)
         first_shift = Signal(reset_less=True)
         occupied = Signal()  # the shadow weights hold a tile that no row uses yet
-        offending, fill_broke, shift_broke = Signal(), Signal(), Signal()
-        broken = Signal()
-        m.d.comb += broken.eq(offending | fill_broke | shift_broke)
+        fill_failed, shift_failed = Signal(), Signal()
+        failed = fill_failed | shift_failed
         may_fill = countdown(m, timing.emit_to_fill_cycles, shifted & transpose, "until_fill")
         may_emit = countdown(m, timing.fill_to_emit_cycles, filled, "until_emit")
         # `swapped` comes one cycle before its row, a step here two cycles before its vector on the weight control.
@@ -116,7 +119,7 @@ class Preloader(wiring.Component):
 
         with m.FSM(name="tile"):
             with m.State("COMMAND"):
-                m.d.comb += self.i.ready.eq(~broken)
+                m.d.comb += self.i.ready.eq(~failed)
                 m.d.sync += [
                     transpose.eq(command.transpose if self.transposer else 0), first_tile.eq(1),
                     stride.eq(command.weight_stride), k_last.eq(command.k_last),
@@ -130,12 +133,12 @@ class Preloader(wiring.Component):
                 with m.If(transpose):
                     m.next = "FILL"
             with m.State("FILL"):
-                m.d.comb += fill.eq(may_fill & ~broken & ~self.stop)
+                m.d.comb += fill.eq(may_fill & ~failed)
                 with m.If(filled):
                     m.d.sync += index.eq(self.rows - 1)
                     m.next = "SHIFT"
             with m.State("SHIFT"):
-                m.d.comb += shift.eq((~first_shift | ~occupied & may_shift & (may_emit | ~transpose)) & ~broken & ~self.stop)
+                m.d.comb += shift.eq((~first_shift | ~occupied & may_shift & (may_emit | ~transpose)) & ~failed)
                 with m.If(shift):
                     m.d.sync += [first_shift.eq(0), occupied.eq(1)]
                 with m.If(shifted):
@@ -143,21 +146,23 @@ class Preloader(wiring.Component):
                     m.d.comb += nest.step.eq(1)
                     m.next = "TILE"
                     with m.If(last_tile):
-                        m.next = "COMMAND"
+                        m.next = "CHECK"
+            with m.State("CHECK"):  # whether the last vector's row is inside
+                m.next = "COMMAND"
         with m.If(fill & ~whole):
             m.d.sync += [row.eq(row + 1), piece.eq(piece + 1)]
         with m.Elif((fill & ~filled) | shift):
             m.d.sync += [row.eq(vector - stride), vector.eq(vector - stride), piece.eq(0), index.eq(index - 1)]
 
-        self._offer_tile(m, nest.o, first_tile, last_tile, shift & first_shift, broken)
+        self._offer_tile(m, nest.o, first_tile, last_tile, shift & first_shift)
 
         # One stage later the row is known to be outside, one more and it is on the weight control.
         filling, shifting = Signal(), Signal()
         outside = Signal(reset_less=True)
         access = Signal.like(self.weight_control, reset_less=True)
         control = Signal.like(self.weight_control, reset_less=True)
-        m.d.comb += offending.eq(outside & (filling | shifting & ~access.zero & ~access.emit))
-        allowed = ~offending & ~self.stop
+        offending = outside & (filling | shifting & ~access.zero & ~access.emit)
+        allowed = ~offending & ~failed & ~self.stop
         m.d.sync += [
             filling.eq(fill), shifting.eq(shift), outside.eq(row >= self.weight_rows),
             access.row.eq(row), access.piece.eq(piece), access.emit.eq(transpose),
@@ -166,13 +171,12 @@ class Preloader(wiring.Component):
         ]
         m.d.comb += self.weight_control.eq(control)
         with m.If(offending):
-            m.d.sync += [fill_broke.eq(filling), shift_broke.eq(shifting)]
-        # Everything before is done first: a tile that broke on its way into the transposer comes after the one in the shadow
-        # weights, while one that broke on its way into those may have been accepted already.
-        m.d.comb += self.failed.eq(offending & shifting | shift_broke | fill_broke & ~occupied)
+            m.d.sync += [fill_failed.eq(filling), shift_failed.eq(shifting)]
+        # A tile that fails on its way into the transposer comes after the one in the shadow weights, which is still used.
+        m.d.comb += self.failed.eq(shift_failed | fill_failed & ~occupied)
         return m
 
-    def _offer_tile(self, m: Module, start: data.View, first: Value, last: Value, begun: Value, broken: Value) -> None:
+    def _offer_tile(self, m: Module, start: data.View, first: Value, last: Value, begun: Value) -> None:
         """Presents the tile whose vectors have ``begun`` to be shifted in as soon as its first row can only come late enough."""
         cycles = self.rows - 1 + VECTOR_LATENCY_CYCLES + self.timing.shift_to_swap_cycles - TILE_LATENCY_CYCLES
         waiting = Signal()
@@ -183,10 +187,10 @@ class Preloader(wiring.Component):
                 tile.row.eq(start.row), tile.y.eq(start.y), tile.x.eq(start.x),
             ]
         with m.Elif(self.o.ready & self.o.valid):
-            m.d.sync += waiting.eq(0)
+            m.d.sync += [waiting.eq(0), tile.first.eq(0)]
         m.d.comb += [
             self.o.payload.eq(tile),
-            self.o.valid.eq(waiting & ~broken & countdown(m, cycles, begun, "until_offer")),
+            self.o.valid.eq(waiting & countdown(m, cycles, begun, "until_offer")),
         ]
 
     def _nest(self, m: Module) -> Nest:

@@ -30,6 +30,7 @@ class RowStreamer(wiring.Component):
     activation_rows : depth of the activation scratchpad
     half_rows : rows of one accumulator half, a power of two
     inner_loops : loops over rows, 1 to 3
+    y_moves : whether any loop changes y; otherwise ``width`` is 0 where y is outside
     distance_cycles : between a touch of an accumulator row and an accumulating touch of the same
 
     Members
@@ -38,7 +39,7 @@ class RowStreamer(wiring.Component):
     tile : stream of :class:`TileStart`
     tile_failed : no row may follow of the tile that is offered or was accepted last
     granted : the accumulator halves that may be used
-    stop : issue nothing
+    stop : the row control stays empty
     row_control : to the datapath
     swapping : the row of the next cycle has ``swap``
     last, post : the row on the row control is the last of its command, which posts to the peers in ``post``
@@ -46,7 +47,7 @@ class RowStreamer(wiring.Component):
     using : the accumulator halves of rows that are not issued yet
     failed : the next row is outside the activation scratchpad, or ``tile_failed`` and there is nothing before that
     superseded : a command began after the one that ``failed``
-    activity : what the next cycle is, IDLE without a command
+    activity : what the next cycle is unless ``stop``, IDLE without a command
     """
 
     i: stream.Interface
@@ -64,10 +65,11 @@ class RowStreamer(wiring.Component):
     superseded: Signal
     activity: Signal
 
-    def __init__(self, *, activation_rows: int, half_rows: int, inner_loops: int, distance_cycles: int):
+    def __init__(self, *, activation_rows: int, half_rows: int, inner_loops: int, y_moves: bool, distance_cycles: int):
         self.activation_rows = activation_rows
         self.half_rows = half_rows
         self.inner_loops = inner_loops
+        self.y_moves = y_moves
         self.distance_cycles = distance_cycles
         super().__init__({
             "i": In(stream.Signature(execute_fields())),
@@ -90,71 +92,78 @@ class RowStreamer(wiring.Component):
         m.d.comb += self.i.ready.eq(~pending_valid)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [pending.eq(self.i.payload), pending_valid.eq(1)]
+        # A cycle late, but the first tile is offered later than that, and what is granted stays so.
+        granted = Signal()
+        m.d.sync += granted.eq(self.granted.bit_select(pending_row[-1], 1))
 
-        # Stage 1: indices and what follows them.
-        m.submodules.nest = nest = self._nest(m, pending)
-        last_row = nest.at_end.as_value().all()
-        active, valid = Signal(), Signal()  # a command's tiles are taken; a row is here
+        # Stage 1: indices and what follows them. After the last row of a tile comes the first of the next, if that is offered.
+        move, room = Signal(), Signal()
+        m.submodules.nest = nest = EnableInserter(move)(self._nest(m, pending))
+        active, valid = Signal(), Signal()  # a command's tiles are being taken; a row is here
         command = Signal(data.StructLayout({
             "accumulator_row": row_shape, "pad": signed(8), "height": 16, "width": 16, "post": 2}), reset_less=True)
         swap, accumulate, last_tile = Signal(reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
         accumulator_row = Signal(row_shape, reset_less=True)
 
-        leave = Signal()
-        begin = self.tile.valid & self.tile.ready
-        granted = self.granted.bit_select(pending_row[-1], 1)
+        # Whatever would be first in the next tile may be there before that tile is: only `valid` makes it a row.
+        tile, last_row = self.tile.payload, nest.at_end.as_value().all()
+        free = ~valid | last_row
         m.d.comb += [
-            self.tile.ready.eq((~valid | leave & last_row) & (granted | ~self.tile.payload.first) & ~self.stop),
-            nest.step.eq(leave), nest.start.eq(begin), nest.configure.eq(begin & self.tile.payload.first),
+            move.eq(~valid | room), self.tile.ready.eq(free & move & (granted | ~tile.first)),
+            nest.step.eq(1), nest.start.eq(free), nest.configure.eq(free & tile.first),
         ]
-        with m.If(leave):
-            m.d.sync += [valid.eq(~last_row), active.eq(~(last_row & last_tile)), swap.eq(0), accumulator_row.eq(accumulator_row + 1)]
-        with m.If(begin):
-            m.d.sync += [
-                valid.eq(1), active.eq(1), swap.eq(1), last_tile.eq(self.tile.payload.last),
-                accumulate.eq(1), accumulator_row.eq(command.accumulator_row),
-            ]
-            with m.If(self.tile.payload.first):
-                m.d.sync += [accumulate.eq(pending.accumulate), accumulator_row.eq(pending_row), pending_valid.eq(0)]
+        with m.If(move & free):
+            m.d.sync += [valid.eq(0), swap.eq(1), last_tile.eq(tile.last), accumulate.eq(1), accumulator_row.eq(command.accumulator_row)]
+            with m.If(tile.first):
                 m.d.sync += [
                     command.accumulator_row.eq(pending_row), command.pad.eq(pending.pad), command.post.eq(pending.post),
                     command.height.eq(pending.height), command.width.eq(pending.width),
+                    accumulate.eq(pending.accumulate), accumulator_row.eq(pending_row),
                 ]
+            with m.If(valid & last_tile):
+                m.d.sync += active.eq(0)
+        with m.Elif(move):
+            m.d.sync += [swap.eq(0), accumulator_row.eq(accumulator_row + 1)]
+        with m.If(self.tile.valid & self.tile.ready):
+            m.d.sync += [valid.eq(1), active.eq(1)]
+            with m.If(tile.first):
+                m.d.sync += pending_valid.eq(0)
 
-        # Stage 2: the row waits here until its accumulator row may be touched.
-        control = Signal(RowControl(), reset_less=True)
-        ready, issue = Signal(), Signal()
-        waiting, outside, last, post = Signal(), Signal(reset_less=True), Signal(reset_less=True), Signal(2, reset_less=True)
-        m.d.comb += [ready.eq(~waiting | issue), leave.eq(valid & ready & ~(swap & self.tile_failed))]
-        with m.If(ready):
+        # Stage 2: a row waits here until its accumulator row may be touched, or for ever if it is outside.
+        waiting, outside, last = Signal(), Signal(reset_less=True), Signal(reset_less=True)
+        control, post = Signal(RowControl(), reset_less=True), Signal(2, reset_less=True)
+        pad = nest.o.x >= command.width
+        if self.y_moves:
+            pad |= nest.o.y >= command.height
+        with m.If(room):
             m.d.sync += [
-                waiting.eq(leave),
-                control.row.eq(nest.o.row), outside.eq(nest.o.row >= self.activation_rows),
-                control.pad.eq((nest.o.y >= command.height) | (nest.o.x >= command.width)), control.pad_value.eq(command.pad),
-                control.swap.eq(swap), control.accumulate.eq(accumulate), control.accumulator_row.eq(accumulator_row),
-                last.eq(last_row & last_tile), post.eq(command.post),
+                waiting.eq(valid), last.eq(last_row & last_tile), post.eq(command.post),
+                control.row.eq(nest.o.row), outside.eq((nest.o.row >= self.activation_rows) & ~pad),
+                control.pad.eq(pad), control.pad_value.eq(command.pad), control.swap.eq(swap),
+                control.accumulator_row.eq(accumulator_row), control.accumulate.eq(accumulate),
             ]
-        offending = waiting & outside & ~control.pad
-        hazard = self._hazard(m, control, row_shape)
-        m.d.comb += issue.eq(waiting & ~hazard & ~offending & ~self.stop)
+        hazard = self._hazard(m, accumulator_row, accumulate, control.accumulator_row[:half_bit + 1], waiting, room)
+        impossible = outside | control.swap & self.tile_failed
+        issue = waiting & ~hazard & ~impossible
+        m.d.comb += room.eq(~waiting | issue)
 
         # Stage 3: on the row control.
-        valid_out, control_out = Signal(), Signal(RowControl(), reset_less=True)
-        m.d.sync += [control_out.eq(control), valid_out.eq(issue), self.last.eq(issue & last), self.post.eq(post)]
-        m.d.comb += [self.row_control.eq(control_out), self.row_control.valid.eq(valid_out), self.swapping.eq(issue & control.swap)]
+        issued, control_out = Signal(), Signal(RowControl(), reset_less=True)
+        m.d.sync += [control_out.eq(control), issued.eq(issue & ~self.stop), self.last.eq(issue & last & ~self.stop), self.post.eq(post)]
+        m.d.comb += [self.row_control.eq(control_out), self.row_control.valid.eq(issued), self.swapping.eq(issue & control.swap)]
 
         m.d.comb += [
             self.busy.eq(pending_valid | active | waiting),
             self.using.eq(Mux(pending_valid, 1 << pending_row[-1], 0) | Mux(active, 1 << command.accumulator_row[-1], 0)
                           | Mux(waiting, 1 << control.accumulator_row[half_bit], 0)),
-            self.failed.eq(offending | self.tile_failed & ~waiting & (~valid | swap)),
-            self.superseded.eq(offending & (pending_valid | active & last)),
+            self.failed.eq(Mux(waiting, impossible, self.tile_failed & ~valid)),
+            self.superseded.eq(waiting & outside & (pending_valid | active & last)),
         ]
         with m.If(issue):
             m.d.comb += self.activity.eq(ExecuteActivity.BUSY)
         with m.Elif(waiting):
             m.d.comb += self.activity.eq(ExecuteActivity.HAZARD)
-        with m.Elif(self.tile.valid & self.tile.payload.first & ~granted):
+        with m.Elif(self.tile.valid & tile.first & ~granted):
             m.d.comb += self.activity.eq(ExecuteActivity.PORT)
         with m.Elif(pending_valid | active):
             m.d.comb += self.activity.eq(ExecuteActivity.PRELOAD)
@@ -174,15 +183,22 @@ class RowStreamer(wiring.Component):
         m.d.comb += [nest.starts[value].eq(self.tile.payload[value]) for value in nest.values]
         return nest
 
-    def _hazard(self, m: Module, control: data.View, row_shape: Shape) -> Value:
-        """Whether ``control`` adds to a row that was issued in the last ``distance_cycles`` − 1 cycles."""
-        row, touched = control.accumulator_row[:row_shape.width], self.row_control.accumulator_row[:row_shape.width]
-        touching = self.row_control.valid
-        matches = []
-        for age in range(1, self.distance_cycles):
-            matches.append(touching & (touched == row))
-            if age + 1 < self.distance_cycles:
-                older_row, older = Signal(row_shape, name=f"touched{age + 1}", reset_less=True), Signal(name=f"touching{age + 1}")
-                m.d.sync += [older_row.eq(touched), older.eq(touching)]
-                touched, touching = older_row, older
-        return control.accumulate & Cat(matches).any()
+    def _hazard(self, m: Module, row: Value, accumulate: Value, next_row: Value, next_valid: Value, enter: Value) -> Value:
+        """Whether the row in stage 2 has to wait, known from a flip-flop.
+
+        When ``row`` enters, it is compared with the rows ahead, ``next_row`` first; each says for how many cycles to wait.
+        """
+        if self.distance_cycles == 1:
+            return Const(0)
+        ahead = [(next_valid, next_row), (self.row_control.valid, self.row_control.accumulator_row[:len(row)])]
+        for age in range(2, self.distance_cycles - 1):
+            touching, touched = Signal(name=f"touching{age}"), Signal(len(row), name=f"touched{age}", reset_less=True)
+            m.d.sync += [touching.eq(ahead[-1][0]), touched.eq(ahead[-1][1])]
+            ahead.append((touching, touched))
+        matches = [valid & (touched == row) & accumulate for valid, touched in ahead[:self.distance_cycles - 1]]
+        wait = Signal(self.distance_cycles - 1)  # bit n: not in the cycle after n more
+        with m.If(enter):
+            m.d.sync += wait.eq(Cat(Cat(matches[:len(wait) - cycles]).any() for cycles in range(len(wait))))
+        with m.Else():
+            m.d.sync += wait.eq(wait >> 1)
+        return wait[0]
