@@ -1,0 +1,238 @@
+"""The controller with engines that the test plays: states, errors and their order, deadlock, interrupt."""
+
+import itertools
+
+import pytest
+from amaranth.sim import Simulator
+from systolith.arch.commands import Engine
+from systolith.arch.registers import Control, ErrorCode, State, Status
+from systolith.rtl.controller import Controller
+from systolith.rtl.csr import WRITTEN
+
+ENGINES = ("load", "execute", "store")
+
+
+class Bench:
+    """Drives a controller; between calls all engines are idle unless set otherwise."""
+
+    def __init__(self, ctx, dut):
+        self.ctx, self.dut = ctx, dut
+
+    def rest(self):
+        """Engines idle, fetch in the middle of a program."""
+        ctx, dut = self.ctx, self.dut
+        for name in ENGINES:
+            port = getattr(dut, name)
+            for signal, value in ((port.idle, 1), (port.blocked, 0), (port.started, 0), (port.error, {})):
+                ctx.set(signal, value)
+        for signal, value in ((dut.fetch.idle, 1), (dut.fetch.finished, 0), (dut.fetch.stuck, 0), (dut.fetch.pending, 0),
+                              (dut.fetch.moved, 0), (dut.fetch.error.valid, 0), (dut.token_overflow, 0), (dut.gives, 0)):
+            ctx.set(signal, value)
+
+    async def write(self, name, value):
+        ctx, dut = self.ctx, self.dut
+        ctx.set(dut.writes, 1 << WRITTEN.index(name))
+        ctx.set(dut.write_data, int(value))
+        await ctx.tick()
+        ctx.set(dut.writes, 0)
+
+    async def start(self):
+        self.rest()
+        await self.write("CONTROL", Control.START)
+        assert self.state == State.RUNNING
+
+    async def pulse(self, *signals, cycles=1):
+        for signal in signals:
+            self.ctx.set(signal, 1)
+        await self.ctx.tick().repeat(cycles)
+        for signal in signals:
+            self.ctx.set(signal, 0)
+
+    def get(self, name):
+        return self.ctx.get(self.dut.values[name])
+
+    @property
+    def state(self):
+        return State(self.get("status") & 3)
+
+    @property
+    def error(self):
+        return ErrorCode(self.get("error_code")), Engine(self.get("error_engine")), self.get("error_command")
+
+
+def run(body, **parameters):
+    dut = Controller(address_bits=40, **parameters)
+
+    async def bench(ctx):
+        await body(Bench(ctx, dut), ctx, dut)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+def test_a_program_from_start_to_done():
+    async def body(b, ctx, dut):
+        b.rest()
+        await b.write("PROGRAM_OFFSET", 0x1234_5678)
+        await b.write("PROGRAM_WORDS", 77)
+        await b.write("IRQ_ENABLE", 1)
+        ctx.set(dut.writes, 1)
+        ctx.set(dut.write_data, int(Control.START))
+        assert ctx.get(dut.clear) and b.state == State.IDLE
+        await ctx.tick()
+        ctx.set(dut.writes, 0)
+        assert not ctx.get(dut.clear) and ctx.get(dut.fetch.start) and ctx.get(dut.running)
+        await ctx.tick()
+        assert not ctx.get(dut.fetch.start)
+        await b.write("PROGRAM_WORDS", 5)
+        assert ctx.get(dut.program_offset) == 0x1234_5678 and ctx.get(dut.program_words) == 77
+        # Each of these alone keeps it running.
+        ctx.set(dut.fetch.finished, 1)
+        for signal, busy in ((dut.fetch.finished, 0), (dut.fetch.idle, 0), (dut.fetch.pending, 4),
+                             *((getattr(dut, name).idle, 0) for name in ENGINES)):
+            ctx.set(signal, busy)
+            await ctx.tick().repeat(3)
+            assert b.state == State.RUNNING and not ctx.get(dut.irq)
+            ctx.set(signal, 0 if busy == 4 else 1)
+        await ctx.tick()
+        assert b.state == State.DONE and ctx.get(dut.irq) and b.get("status") & Status.IRQ
+        assert b.error == (ErrorCode.NONE, Engine.NONE, 0)
+        await b.write("CONTROL", Control.CLEAR_IRQ)
+        assert not ctx.get(dut.irq) and b.state == State.DONE
+    run(body)
+
+
+def test_start_is_refused_while_running():
+    async def body(b, ctx, dut):
+        await b.start()
+        await b.write("CONTROL", Control.START)
+        assert b.get("status") == State.RUNNING | Status.START_REFUSED
+        ctx.set(dut.fetch.finished, 1)
+        await ctx.tick()
+        assert b.get("status") == State.DONE | Status.START_REFUSED | Status.IRQ
+        await b.start()
+        assert b.get("status") == State.RUNNING
+    run(body)
+
+
+@pytest.mark.parametrize("engine", range(4))
+def test_an_error_halts_until_all_is_idle(engine):
+    async def body(b, ctx, dut):
+        await b.start()
+        name = (*ENGINES, "fetch")[engine]
+        port = getattr(dut, name)
+        if name == "fetch":
+            await b.pulse(dut.fetch.moved, cycles=5)
+        else:
+            await b.pulse(port.started, cycles=7)
+            ctx.set(port.error.begun, 2)
+        ctx.set(port.error.code, ErrorCode.ADDRESS)
+        ctx.set(port.error.address, 0x89_1234_5678)
+        ctx.set(dut.load.idle, 0)
+        await b.pulse(port.error.valid)
+        assert all(ctx.get(getattr(dut, other).halt) for other in (*ENGINES, "fetch"))
+        await b.pulse(dut.store.error.valid)  # too late
+        await ctx.tick().repeat(5)
+        assert b.state == State.RUNNING
+        ctx.set(dut.load.idle, 1)
+        await ctx.tick()
+        assert b.state == State.ERROR and b.get("status") & Status.IRQ
+        assert b.error == (ErrorCode.ADDRESS, Engine(engine + 1), 5)
+        assert (b.get("error_address_lo"), b.get("error_address_hi")) == (0x1234_5678, 0x89)
+        await b.start()  # nothing needs to be set again
+        assert b.error == (ErrorCode.NONE, Engine.NONE, 0) and b.get("error_address_lo") == 0
+        await b.pulse(dut.store.error.valid)
+        await ctx.tick()
+        assert b.error[1:] == (Engine.STORE, 0)
+    run(body)
+
+
+def test_order_of_errors_in_one_cycle():
+    async def body(b, ctx, dut):
+        for count in range(1, 5):
+            for names in itertools.combinations(("load", "execute", "store", "fetch"), count):
+                await b.start()
+                await b.pulse(*(getattr(dut, name).error.valid for name in names))
+                assert b.error[1] == Engine[names[0].upper()]
+                await ctx.tick()
+    run(body)
+
+
+def test_token_overflow_names_the_giving_command():
+    async def body(b, ctx, dut):
+        await b.start()
+        await b.pulse(dut.execute.started, cycles=6)
+        ctx.set(dut.gives, 2)
+        await ctx.tick().repeat(3)
+        ctx.set(dut.token_overflow, 2)
+        await ctx.tick()
+        assert b.error == (ErrorCode.TOKEN_OVERFLOW, Engine.EXECUTE, 3)
+    run(body)
+
+
+def test_deadlock_at_once_and_never_wrongly():
+    async def body(b, ctx, dut):
+        choices = itertools.product([(1, 0, 0), (1, 0, 1), (0, 1, 1), (0, 0, 0)], repeat=3)  # (idle, blocked, pending)
+        for engines, stuck, give in itertools.product(choices, (0, 1), (0, 1)):
+            await b.start()
+            await b.pulse(dut.fetch.moved, cycles=3)
+            for name, (idle, blocked, _) in zip(ENGINES, engines, strict=True):
+                ctx.set(getattr(dut, name).idle, idle)
+                ctx.set(getattr(dut, name).blocked, blocked)
+            ctx.set(dut.fetch.pending, sum(pending << i for i, (*_, pending) in enumerate(engines)))
+            ctx.set(dut.fetch.stuck, stuck)
+            ctx.set(dut.gives, give)
+            await ctx.tick()
+            dead = stuck and not give and (0, 1, 1) in engines and all(e in ((1, 0, 0), (0, 1, 1)) for e in engines)
+            assert b.error == ((ErrorCode.DEADLOCK, Engine.FETCH, 3) if dead else (ErrorCode.NONE, Engine.NONE, 0))
+            b.rest()
+            await b.write("CONTROL", Control.RESET)
+            await ctx.tick().repeat(2)
+            assert b.state == State.IDLE
+    run(body)
+
+
+def test_abort():
+    async def body(b, ctx, dut):
+        b.rest()
+        await b.write("CONTROL", Control.ABORT)
+        assert b.state == State.IDLE
+        await b.start()
+        await b.pulse(dut.fetch.moved, cycles=2)
+        ctx.set(dut.store.idle, 0)
+        await b.write("CONTROL", Control.ABORT)
+        assert ctx.get(dut.store.halt) and b.state == State.RUNNING
+        ctx.set(dut.store.idle, 1)
+        await ctx.tick()
+        assert b.state == State.ERROR and b.error == (ErrorCode.ABORTED, Engine.NONE, 2)
+    run(body)
+
+
+@pytest.mark.parametrize("after_error", [False, True])
+def test_reset_while_running(after_error):
+    async def body(b, ctx, dut):
+        await b.start()
+        ctx.set(dut.load.idle, 0)
+        if after_error:
+            await b.pulse(dut.load.error.valid)
+        await b.write("CONTROL", Control.RESET)
+        await ctx.tick().repeat(3)
+        assert b.state == State.RUNNING and ctx.get(dut.load.halt) and not ctx.get(dut.clear)
+        ctx.set(dut.load.idle, 1)
+        assert ctx.get(dut.clear)
+        await ctx.tick()
+        assert b.get("status") == State.IDLE and not ctx.get(dut.clear) and not ctx.get(dut.load.halt)
+        assert b.error == (ErrorCode.NONE, Engine.NONE, 0)
+    run(body)
+
+
+def test_reset_in_the_cycle_of_the_end():
+    async def body(b, ctx, dut):
+        await b.start()
+        ctx.set(dut.fetch.finished, 1)
+        await b.write("CONTROL", Control.RESET)
+        await ctx.tick().repeat(2)
+        assert b.get("status") == State.IDLE
+    run(body)
