@@ -68,6 +68,7 @@ class Epilogue(wiring.Component):
     words : the row's words, ``drain_cycles`` after the group
     parameter : writes of the parameter memory
     empty : no group is in the pipeline (chunks may wait at the output)
+    idle : no group is in the pipeline and no chunk waits
     o : stream of :class:`Chunk`
     """
 
@@ -77,6 +78,7 @@ class Epilogue(wiring.Component):
     words: list[Signal]
     parameter: wiring.PureInterface
     empty: Signal
+    idle: Signal
     o: stream.Interface
 
     def __init__(self, *, cols: int, lanes: int, raw_lanes: int, parameter_groups: int, multiplier: str, drain_cycles: int):
@@ -100,6 +102,7 @@ class Epilogue(wiring.Component):
             "words": In(signed(32)).array(cols),
             "parameter": In(ParameterLoad(lanes=lanes)),
             "empty": Out(1),
+            "idle": Out(1),
             "o": Out(stream.Signature(Chunk(chunk_bytes=self.chunk_bytes))),
         })
 
@@ -192,6 +195,7 @@ class Epilogue(wiring.Component):
                 m.d.sync += pause.eq(self.interval_cycles - 1)
             with m.Elif(pause != 0):
                 m.d.sync += pause.eq(pause - 1)
+        m.d.comb += self.idle.eq(held == 0)
         m.d.comb += self.ready.eq((held != self.depth) & (pause == 0))
 
     def _parameters(self, m, groups):

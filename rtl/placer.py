@@ -1,0 +1,130 @@
+"""Chunks of rows into a scratchpad."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .epilogue import Chunk
+from .interfaces import ScratchpadWrite
+
+__all__ = ["LanePlace", "Placer"]
+
+
+class LanePlace(data.StructLayout):
+    """Where one row goes in a scratchpad; the row with ``last`` ends a command, which then posts to ``post``."""
+
+    def __init__(self):
+        super().__init__({"row": unsigned(16), "lane": unsigned(8), "last": 1, "post": 2})
+
+
+class Placer(wiring.Component):
+    """Writes rows of chunks into a scratchpad, each from its place on, running on into the next rows.
+
+    Latency: 1 cycle. Throughput: one chunk per cycle, or ``width`` bytes where chunks are larger. ``done`` comes once per
+    command, ``write_cycles`` after its last write was accepted, when all of it is visible.
+
+    Parameters
+    ----------
+    lanes : bytes of a scratchpad row
+    width : most bytes per write, at most ``lanes``
+    chunk_bytes : most bytes of a chunk
+    write_cycles : from an accepted write until it is visible
+
+    Members
+    -------
+    halt : chunks are taken, and not written
+    i : stream of :class:`Chunk`
+    place : stream of :class:`LanePlace`, one per row, taken with the row's last chunk
+    write : to the scratchpad
+    done, post : a command is complete
+    empty : nothing is inside
+    """
+
+    halt: Signal
+    i: stream.Interface
+    place: stream.Interface
+    write: wiring.PureInterface
+    done: Signal
+    post: Signal
+    empty: Signal
+
+    def __init__(self, *, lanes: int, width: int, chunk_bytes: int, write_cycles: int):
+        self.lanes = lanes
+        self.width = width
+        self.chunk_bytes = chunk_bytes
+        self.write_cycles = write_cycles
+        super().__init__({
+            "halt": In(1),
+            "i": In(stream.Signature(Chunk(chunk_bytes=chunk_bytes))),
+            "place": In(stream.Signature(LanePlace())),
+            "write": Out(ScratchpadWrite(lanes=lanes, row_bits=16, width=width)),
+            "done": Out(1), "post": Out(2), "empty": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        chunk, place = self.i.payload, self.place.payload
+        pieces = -(-self.chunk_bytes // self.width)
+        piece = Signal(range(pieces))
+
+        # Where this piece goes, how much of the chunk it is, and where the next one goes.
+        start = Signal(init=1)
+        next_row = Signal(16, reset_less=True)
+        next_lane = Signal(range(self.lanes), reset_less=True)
+        row = Signal(16)
+        lane = Signal(range(self.lanes))
+        left = Signal(range(self.chunk_bytes + 1))
+        count = Signal(range(self.width + 1))
+        end = Signal(range(2 * self.lanes))
+        final = Signal()
+        m.d.comb += [
+            row.eq(Mux(start, place.row, next_row)),
+            lane.eq(Mux(start, place.lane, next_lane)),
+            left.eq(chunk.bytes - piece * self.width),
+            final.eq(left <= self.width),
+            count.eq(Mux(final, left, self.width)),
+            end.eq(lane + count),
+        ]
+
+        out = self.write.stream
+        room = Signal()
+        moves = Signal()  # a piece leaves the chunk
+        last = Signal()
+        m.d.comb += [
+            room.eq(~out.valid | out.ready),
+            moves.eq(self.i.valid & self.place.valid & room),
+            self.i.ready.eq(moves & final),
+            last.eq(moves & final & chunk.last),
+            self.place.ready.eq(last),
+        ]
+        with m.If(moves):
+            m.d.sync += [
+                piece.eq(Mux(final, 0, piece + 1)),
+                start.eq(final & chunk.last),
+                next_row.eq(row + (end >= self.lanes)),
+                next_lane.eq(Mux(end >= self.lanes, end - self.lanes, end)),
+            ]
+        with m.If(room):
+            m.d.sync += [
+                out.valid.eq(moves & ~self.halt),
+                out.payload.row.eq(row), out.payload.lane.eq(lane), out.payload.count.eq(count),
+                out.payload.data.as_value().eq(chunk.data.as_value().word_select(piece, 8 * self.width)),
+            ]
+
+        # A command's last write, until it was accepted, and then until it is visible.
+        closing = Signal()
+        post = Signal(2, reset_less=True)
+        with m.If(last):
+            m.d.sync += [closing.eq(place.last), post.eq(place.post)]
+        with m.Elif(room):
+            m.d.sync += closing.eq(0)
+        done, mask = closing & room, post
+        waiting = closing
+        for cycle in range(self.write_cycles):
+            next_done = Signal(name=f"done{cycle}")
+            next_mask = Signal(2, name=f"post{cycle}", reset_less=True)
+            m.d.sync += [next_done.eq(done), next_mask.eq(mask)]
+            done, mask = next_done, next_mask
+            waiting |= done
+        m.d.comb += [self.done.eq(done), self.post.eq(mask), self.empty.eq(~out.valid & ~waiting)]
+        return m

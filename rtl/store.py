@@ -1,0 +1,228 @@
+"""STORE: accumulator rows through the epilogue to memory or a scratchpad."""
+
+from amaranth import *
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arch.commands import PEERS, Engine, Operation, Store, Target
+from ..arch.config import Config
+from ..arch.registers import ErrorCode
+from .decode import Decoder
+from .epilogue import Epilogue
+from .interfaces import (
+    AccumulatorDrain,
+    BaseLookup,
+    EngineControl,
+    ParameterLoad,
+    ScratchpadWrite,
+    TokenPort,
+    WritePort,
+    activity_enum,
+)
+from .locks import LockPort
+from .placer import LanePlace, Placer
+from .store_memory import MemoryWriter
+from .store_read import RowReader
+from .store_walk import StoreWalk
+
+__all__ = ["StoreEngine"]
+
+_ROWS = 16  # rows between the walk and the reader, and between the walk and the writers
+
+
+class StoreEngine(wiring.Component):
+    """The engine behind STORE commands::
+
+        decoder ─► walk ─┬─► rows ───► reader ─► epilogue ─► chunks ─┬─► memory writer ─► memory
+                         ├─► places ─────────────────────────────────┼─► placer ────────► activation scratchpad
+                         └─► bursts, to the memory writer            └─► placer ────────► weight scratchpad
+
+    The walk checks rows and sends each three ways; the ways meet again where chunks are written. Throughput: ``raw_lanes``
+    words or ``lanes`` bytes per cycle, without gaps between rows; rows of which each begins where the last one ended share bursts
+    and bus words. A command that goes elsewhere than the one before (memory, either scratchpad) waits until that is
+    complete, so that tokens are given in order.
+
+    Parameters
+    ----------
+    config : the accelerator
+    drain_cycles : from a drain request to the accumulator's words
+    write_cycles : from a write to a scratchpad until it is visible
+
+    Members
+    -------
+    i : words of STORE commands
+    control : to the controller
+    tokens : to the token counters
+    lookup : to the base registers
+    drain, locks : to the accumulator
+    parameter : writes of the parameter memory
+    write : to memory
+    activation, weight : to the scratchpads
+    """
+
+    i: stream.Interface
+    control: wiring.PureInterface
+    tokens: wiring.PureInterface
+    lookup: wiring.PureInterface
+    drain: wiring.PureInterface
+    locks: wiring.PureInterface
+    parameter: wiring.PureInterface
+    write: wiring.PureInterface
+    activation: wiring.PureInterface
+    weight: wiring.PureInterface
+
+    def __init__(self, config: Config, *, drain_cycles: int, write_cycles: int):
+        self.config = config
+        self.drain_cycles = drain_cycles
+        self.write_cycles = write_cycles
+        array, address_bits = config.array, config.memory.address_bits
+        self._epilogue = Epilogue(
+            cols=array.cols, lanes=config.epilogue.lanes, raw_lanes=config.raw_lanes, parameter_groups=config.parameter_groups,
+            multiplier=config.epilogue.multiplier, drain_cycles=drain_cycles)
+        self._placers = {
+            target: Placer(lanes=lanes, width=min(config.bus_bytes, lanes), chunk_bytes=self._epilogue.chunk_bytes,
+                           write_cycles=write_cycles)
+            for target, lanes in ((Target.ACTIVATION, array.rows), (Target.WEIGHT, array.cols))}
+        scratchpads = {target.name.lower(): Out(ScratchpadWrite(lanes=placer.lanes, row_bits=16, width=placer.width))
+                       for target, placer in self._placers.items()}
+        super().__init__({
+            "i": In(stream.Signature(32)),
+            "control": Out(EngineControl(Engine.STORE, address_bits)),
+            "tokens": Out(TokenPort()),
+            "lookup": Out(BaseLookup(address_bits)),
+            "drain": Out(AccumulatorDrain(cols=array.cols, half_rows=config.half_rows)),
+            "locks": Out(LockPort()),
+            "parameter": In(ParameterLoad(lanes=config.epilogue.lanes)),
+            "write": Out(WritePort(address_bits, config.memory.bus_bits)),
+            **scratchpads,
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.decoder = decoder = Decoder(Store)
+        m.submodules.walk = walk = StoreWalk(self.config)
+        m.submodules.epilogue = epilogue = self._epilogue
+        m.submodules.reader = reader = RowReader(epilogue=epilogue, half_rows=self.config.half_rows)
+        m.submodules.memory = memory = MemoryWriter(walk.row.payload.shape(), chunk_bytes=epilogue.chunk_bytes)
+        for target, placer in self._placers.items():
+            m.submodules[f"placer_{target.name.lower()}"] = placer
+        placers = list(self._placers.values())
+        control, command = self.control, decoder.o.payload
+        wiring.connect(m, decoder.i, wiring.flipped(self.i))
+        wiring.connect(m, decoder.o, walk.command)
+        wiring.connect(m, walk.lookup, wiring.flipped(self.lookup))
+        wiring.connect(m, memory.write, wiring.flipped(self.write))
+        wiring.connect(m, epilogue.parameter, wiring.flipped(self.parameter))
+        wiring.connect(m, self._placers[Target.ACTIVATION].write, wiring.flipped(self.activation))
+        wiring.connect(m, self._placers[Target.WEIGHT].write, wiring.flipped(self.weight))
+
+        self._read(m, reader, epilogue, command)
+        rows, places = self._fork(m, walk, reader, memory, command)
+        self._write(m, walk, epilogue, places, memory, placers)
+
+        settled = Signal()
+        broken = Signal()  # a response reported an error: nothing is complete any more
+        with m.If(memory.bad):
+            m.d.sync += broken.eq(1)
+        local_done = Cat(placer.done for placer in placers)
+        m.d.comb += [
+            settled.eq(epilogue.idle & ~reader.busy & (rows.level == 0) & (places.level == 0) & memory.idle
+                       & Cat(placer.empty for placer in placers).all()),
+            walk.settled.eq(settled), walk.halt.eq(control.halt | broken),
+            memory.halt.eq(control.halt), *(placer.halt.eq(control.halt) for placer in placers),
+            self.tokens.take.eq(walk.take), self.tokens.take_mask.eq(command.wait), walk.taken.eq(self.tokens.taken),
+            self.tokens.give.eq((memory.done | local_done.any()) & ~memory.bad & ~broken & ~control.halt),
+            self.tokens.give_mask.eq(Mux(memory.done, memory.done_post, Mux(local_done[0], placers[0].post, placers[1].post))),
+            control.started.eq(walk.take & walk.taken),
+            control.blocked.eq(walk.waits & settled),
+            control.idle.eq(walk.idle & settled),
+            control.error.eq(walk.error),
+        ]
+        with m.If(memory.bad & ~broken):
+            m.d.comb += [control.error.valid.eq(1), control.error.code.eq(ErrorCode.BUS), control.error.address.eq(memory.bad_address)]
+        self._report_activity(m, walk, reader, epilogue, settled)
+        return m
+
+    def _read(self, m, reader, epilogue, command):
+        """Accumulator to chunks."""
+        wanted = reader.command
+        wiring.connect(m, reader.drain, wiring.flipped(self.drain))
+        m.d.comb += [
+            *(inner.eq(outer) for inner, outer in zip(epilogue.words, self.drain.words, strict=True)),
+            epilogue.settings.eq(reader.settings), epilogue.group.eq(reader.group),
+            reader.ready.eq(epilogue.ready), reader.empty.eq(epilogue.empty),
+            wanted.settings.requantise.eq(command.operation == Operation.REQUANTISE),
+            wanted.columns.eq(command.columns), wanted.parameter_group.eq(command.parameter_group),
+            *(wanted.settings[name].eq(command[name]) for name in ("bias", "zero_point", "low", "high")),
+        ]
+
+    def _fork(self, m, walk, reader, memory, command):
+        """Each row once to the queues of reader and writers, and to the bursts; claims for the halves of rows not yet read."""
+        row = walk.row.payload
+        place = Signal(data.StructLayout({"local": LanePlace(), "end": 1}))
+        m.submodules.rows = rows = fifo.SyncFIFOBuffered(width=reader.row.payload.shape().size, depth=_ROWS)
+        m.submodules.places = places = fifo.SyncFIFOBuffered(width=place.shape().size, depth=_ROWS)
+        entered = Signal()  # the row is in the queues, but not all its bursts are requested
+        enters = Signal()
+        known = Signal()
+        m.d.comb += [
+            enters.eq(walk.row.valid & ~entered & rows.w_rdy & places.w_rdy),
+            known.eq(enters | (walk.row.valid & entered)),
+            rows.w_en.eq(enters), rows.w_data.eq(Cat(row.source, row.first)),
+            places.w_en.eq(enters), places.w_data.eq(place),
+            place.local.row.eq(row.address), place.local.lane.eq(command.lane), place.local.last.eq(row.last),
+            place.local.post.eq(command.post), place.end.eq(row.end),
+            memory.row.payload.eq(row), memory.row.valid.eq(known & (walk.target == Target.MEMORY)), memory.post.eq(command.post),
+            memory.stalled.eq(walk.row.valid & ~known),
+            walk.row.ready.eq(known & ((walk.target != Target.MEMORY) | memory.row.ready)),
+            reader.row.valid.eq(rows.r_rdy), reader.row.payload.eq(rows.r_data), rows.r_en.eq(reader.row.ready),
+            walk.first_read.eq(rows.r_rdy & rows.r_en & reader.row.payload.first),
+            reader.granted.eq(self.locks.granted),
+        ]
+        m.d.sync += entered.eq(known & ~walk.row.ready)
+        for half in range(2):
+            unread = Signal(range(_ROWS + 2), name=f"unread{half}")
+            entering = enters & (row.source[-1] == half)
+            m.d.sync += unread.eq(unread + entering - (reader.finish & (self.drain.half == half)))
+            m.d.comb += self.locks.claim[half].eq(walk.claim[half] | (unread != 0))
+        return rows, places
+
+    def _write(self, m, walk, epilogue, places, memory, placers):
+        """Chunks and places to the writer that the target names."""
+        place = data.View(data.StructLayout({"local": LanePlace(), "end": 1}), places.r_data)
+        m.d.comb += [
+            memory.place.payload.offset.eq(place.local.row), memory.place.payload.end.eq(place.end),
+            *(placer.place.payload.eq(place.local) for placer in placers),
+        ]
+        for target, writer in ((Target.MEMORY, memory), *self._placers.items()):
+            chosen = walk.target == target
+            m.d.comb += [
+                writer.i.payload.eq(epilogue.o.payload),
+                writer.i.valid.eq(epilogue.o.valid & chosen), writer.place.valid.eq(places.r_rdy & chosen),
+            ]
+            with m.If(chosen):
+                m.d.comb += [epilogue.o.ready.eq(writer.i.ready), places.r_en.eq(writer.place.ready)]
+
+    def _report_activity(self, m, walk, reader, epilogue, settled):
+        activity = activity_enum(Engine.STORE)
+        missing = self.tokens.take_mask & ~self.tokens.available
+        waits = [activity[f"WAIT_{peer.name}"] for peer in PEERS[Engine.STORE]]
+        locals_ = [self.activation.stream, self.weight.stream]
+        moves = Cat(port.valid & port.ready for port in (self.write.data, *locals_)).any()
+        memory_waits = Cat(port.valid & ~port.ready for port in (self.write.request, self.write.data)).any()
+        local_waits = Cat(port.valid & ~port.ready for port in locals_).any()
+        now = self.control.activity
+        with m.If(reader.reads | moves):
+            m.d.comb += now.eq(activity.BUSY)
+        with m.Elif(memory_waits):
+            m.d.comb += now.eq(activity.MEMORY)
+        with m.Elif(local_waits | reader.busy):
+            m.d.comb += now.eq(activity.PORT)
+        with m.Elif(~epilogue.idle):
+            m.d.comb += now.eq(activity.BUSY)
+        with m.Elif(~settled | walk.claim.any()):
+            m.d.comb += now.eq(activity.MEMORY)
+        with m.Elif(walk.waits):
+            m.d.comb += now.eq(Mux(missing[0], *waits))
+        with m.Else():
+            m.d.comb += now.eq(activity.IDLE)

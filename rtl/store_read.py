@@ -1,0 +1,109 @@
+"""The reading side of STORE: rows to groups of columns for the epilogue."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .epilogue import Epilogue, Settings
+from .interfaces import AccumulatorDrain
+
+__all__ = ["ReadLayout", "RowReader"]
+
+
+class ReadLayout(data.StructLayout):
+    """What the reader needs of a command: it takes it over with the command's first row."""
+
+    def __init__(self, *, cols: int, parameter_groups: int):
+        super().__init__({"settings": Settings(), "columns": range(cols + 1), "parameter_group": range(parameter_groups)})
+
+
+class RowReader(wiring.Component):
+    """Drains one row after the other, group by group, as long as the half is granted and the epilogue is ready.
+
+    Throughput: one group per cycle, without a gap between rows; a command with other settings waits until the epilogue's
+    pipeline is empty.
+
+    Parameters
+    ----------
+    epilogue : gives the shape of groups
+    half_rows : rows of an accumulator half
+
+    Members
+    -------
+    row : stream of rows: number in both halves, and whether it is a command's ``first``
+    command : of the first row, for at least two cycles before it is taken
+    granted : the halves that may be read
+    drain : to the accumulator
+    settings, group, ready, empty : to the epilogue
+    reads : a group is read; ``finish``: the last one of a row of half ``drain.half``
+    busy : there is a row
+    """
+
+    row: stream.Interface
+    command: data.View
+    granted: Signal
+    drain: wiring.PureInterface
+    settings: data.View
+    group: data.View
+    ready: Signal
+    empty: Signal
+    reads: Signal
+    finish: Signal
+    busy: Signal
+
+    def __init__(self, *, epilogue: Epilogue, half_rows: int):
+        self.cols = epilogue.cols
+        self.lanes = epilogue.lanes
+        self.raw_lanes = epilogue.raw_lanes
+        self.half_rows = half_rows
+        super().__init__({
+            "row": In(stream.Signature(data.StructLayout({"source": range(2 * half_rows), "first": 1}))),
+            "command": In(ReadLayout(cols=epilogue.cols, parameter_groups=epilogue.parameter_groups)),
+            "granted": In(2),
+            "drain": Out(AccumulatorDrain(cols=epilogue.cols, half_rows=half_rows)),
+            "settings": Out(Settings()), "group": Out(epilogue.group.shape()), "ready": In(1), "empty": In(1),
+            "reads": Out(1), "finish": Out(1), "busy": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        left = Signal(range(self.cols + 1), reset_less=True)  # columns of the row
+        columns = Signal.like(left)
+        parameter_group = Signal.like(self.group.parameter_group, reset_less=True)  # of the command
+
+        parts = -(-self.lanes // self.raw_lanes)
+        last_part = self.settings.requantise | (self.group.part == parts - 1)
+        width = Mux(self.settings.requantise, self.lanes,
+                    Mux(self.group.part == parts - 1, self.lanes - (parts - 1) * self.raw_lanes, self.raw_lanes))
+        count = Signal(range(self.lanes + 1))
+        m.d.comb += [
+            self.reads.eq(self.busy & self.ready & self.granted.bit_select(self.drain.half, 1)),
+            self.group.valid.eq(self.reads),
+            self.group.last.eq(left <= width),
+            count.eq(Mux(self.group.last, left, width)),
+            self.group.bytes.eq(Mux(self.settings.requantise, count, count << 2)),
+            self.finish.eq(self.reads & self.group.last),
+        ]
+        with m.If(self.reads):
+            m.d.sync += [
+                self.busy.eq(~self.group.last), left.eq(left - width),
+                self.group.part.eq(Mux(last_part, 0, self.group.part + 1)),
+                self.group.index.eq(self.group.index + last_part),
+                self.group.parameter_group.eq(self.group.parameter_group + last_part),
+            ]
+
+        row = self.row.payload
+        same = Signal()
+        m.d.sync += same.eq(self.settings == self.command.settings)
+        m.d.comb += self.row.ready.eq(Mux(self.busy, self.finish, 1) & (~row.first | same | (~self.busy & self.empty)))
+        with m.If(self.row.valid & self.row.ready):
+            first_group = Mux(row.first, self.command.parameter_group, parameter_group)
+            all_columns = Mux(row.first, self.command.columns, columns)
+            m.d.sync += [
+                self.busy.eq(1), self.drain.row.eq(row.source), self.drain.half.eq(row.source[-1]),
+                left.eq(all_columns), self.group.index.eq(0), self.group.part.eq(0), self.group.parameter_group.eq(first_group),
+                columns.eq(all_columns), parameter_group.eq(first_group),
+            ]
+            with m.If(row.first):
+                m.d.sync += self.settings.eq(self.command.settings)
+        return m

@@ -1,0 +1,282 @@
+"""The deciding side of STORE: commands to rows, each checked before anything is done for it."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from ..arch.commands import Operation, Source, Store, Target
+from ..arch.config import Config
+from ..arch.registers import ErrorCode
+from .decode import command_layout
+from .interfaces import BaseLookup, ErrorShape
+
+__all__ = ["StoreRow", "StoreWalk"]
+
+
+class StoreRow(data.StructLayout):
+    """One checked row. ``source`` is its accumulator row; ``first`` and ``last`` are those of a command.
+
+    Memory: its bytes begin at byte ``address``, its last one is in bus word ``tail`` (the word's last byte if ``full``), and
+    ``end`` says that the next row does not go on there. Scratchpad: ``address`` is the row.
+    """
+
+    def __init__(self, *, source_bits: int, address_bits: int, bus_bytes: int):
+        self.address_bits = address_bits
+        self.bus_bytes = bus_bytes
+        super().__init__({
+            "source": source_bits, "first": 1, "last": 1,
+            "address": address_bits, "tail": address_bits - exact_log2(bus_bytes), "full": 1, "end": 1,
+        })
+
+
+class StoreWalk(wiring.Component):
+    """Takes a command, checks it, waits for its tokens, and walks its rows.
+
+    A row leaves only when the one behind it is known, because that tells whether the two are one run. VALUE and UNSUPPORTED are
+    found before a command begins, RANGE and ADDRESS before a row leaves; any of them is reported when all rows before
+    have been written (``settled``), and then nothing more is done. Throughput: one row per cycle; a command costs 10 cycles
+    besides its decoding, during which rows that wait behind are still read. The command holds until its first row is read.
+
+    Parameters
+    ----------
+    config : the accelerator
+
+    Members
+    -------
+    halt : level; no row leaves any more
+    command : stream of decoded :class:`Store`; its fields hold while ``first_read`` is awaited
+    take, taken : tokens of the command's ``wait``
+    lookup : to the base registers
+    settled : no row is behind this side
+    first_read : the reader takes the first row of a command
+    row : stream of :class:`StoreRow`
+    target : where the rows behind go; it changes only while ``settled``
+    claim : the halves that the command reads
+    waits : a command waits for its tokens; ``idle``: there is none, or none will begin
+    error : a report
+    """
+
+    halt: Signal
+    command: stream.Interface
+    take: Signal
+    taken: Signal
+    lookup: wiring.PureInterface
+    settled: Signal
+    first_read: Signal
+    row: stream.Interface
+    target: Signal
+    claim: Signal
+    waits: Signal
+    idle: Signal
+    error: ErrorShape
+
+    def __init__(self, config: Config):
+        self.config = config
+        address_bits = config.memory.address_bits
+        self.source_bits = exact_log2(config.memory.accumulator_rows)
+        super().__init__({
+            "halt": In(1),
+            "command": In(stream.Signature(command_layout(Store))),
+            "take": Out(1), "taken": In(1),
+            "lookup": Out(BaseLookup(address_bits)),
+            "settled": In(1), "first_read": In(1),
+            "row": Out(stream.Signature(
+                StoreRow(source_bits=self.source_bits, address_bits=address_bits, bus_bytes=config.bus_bytes))),
+            "target": Out(Target), "claim": Out(2), "waits": Out(1), "idle": Out(1),
+            "error": Out(ErrorShape(address_bits)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, command = self.config, self.command.payload
+        to_memory = command.target == Target.MEMORY
+        row_bytes = Signal(range(4 * config.array.cols + 1))
+        m.d.comb += row_bytes.eq(Mux(command.operation == Operation.RAW, command.columns << 2, command.columns))
+
+        refused = self._objection(m, command)
+        lanes = Mux(command.target == Target.ACTIVATION, config.array.rows, config.array.cols)
+        depth = Mux(command.target == Target.ACTIVATION, config.activation_rows, config.weight_rows)
+        base = Signal(config.memory.address_bits, reset_less=True)
+        size = Signal(config.memory.address_bits, reset_less=True)
+        spread = Signal(11, reset_less=True)  # scratchpad rows that a row touches
+        rest = Signal(11, reset_less=True)
+        begin = Signal()
+        walking = Signal()
+        pipeline = self._pipeline(m, command, to_memory, row_bytes, base, size, spread, depth, begin)
+        code, address, finished, failed = pipeline
+
+        failure = Signal(ErrorCode)
+        first_was_read = Signal()
+        m.d.comb += [
+            self.take.eq(0), self.lookup.index.eq(command.base),
+            self.claim.eq((walking & ~self.halt) << command.row[self.source_bits - 1]),
+            self.error.code.eq(failure), self.error.address.eq(address),
+        ]
+        with m.If(self.first_read):
+            m.d.sync += first_was_read.eq(1)
+        with m.FSM():
+            with m.State("WAIT"):
+                m.d.comb += self.idle.eq(~self.command.valid | self.halt)
+                with m.If(self.command.valid & ~self.halt):
+                    m.next = "CHECK"  # ``refused`` is registered
+            with m.State("CHECK"):
+                m.d.sync += [failure.eq(refused), rest.eq(command.lane + row_bytes), spread.eq(0), first_was_read.eq(0)]
+                m.d.comb += self.idle.eq(self.halt)
+                with m.If(refused != ErrorCode.NONE):
+                    m.next = "FAIL"
+                with m.Else():
+                    m.next = "TAKE"
+            with m.State("TAKE"):
+                m.d.comb += [self.take.eq(~self.halt), self.waits.eq(~self.taken), self.idle.eq(self.halt)]
+                with m.If(self.taken & ~self.halt):
+                    m.next = "PREPARE"
+            with m.State("PREPARE"):
+                m.d.comb += [walking.eq(1), self.idle.eq(self.halt)]
+                m.d.sync += base.eq(0)
+                with m.If((self.target == command.target) | self.settled):
+                    m.d.sync += self.target.eq(command.target)
+                    with m.If(to_memory):
+                        m.next = "LOOKUP"
+                    with m.Else():
+                        m.next = "SPREAD"
+            with m.State("LOOKUP"):
+                m.d.comb += [walking.eq(1), self.lookup.valid.eq(1), self.idle.eq(self.halt)]
+                with m.If(self.lookup.ready):
+                    m.d.sync += [base.eq(self.lookup.base), size.eq(self.lookup.size)]
+                    m.next = "BEGIN"
+            with m.State("SPREAD"):
+                m.d.comb += [walking.eq(1), self.idle.eq(self.halt)]
+                m.d.sync += [spread.eq(spread + 1), rest.eq(rest - lanes)]
+                with m.If(rest <= lanes):
+                    m.next = "BEGIN"
+            with m.State("BEGIN"):
+                m.d.comb += [walking.eq(1), begin.eq(1), self.idle.eq(self.halt)]
+                m.next = "WALK"
+            with m.State("WALK"):
+                m.d.comb += [walking.eq(1), self.idle.eq(self.halt)]
+                with m.If(failed):
+                    m.d.sync += failure.eq(code)
+                    m.next = "FAIL"
+                with m.Elif(finished & (first_was_read | self.first_read)):
+                    m.d.comb += self.command.ready.eq(1)
+                    m.next = "WAIT"
+            with m.State("FAIL"):
+                m.d.comb += self.idle.eq(self.halt)
+                with m.If(self.settled & ~self.halt):
+                    m.d.comb += self.error.valid.eq(1)
+                    m.next = "FAILED"
+            with m.State("FAILED"):
+                m.d.comb += self.idle.eq(1)
+        return m
+
+    def _objection(self, m, command):
+        """VALUE, UNSUPPORTED or NONE, one cycle after the fields are there. VALUE goes first."""
+        config = self.config
+        local = command.target != Target.MEMORY
+        lanes = Mux(command.target == Target.ACTIVATION, config.array.rows, config.array.cols)
+        value = (
+            (command.count1 == 0) | (command.count2 == 0) | (command.columns == 0) | (command.columns > config.array.cols)
+            | (command.operation > max(Operation)) | (command.source > max(Source)) | (command.target > max(Target))
+            | (local & (command.lane >= lanes)) | (command.low > command.high))
+        unsupported = (command.operation > Operation.REQUANTISE) | (command.source != Source.ACCUMULATOR)
+        refused = Signal(ErrorCode)
+        m.d.sync += refused.eq(Mux(value, ErrorCode.VALUE, Mux(unsupported, ErrorCode.UNSUPPORTED, ErrorCode.NONE)))
+        return refused
+
+    def _pipeline(self, m, command, to_memory, row_bytes, base, size, spread, depth, begin):
+        """Rows in four stages: offset; address and end; checks; held until the next row is known.
+
+        Returns code and address of the row that fails, and whether all rows have left or the failing one is next.
+        """
+        config = self.config
+        address_bits = config.memory.address_bits
+        byte_bits = exact_log2(config.bus_bytes)
+        out = self.row.payload
+
+        # Parameters of all groups must be there, for the whole command alike: a sum of shifts instead of a multiplier.
+        channels = sum(command.parameter_group << i for i in range(config.epilogue.lanes.bit_length()) if config.epilogue.lanes >> i & 1)
+        no_parameters = Signal()
+        m.d.sync += no_parameters.eq(
+            ((command.operation != Operation.RAW) | command.bias)
+            & (channels + command.columns > config.parameter_groups * config.epilogue.lanes))
+
+        walk = Signal()
+        offset = Signal(32, reset_less=True)
+        repeat = Signal(32, reset_less=True)  # offset of the repetition's first row
+        source = Signal(16, reset_less=True)
+        left1 = Signal(16, reset_less=True)
+        left2 = Signal(16, reset_less=True)
+        first = Signal(reset_less=True)
+
+        addressed = Signal()
+        address = Signal(address_bits, reset_less=True)
+        end = Signal(33, reset_less=True)
+        joined = Signal(reset_less=True)
+        outside = Signal(reset_less=True)  # the source row
+        address_source = Signal(self.source_bits, reset_less=True)
+        address_first = Signal(reset_less=True)
+        address_last = Signal(reset_less=True)
+
+        checked = Signal()
+        check = Signal(data.StructLayout({
+            "code": ErrorCode, "joined": 1, "first": 1, "last": 1, "source": self.source_bits, "address": address_bits}), reset_less=True)
+
+        held = Signal()
+        row = Signal.like(out, reset_less=True)
+
+        good = check.code == ErrorCode.NONE
+        leave = Signal()
+        advance_checked = ~held | leave  # the row in the third stage moves on, if it is good
+        advance_addressed = ~checked | (good & advance_checked)
+        advance_walk = ~addressed | advance_addressed
+        m.d.comb += [
+            out.eq(row), out.end.eq(row.last | ~check.joined | ~good),
+            self.row.valid.eq(held & (row.last | checked) & ~self.halt),
+            leave.eq(self.row.valid & self.row.ready),
+        ]
+
+        last = (left1 == 1) & (left2 == 1)
+        with m.If(begin):
+            m.d.sync += [
+                walk.eq(1), first.eq(1), offset.eq(command.destination), repeat.eq(command.destination), source.eq(command.row),
+                left1.eq(command.count1), left2.eq(command.count2),
+            ]
+        with m.Elif(walk & advance_walk):
+            wraps = left1 == 1
+            next_offset = Signal(32)
+            m.d.comb += next_offset.eq(Mux(wraps, repeat, offset) + Mux(wraps, command.stride2, command.stride1))
+            m.d.sync += [
+                walk.eq(~last), first.eq(0), offset.eq(next_offset), source.eq(source + 1),
+                left1.eq(Mux(wraps, command.count1, left1 - 1)),
+            ]
+            with m.If(wraps):
+                m.d.sync += [repeat.eq(next_offset), left2.eq(left2 - 1)]
+        with m.If(advance_walk):
+            m.d.sync += addressed.eq(walk)
+            with m.If(walk):
+                m.d.sync += [
+                    address.eq(base + offset), end.eq(offset + row_bytes), joined.eq((offset == end[:32]) & ~first),
+                    outside.eq((source[self.source_bits - 1:] != command.row[self.source_bits - 1:])
+                               | source[self.source_bits:].any()),
+                    address_source.eq(source), address_first.eq(first), address_last.eq(last),
+                ]
+        with m.If(advance_addressed):
+            m.d.sync += checked.eq(addressed)
+            m.d.sync += [
+                check.joined.eq(joined), check.first.eq(address_first), check.last.eq(address_last),
+                check.source.eq(address_source), check.address.eq(address),
+                check.code.eq(Mux(
+                    outside | no_parameters | (~to_memory & (address[:16] + spread > depth)), ErrorCode.RANGE,
+                    Mux(to_memory & (end > size), ErrorCode.ADDRESS, ErrorCode.NONE))),
+            ]
+        final_byte = Signal(address_bits)
+        m.d.comb += final_byte.eq(check.address + row_bytes - 1)
+        with m.If(advance_checked):
+            m.d.sync += held.eq(checked & good)
+            m.d.sync += [
+                row.source.eq(check.source), row.first.eq(check.first), row.last.eq(check.last), row.address.eq(check.address),
+                row.tail.eq(final_byte[byte_bits:]), row.full.eq(final_byte[:byte_bits].all()),
+            ]
+        finished = ~(walk | addressed | checked | held)
+        return check.code, check.address, finished, checked & ~good & ~held
