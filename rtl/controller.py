@@ -168,7 +168,7 @@ class Controller(wiring.Component):
         with m.If(self.fetch.error.valid):
             m.d.comb += [
                 found.valid.eq(1), found.code.eq(self.fetch.error.code), found.engine.eq(Engine.FETCH),
-                found.address.eq(self.fetch.error.address),
+                found.address.eq(Mux(_has_address(self.fetch.error.code), self.fetch.error.address, 0)),
             ]
         for engine, name, port, overflow, give in reversed(list(zip(
                 PEERS, ("load", "execute", "store"), engines, self.token_overflow, self.gives, strict=True))):
@@ -186,6 +186,11 @@ class Controller(wiring.Component):
             with m.If(port.error.valid):
                 m.d.comb += [
                     found.valid.eq(1), found.code.eq(port.error.code), found.engine.eq(engine),
-                    found.command.eq(started - port.error.begun), found.address.eq(port.error.address),
+                    found.command.eq(started - port.error.begun),
+                    found.address.eq(Mux(_has_address(port.error.code), port.error.address, 0)),
                 ]
         return found
+
+
+def _has_address(code: Value) -> Value:
+    return (code == ErrorCode.ADDRESS) | (code == ErrorCode.BUS)

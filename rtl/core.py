@@ -22,7 +22,7 @@ from .locks import HalfLocks
 from .store import StoreEngine
 from .tokens import TokenCounters
 
-__all__ = ["Core"]
+__all__ = ["Core", "flat_members"]
 
 
 class Core(wiring.Component):
@@ -59,7 +59,7 @@ class Core(wiring.Component):
             "csr_address": In(10), "csr_write": In(1), "csr_write_data": In(32), "csr_read_data": Out(32),
             "irq": Out(1),
             **{name: flow(len(signal)) for way, port in self._memory_ports.items()
-               for name, flow, signal in _flat_members(way, port.create())},
+               for name, flow, signal in flat_members(way, port.create())},
             "activity": Out(9), "started": Out(3),
             "build_hash": In(64),
         })
@@ -143,12 +143,12 @@ class Core(wiring.Component):
         wiring.connect(m, store.drain, datapath.drain)
         m.d.comb += [datapath.weight_control.eq(execute.weight), datapath.row_control.eq(execute.row)]
         for way, port in (("read", arbiter.o), ("write", store.write)):
-            for name, flow, signal in _flat_members(way, port):
+            for name, flow, signal in flat_members(way, port):
                 m.d.comb += getattr(self, name).eq(signal) if flow is Out else signal.eq(getattr(self, name))
         return m
 
 
-def _flat_members(way: str, port: wiring.PureInterface) -> Iterator[tuple[str, wiring.Flow, Value]]:
+def flat_members(way: str, port: wiring.PureInterface) -> Iterator[tuple[str, wiring.Flow, Value]]:
     """Name, direction and signal of each flat port of a memory port, seen from the core."""
     for channel, member in port.signature.members.items():
         stream = getattr(port, channel)
