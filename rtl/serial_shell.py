@@ -7,6 +7,7 @@ from amaranth.utils import exact_log2
 
 from ..arch.config import Config
 from ..arch.registers import REGISTER_BYTES, SERIAL_BAUD, SERIAL_MEMORY, SERIAL_REGISTERS, offset_of
+from .core import flat_members
 from .device_memory import DeviceMemory
 from .uart import UARTReceiver, UARTTransmitter, bit_cycles
 from .uartbone import UARTBone
@@ -65,7 +66,9 @@ class SerialShell(wiring.Component):
         m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx), self.irq.eq(core.irq)]
         wiring.connect(m, receiver.o, frames.i)
         wiring.connect(m, frames.o, transmitter.i)
-        _connect_memory(m, core, memory)
+        for way, port in ("read", memory.read), ("write", memory.write):
+            for name, flow, signal in flat_members(way, port):
+                m.d.comb += getattr(core, name).eq(signal) if flow is Out else signal.eq(getattr(core, name))
 
         bus = frames.bus
         register_bits = exact_log2(REGISTER_BYTES // 4)
@@ -97,23 +100,3 @@ class SerialShell(wiring.Component):
             with m.If(in_registers):
                 m.d.comb += bus.read_data.eq(Mux(is_size, self.memory_bytes, core.csr_read_data))
         return m
-
-
-def _connect_memory(m: Module, core: wiring.Component, memory: DeviceMemory) -> None:
-    """The core's flat ports and the memory's interfaces."""
-    for channel, fields in ("request", ("address", "beats")), ("response", ("data", "error")):
-        _connect_channel(m, core, "read", memory.read, channel, fields)
-    for channel, fields in ("request", ("address", "beats")), ("data", ("data", "strobe", "last")), ("response", ("error",)):
-        _connect_channel(m, core, "write", memory.write, channel, fields)
-
-
-def _connect_channel(m: Module, core: wiring.Component, way: str, port: wiring.PureInterface, channel: str,
-                     fields: tuple[str, ...]) -> None:
-    stream = getattr(port, channel)
-    pairs = [("valid", stream.valid), *((field, stream.payload[field]) for field in fields)]
-    to_core = channel == "response"
-    for name, signal in pairs:
-        flat = getattr(core, f"{way}_{channel}_{name}")
-        m.d.comb += flat.eq(signal) if to_core else signal.eq(flat)
-    ready = getattr(core, f"{way}_{channel}_ready")
-    m.d.comb += stream.ready.eq(ready) if to_core else ready.eq(stream.ready)
