@@ -19,11 +19,12 @@ from .interfaces import (
     WritePort,
     activity_enum,
 )
-from .locks import LockPort
+from .locks import HALVES
 from .placer import LanePlace, Placer
 from .store_memory import MemoryWriter
 from .store_read import RowReader
 from .store_walk import StoreWalk
+from .timing import DatapathTiming
 
 __all__ = ["StoreEngine"]
 
@@ -45,53 +46,53 @@ class StoreEngine(wiring.Component):
     Parameters
     ----------
     config : the accelerator
-    drain_cycles : from a drain request to the accumulator's words
-    write_cycles : from a write to a scratchpad until it is visible
+    timing : of the datapath
 
     Members
     -------
-    i : words of STORE commands
+    commands : words of STORE commands
     control : to the controller
     tokens : to the token counters
     lookup : to the base registers
-    drain, locks : to the accumulator
+    claim, granted : locks of the accumulator's halves
+    drain : to the accumulator
     parameter : writes of the parameter memory
     write : to memory
     activation, weight : to the scratchpads
     """
 
-    i: stream.Interface
+    commands: stream.Interface
     control: wiring.PureInterface
     tokens: wiring.PureInterface
     lookup: wiring.PureInterface
+    claim: Signal
+    granted: Signal
     drain: wiring.PureInterface
-    locks: wiring.PureInterface
     parameter: wiring.PureInterface
     write: wiring.PureInterface
     activation: wiring.PureInterface
     weight: wiring.PureInterface
 
-    def __init__(self, config: Config, *, drain_cycles: int, write_cycles: int):
+    def __init__(self, *, config: Config, timing: DatapathTiming):
         self.config = config
-        self.drain_cycles = drain_cycles
-        self.write_cycles = write_cycles
+        self.timing = timing
         array, address_bits = config.array, config.memory.address_bits
         self._epilogue = Epilogue(
             cols=array.cols, lanes=config.epilogue.lanes, raw_lanes=config.raw_lanes, parameter_groups=config.parameter_groups,
-            multiplier=config.epilogue.multiplier, drain_cycles=drain_cycles)
+            multiplier=config.epilogue.multiplier, drain_cycles=timing.drain_cycles)
         self._placers = {
             target: Placer(lanes=lanes, width=min(config.bus_bytes, lanes), chunk_bytes=self._epilogue.chunk_bytes,
-                           write_cycles=write_cycles)
+                           write_cycles=timing.write_cycles)
             for target, lanes in ((Target.ACTIVATION, array.rows), (Target.WEIGHT, array.cols))}
         scratchpads = {target.name.lower(): Out(ScratchpadWrite(lanes=placer.lanes, row_bits=16, width=placer.width))
                        for target, placer in self._placers.items()}
         super().__init__({
-            "i": In(stream.Signature(32)),
+            "commands": In(stream.Signature(32)),
             "control": Out(EngineControl(Engine.STORE, address_bits)),
             "tokens": Out(TokenPort()),
             "lookup": Out(BaseLookup(address_bits)),
+            "claim": Out(HALVES), "granted": In(HALVES),
             "drain": Out(AccumulatorDrain(cols=array.cols, half_rows=config.half_rows)),
-            "locks": Out(LockPort()),
             "parameter": In(ParameterLoad(lanes=config.epilogue.lanes)),
             "write": Out(WritePort(address_bits, config.memory.bus_bits)),
             **scratchpads,
@@ -108,7 +109,7 @@ class StoreEngine(wiring.Component):
             m.submodules[f"placer_{target.name.lower()}"] = placer
         placers = list(self._placers.values())
         control, command = self.control, decoder.o.payload
-        wiring.connect(m, decoder.i, wiring.flipped(self.i))
+        wiring.connect(m, decoder.i, wiring.flipped(self.commands))
         wiring.connect(m, decoder.o, walk.command)
         wiring.connect(m, walk.lookup, wiring.flipped(self.lookup))
         wiring.connect(m, memory.write, wiring.flipped(self.write))
@@ -177,14 +178,14 @@ class StoreEngine(wiring.Component):
             walk.row.ready.eq(known & ((walk.target != Target.MEMORY) | memory.row.ready)),
             reader.row.valid.eq(rows.r_rdy), reader.row.payload.eq(rows.r_data), rows.r_en.eq(reader.row.ready),
             walk.first_read.eq(rows.r_rdy & rows.r_en & reader.row.payload.first),
-            reader.granted.eq(self.locks.granted),
+            reader.granted.eq(self.granted),
         ]
         m.d.sync += entered.eq(known & ~walk.row.ready)
-        for half in range(2):
+        for half in range(HALVES):
             unread = Signal(range(_ROWS + 2), name=f"unread{half}")
             entering = enters & (row.source[-1] == half)
             m.d.sync += unread.eq(unread + entering - (reader.finish & (self.drain.half == half)))
-            m.d.comb += self.locks.claim[half].eq(walk.claim[half] | (unread != 0))
+            m.d.comb += self.claim[half].eq(walk.claim[half] | (unread != 0))
         return rows, places
 
     def _write(self, m, walk, epilogue, places, memory, placers):

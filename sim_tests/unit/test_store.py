@@ -1,0 +1,261 @@
+"""STORE against NumPy: memory and scratchpads, raw and requantised, any alignment and pace; its errors; its rate."""
+
+import random
+from collections import deque
+from functools import partial
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+from bus_memory import BusMemory
+from systolith.arch.commands import Engine, Operation, Store, Target, pack
+from systolith.arch.config import resolve
+from systolith.arch.numerics import requantise, wrap32
+from systolith.arch.registers import STALLS, ErrorCode
+from systolith.rtl.store import StoreEngine
+from systolith.rtl.timing import DatapathTiming
+
+SIZE = 1 << 16
+TIMING = DatapathTiming(swap_to_shift_cycles=1, shift_to_swap_cycles=1, fill_to_emit_cycles=1, emit_to_fill_cycles=1,
+                        distance_cycles=4, settle_cycles=9, write_cycles=3, load_cycles=1, drain_cycles=3)
+
+
+class Bench:
+    """A STORE engine with accumulator, parameters, memory, base registers and scratchpads."""
+
+    def __init__(self, settings, *, latency=4, stall=0.0, seed=0, base=0x1000, size=0x8000):
+        self.config = config = resolve(settings)
+        self.dut = StoreEngine(config=config, timing=TIMING)
+        self.memory = BusMemory(SIZE, config.bus_bytes, latency=latency, stall=stall, seed=seed, bounds=(base, base + size))
+        self.base, self.size, self.stall = base, size, stall
+        self.choice = random.Random(seed)
+        rng = np.random.default_rng(seed)
+        self.accumulator = rng.integers(-(1 << 31), 1 << 31, (config.memory.accumulator_rows, config.array.cols))
+        channels = config.parameter_groups * config.epilogue.lanes
+        self.bias = rng.integers(-(1 << 31), 1 << 31, channels)
+        self.multiplier = rng.integers(1 << 30, 1 << 31, channels)
+        self.shift = rng.integers(-27, -20, channels)
+        # What nobody writes must stay: everything begins as noise.
+        self.memory.bytes[:] = rng.integers(0, 256, SIZE)
+        self.scratchpads = {target: rng.integers(0, 256, rows * lanes).astype(np.uint8) for target, rows, lanes in (
+            (Target.ACTIVATION, config.activation_rows, config.array.rows), (Target.WEIGHT, config.weight_rows, config.array.cols))}
+        self.lanes = {Target.ACTIVATION: config.array.rows, Target.WEIGHT: config.array.cols}
+        self.gives, self.started, self.activities = [], 0, []
+        self.error = self.error_gives = None
+        self.written_when_given = []
+        self.requests = []
+
+    def row_bytes(self, c):
+        return c.columns * (4 if c.operation == Operation.RAW else 1)
+
+    def result(self, c, row):
+        values = self.accumulator[row, :c.columns]
+        channels = c.parameter_group * self.config.epilogue.lanes + np.arange(c.columns)
+        if c.operation == Operation.REQUANTISE or c.bias:
+            values = wrap32(values + self.bias[channels])
+        if c.operation == Operation.REQUANTISE:
+            values = requantise(values, self.multiplier[channels], self.shift[channels], c.zero_point, c.low, c.high)
+            return values.view(np.uint8)
+        return values.astype("<i4").view(np.uint8)
+
+    def expect(self, commands):
+        """Memory and scratchpads after ``commands``."""
+        memory = self.memory.bytes.copy()
+        scratchpads = {target: content.copy() for target, content in self.scratchpads.items()}
+        for c in commands:
+            for i2 in range(c.count2):
+                for i1 in range(c.count1):
+                    data = self.result(c, c.row + i2 * c.count1 + i1)
+                    place = c.destination + i2 * c.stride2 + i1 * c.stride1
+                    if c.target == Target.MEMORY:
+                        at = self.base + place % (1 << 32)
+                        memory[at:at + len(data)] = data
+                    else:
+                        at = place % (1 << 16) * self.lanes[c.target] + c.lane
+                        scratchpads[c.target][at:at + len(data)] = data
+        return memory, scratchpads
+
+    async def _feed(self, ctx, words):
+        stream = self.dut.commands
+        for word in words:
+            while self.choice.random() < self.stall:
+                await ctx.tick()
+            ctx.set(stream.payload, int(word))
+            ctx.set(stream.valid, 1)
+            while not (await ctx.tick().sample(stream.ready))[-1]:
+                pass
+            ctx.set(stream.valid, 0)
+
+    async def _lookups(self, ctx):
+        port = self.dut.lookup
+        while True:
+            while not (await ctx.tick().sample(port.valid))[-1]:
+                pass
+            await ctx.tick().repeat(2)
+            ctx.set(port.base, self.base)
+            ctx.set(port.size, self.size)
+            ctx.set(port.ready, 1)
+            await ctx.tick()
+            ctx.set(port.ready, 0)
+
+    async def _drain(self, ctx):
+        """The accumulator and its locks: a half that is not granted reads as noise."""
+        dut, granted = self.dut, 0
+        pipeline = deque([None] * TIMING.drain_cycles)
+        half_rows = self.config.half_rows
+        while True:
+            _, _, half, row, claim = await ctx.tick().sample(dut.drain.half, dut.drain.row, dut.claim)
+            pipeline.append(half * half_rows + row if granted >> half & 1 else None)
+            pipeline.popleft()
+            row = pipeline[0]
+            values = [self.choice.randrange(1 << 31)] * self.config.array.cols if row is None else self.accumulator[row]
+            for word, value in zip(dut.drain.words, values, strict=True):
+                ctx.set(word, int(value))
+            granted = claim & (granted | self.choice.choice([0, 1, 2, 3]) if self.stall else 3)
+            ctx.set(dut.granted, granted)
+
+    async def _scratchpad(self, ctx, target):
+        stream = getattr(self.dut, target.name.lower()).stream
+        content, lanes = self.scratchpads[target], self.lanes[target]
+        ready, held = False, None
+        while True:
+            _, _, valid, payload = await ctx.tick().sample(stream.valid, stream.payload)
+            write = (payload.row, payload.lane, payload.count, tuple(payload.data))
+            assert held is None or (valid and write == held), "a write changed while it waited"
+            if valid and ready:
+                at = payload.row * lanes + payload.lane
+                assert 0 < payload.count and at + payload.count <= len(content), "a write beyond the scratchpad"
+                content[at:at + payload.count] = list(payload.data)[:payload.count]
+            held = write if valid and not ready else None
+            ready = self.choice.random() >= self.stall
+            ctx.set(stream.ready, ready)
+
+    async def _watch(self, ctx):
+        control, tokens, request = self.dut.control, self.dut.tokens, self.dut.write.request
+        while True:
+            _, _, started, give, mask, activity, error, asked, burst = await ctx.tick().sample(
+                control.started, tokens.give, tokens.give_mask, control.activity, control.error,
+                request.valid & request.ready, request.payload)
+            self.started += started
+            self.activities.append(STALLS[Engine.STORE][activity])
+            if asked:
+                self.requests.append((burst.address, burst.beats + 1))
+            if give:
+                self.gives.append(mask)
+                self.written_when_given.append(self.memory.bytes_written)
+            if error.valid and self.error is None:
+                self.error, self.error_gives = (ErrorCode(error.code), error.address), len(self.gives)
+
+    async def _load_parameters(self, ctx):
+        port = self.dut.parameter
+        lanes = self.config.epilogue.lanes
+        ctx.set(port.valid, 1)
+        for channel in range(len(self.bias)):
+            for field, words in enumerate((self.bias, self.multiplier, self.shift)):
+                ctx.set(port.group, channel // lanes)
+                ctx.set(port.lane, channel % lanes)
+                ctx.set(port.field, field)
+                ctx.set(port.word, int(words[channel]) & 0xFFFF_FFFF)
+                await ctx.tick()
+        ctx.set(port.valid, 0)
+
+    def run(self, commands, *, body=None, limit=30_000):
+        """Feeds ``commands`` and waits until all are complete, an error came, or ``body`` returns."""
+        dut = self.dut
+
+        async def bench(ctx):
+            ctx.set(dut.tokens.available, 3)
+            if body:
+                await body(ctx)
+                return
+            for _ in range(limit):
+                ctx.set(dut.tokens.taken, ctx.get(dut.tokens.take))
+                await ctx.tick()
+                if self.error or (len(self.gives) == len(commands) and ctx.get(dut.control.idle)):
+                    return
+            raise AssertionError("STORE does not end")
+
+        async def start(ctx):
+            await self._load_parameters(ctx)
+            await self._feed(ctx, pack(commands))
+
+        simulator = Simulator(dut)
+        simulator.add_clock(1e-6)
+        simulator.add_testbench(bench)
+        for process in (start, self._lookups, self._drain, self._watch, partial(self._scratchpad, target=Target.ACTIVATION),
+                        partial(self._scratchpad, target=Target.WEIGHT), partial(self.memory.writes, port=dut.write)):
+            simulator.add_testbench(process, background=True)
+        simulator.run()
+
+    def check(self, commands, expected):
+        memory, scratchpads = expected
+        np.testing.assert_array_equal(self.memory.bytes, memory)
+        for target, content in scratchpads.items():
+            np.testing.assert_array_equal(self.scratchpads[target], content, err_msg=target.name)
+        assert self.gives == [command.post for command in commands]
+        assert self.started == len(commands)
+
+
+def small(rows, cols, *, lanes=None, multiplier="parallel", **memory):
+    memory = {"activation_kib": 1, "weight_kib": 1, "accumulator_rows": 16, "parameter_channels": 2 * cols, **memory}
+    epilogue = {"multiplier": multiplier, **({"lanes": lanes} if lanes else {})}
+    return {"array": {"rows": rows, "cols": cols}, "memory": memory, "epilogue": epilogue}
+
+
+def random_store(choice, bench):
+    """A STORE that breaks no rule."""
+    config = bench.config
+    operation = choice.choice([Operation.RAW, Operation.REQUANTISE])
+    target = choice.choice([Target.MEMORY, Target.MEMORY, Target.ACTIVATION, Target.WEIGHT])
+    columns = choice.choice([config.array.cols, choice.randint(1, config.array.cols)])
+    data_bytes = columns * (4 if operation == Operation.RAW else 1)
+    count1 = choice.randint(1, config.half_rows)
+    count2 = choice.randint(1, config.half_rows // count1)
+    row = choice.randrange(2) * config.half_rows + choice.randint(0, config.half_rows - count1 * count2)
+    lane = 0
+    if target == Target.MEMORY:
+        stride1 = choice.choice([data_bytes, data_bytes, choice.randint(data_bytes, data_bytes + 40)])
+        stride2 = choice.choice([count1 * stride1, count1 * stride1 + choice.randrange(40)])
+        if choice.random() < 0.2:
+            stride1, stride2 = -stride1, -stride2
+        unit, limit = 1, bench.size
+    else:
+        lanes = bench.lanes[target]
+        lane = choice.randrange(lanes)
+        unit, limit = lanes, len(bench.scratchpads[target])
+        rows = -(-(lane + data_bytes) // lanes)
+        if rows * count1 * count2 * lanes > limit:
+            count1 = count2 = 1
+        stride1 = rows + choice.randrange(2) if rows * 2 * count1 * count2 * lanes <= limit else rows
+        stride2 = count1 * stride1
+    first = min(0, (count1 - 1) * stride1) + min(0, (count2 - 1) * stride2)
+    last = max(0, (count1 - 1) * stride1) + max(0, (count2 - 1) * stride2)
+    destination = choice.randint(-first, (limit - data_bytes - lane) // unit - last)
+    low, high = sorted(choice.choices(range(-128, 128), k=2))
+    return Store(
+        operation=operation, target=target, base=choice.randrange(8), bias=choice.randrange(2), row=row, columns=columns, count1=count1,
+        count2=count2, destination=destination, stride1=stride1, stride2=stride2, zero_point=choice.randint(-128, 127),
+        low=choice.choice([-128, low]), high=choice.choice([127, high]), lane=lane,
+        parameter_group=choice.randint(0, config.parameter_groups - -(-columns // config.epilogue.lanes)),
+        wait=choice.randrange(4), post=choice.randrange(4))
+
+
+SHAPES = {
+    "1x1": small(1, 1), "3x5-bus32": small(3, 5, lanes=3, bus_bits=32), "5x3-bus128": small(5, 3, lanes=2, bus_bits=128),
+    "8x8-serial": small(8, 8, lanes=1, bus_bits=32, multiplier="serial"), "4x16": small(4, 16, lanes=4),
+    "16x16-bus128": small(16, 16, lanes=4, bus_bits=128),
+}
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_random_stores(shape, stall):
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    choice = random.Random(seed)
+    bench = Bench(SHAPES[shape], stall=stall, latency=choice.randrange(1, 12), seed=seed)
+    commands = [random_store(choice, bench) for _ in range(10)]
+    expected = bench.expect(commands)
+    bench.run(commands)
+    assert bench.error is None
+    bench.check(commands, expected)
