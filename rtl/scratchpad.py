@@ -65,41 +65,43 @@ class Scratchpad(wiring.Component):
         m.d.comb += [store.ready.eq(1), load.ready.eq(~store.valid)]
         m.d.sync += [valid.eq(load.valid | store.valid), chosen.eq(Mux(store.valid, store.payload, load.payload))]
 
-        # Cycle 2: each byte to its bank. Banks that are a multiple of ``span`` apart see the same byte.
-        span = self.width if self.lanes % self.width == 0 else self.lanes
-        end = Signal(range(self.lanes + self.width + 1))
-        m.d.comb += end.eq(chosen.lane + chosen.count)
+        # Cycle 2: each byte to its bank. Banks that are a multiple of ``span`` apart see the same byte, at most one takes it.
+        power_of_two = self.width & self.width - 1 == 0
+        span = self.width if power_of_two and self.lanes % self.width == 0 else self.lanes
         rotated = Signal(data.ArrayLayout(unsigned(8), span), reset_less=True)
         here = Signal(address, reset_less=True)
         following = Signal(address, reset_less=True)
+        end = Signal(range(self.lanes + self.width + 1))
+        m.d.comb += end.eq(chosen.lane + chosen.count)
         m.d.sync += [
-            rotated.eq(self._rotate(m, chosen.data, chosen.lane, span)),
+            rotated.eq(Cat(self._rotate([*chosen.data, *[C(0, 8)] * (span - self.width)], chosen.lane))),
             here.eq(chosen.row), following.eq(chosen.row + 1),
         ]
 
-        # Cycle 3: the memories' write ports.
         for b in range(self.lanes):
             m.submodules[f"bank{b}"] = bank = memory.Memory(
                 shape=unsigned(8), depth=self.depth, init=[], attrs={"no_rw_check": 1})
             read, write = bank.read_port(), bank.write_port()
+            output = Signal(signed(8), name=f"output{b}", reset_less=True)
             enable = Signal(name=f"enable{b}")
             wrapped = Signal(name=f"wrapped{b}", reset_less=True)
             m.d.sync += [
+                output.eq(read.data),
                 enable.eq(valid & (((b >= chosen.lane) & (b < end)) | (b + self.lanes < end))),
                 wrapped.eq(b < chosen.lane),
             ]
-            output = Signal(signed(8), name=f"output{b}", reset_less=True)
-            m.d.sync += output.eq(read.data)
+            # Cycle 3 of a write: the memory.
             m.d.comb += [
                 read.addr.eq(rows.o[b]), self.o[b].eq(output),
                 write.addr.eq(Mux(wrapped, following, here)), write.data.eq(rotated[b % span]), write.en.eq(enable),
             ]
         return m
 
-    def _rotate(self, m: Module, values, lane: Value, span: int) -> Value:
-        """``span`` bytes, of which byte (lane + i) mod span is values[i]: a barrel of log2(span) stages."""
-        current = [values[i] if i < self.width else C(0, 8) for i in range(span)]
-        # ``span`` is all lanes, or a power of two: in both cases the low bits of the lane are the amount.
-        for bit in range((span - 1).bit_length()):
-            current = [Mux(lane[bit], current[(i - (1 << bit)) % span], current[i]) for i in range(span)]
-        return Cat(current)
+    def _rotate(self, values: list[Value], lane: Value) -> list[Value]:
+        """Byte i of ``values`` at place (lane + i) mod their number, by a barrel shifter.
+
+        Their number is a power of two, or that of all lanes: so the low bits of the lane are the distance.
+        """
+        for bit in range((len(values) - 1).bit_length()):
+            values = [Mux(lane[bit], values[i - (1 << bit)], values[i]) for i in range(len(values))]
+        return values

@@ -6,8 +6,8 @@ import pytest
 from amaranth.sim import Simulator
 from systolith.rtl.scratchpad import Scratchpad
 
-# width = lanes, a part that divides them (a power of two, as bus bytes are), and one that does not.
-SHAPES = [(1, 1), (3, 3), (8, 8), (8, 4), (12, 4), (6, 4), (12, 8), (5, 4), (5, 2)]
+# width = lanes, a power of two that divides them (as bus bytes often do), and neither.
+SHAPES = [(1, 1), (3, 3), (8, 8), (8, 4), (12, 4), (6, 4), (12, 8), (5, 4), (5, 2), (6, 3)]
 
 
 def simulate(dut, bench):
