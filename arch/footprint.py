@@ -21,7 +21,10 @@ PARAMETER_BYTES = 4 * PARAMETER_WORDS
 
 
 def objection(config: Config, command: Command) -> ErrorCode:
-    """VALUE or UNSUPPORTED where ``command`` is refused before it takes its tokens, else NONE. VALUE goes first."""
+    """What is wrong with ``command`` as far as its fields tell, so that it is refused before it takes its tokens; else NONE.
+
+    VALUE or UNSUPPORTED, and RANGE where the output rows of an EXECUTE leave their accumulator half.
+    """
     match command:
         case Load():
             return _load_objection(config, command)
@@ -42,16 +45,20 @@ def _load_objection(config: Config, c: Load) -> ErrorCode:
 
 
 def _execute_objection(config: Config, c: Execute) -> ErrorCode:
-    if not (c.ky_count and c.kx_count and c.ct_count and c.x_count and c.y_count and c.b_count and 1 <= c.k_last <= config.array.rows):
-        return ErrorCode.VALUE
     outer, inner = config.control.outer_loops, config.control.inner_loops
     absent = (c.transpose and not config.array.transposer, c.ky_count > 1 and outer < 3, c.kx_count > 1 and outer < 2,
               c.b_count > 1 and inner < 3, c.y_count > 1 and inner < 2)
-    return ErrorCode.UNSUPPORTED if any(absent) else ErrorCode.NONE
+    if any(absent):
+        return ErrorCode.UNSUPPORTED
+    if not (c.ky_count and c.kx_count and c.ct_count and accumulator_count(c) and 1 <= c.k_last <= config.array.rows):
+        return ErrorCode.VALUE
+    half, first = divmod(c.accumulator_row, config.half_rows)
+    return ErrorCode.RANGE if half > 1 or first + accumulator_count(c) > config.half_rows else ErrorCode.NONE
 
 
 def _store_objection(config: Config, c: Store) -> ErrorCode:
-    if not (c.count1 and c.count2 and 1 <= c.columns <= config.array.cols) or max(c.source, c.target) > 2 or c.operation > max(Operation):
+    counted = c.count1 and c.count2 and 1 <= c.columns <= config.array.cols
+    if not counted or c.operation > max(Operation) or c.source > max(Source) or c.target > max(Target) or c.low > c.high:
         return ErrorCode.VALUE
     if c.target != Target.MEMORY and c.lane >= _target_width(config, c):
         return ErrorCode.VALUE

@@ -132,8 +132,8 @@ class _Scheduler:
 
     def _execute(self, number: int, step: Step) -> None:
         self._command()
-        tiles = -(-len(step.k) // self.gemm.config.array.rows)
-        self.execute_end = max(self.execute_end, self.arrived[number], self.stored[-2]) + max(Costs.COMMAND, self.costs.execute(len(step.m), tiles))
+        cycles = self.costs.execute(len(step.m), -(-len(step.k) // self.gemm.config.array.rows))
+        self.execute_end = max(self.execute_end, self.arrived[number], self.stored[-2]) + max(Costs.COMMAND, cycles)
         self.executed.append(self.execute_end)
         self.items.append((step, self.waiting[0].slot(number), self.waiting[1].slot(number)))
 

@@ -73,7 +73,7 @@ class Clocks:
 
     def knows(self, engine: Engine, other: Engine) -> int:
         """The newest command of ``other`` that is complete when ``engine`` begins its present one."""
-        return self._clock[engine][other]
+        return self._clock[engine].get(other, 0)
 
 
 class Tracker:
@@ -91,20 +91,25 @@ class Tracker:
         self._seen: dict[tuple[Space, Engine, bool], np.ndarray] = {}
         self.hazards: list[Hazard] = []
 
-    def touch(self, space: Space, places: np.ndarray, *, engine: Engine, command: int, write: bool) -> None:
-        """Check and record that ``command`` (from 1) of ``engine`` reads or writes ``places`` (any shape, repetitions allowed)."""
-        for other in _ENGINES:
-            if other == engine:
-                continue
-            for other_write in (True, False) if write else (True,):
-                seen = self._seen.get((space, other, other_write))
-                if seen is not None:
-                    self._compare(seen[places], space, places, engine, command, other, write, other_write)
+    def fetch(self, start: int, stop: int) -> None:
+        """The program is read from these bytes of memory, at no known time: no write to them is in order."""
+        self._newest(Space.MEMORY, Engine.FETCH, False)[start:stop] = 1
+
+    def _newest(self, space: Space, engine: Engine, write: bool) -> np.ndarray:
         # Zeroed memory costs nothing until it is touched, so a large device memory needs no sparse structure.
         key = (space, engine, write)
         if key not in self._seen:
             self._seen[key] = np.zeros(self._sizes[space], np.int32)
-        self._seen[key][places] = command
+        return self._seen[key]
+
+    def touch(self, space: Space, places: np.ndarray, *, engine: Engine, command: int, write: bool) -> None:
+        """Check and record that ``command`` (from 1) of ``engine`` reads or writes ``places`` (any shape, repetitions allowed)."""
+        for other in (*_ENGINES, Engine.FETCH):
+            for other_write in (True, False) if write else (True,):
+                seen = self._seen.get((space, other, other_write))
+                if seen is not None and other != engine:
+                    self._compare(seen[places], space, places, engine, command, other, write, other_write)
+        self._newest(space, engine, write)[places] = command
 
     def _compare(self, seen: np.ndarray, space: Space, places: np.ndarray, engine: Engine, command: int, other: Engine,
                  write: bool, other_write: bool) -> None:

@@ -108,7 +108,9 @@ class Machine:
         """Addresses of ``runs`` of ``count`` bytes, up to the first outside the base register's limit or the memory, and that failure."""
         offsets = footprint.memory_offsets(c, runs)
         base, size = bases[c.base], sizes[c.base]
-        within_limit = offsets <= size - count
+        # Words are moved whole, so the fields that say where they are and the base are multiples of 4.
+        aligned = isinstance(c, Store) or c.bank in (Bank.ACTIVATION, Bank.WEIGHT) or base & 3 == 0
+        within_limit = (offsets <= size - count) & aligned
         good = _leading(within_limit & (offsets <= self.memory.size - base - count))
         if good == len(runs):
             return offsets + base, None
@@ -121,9 +123,6 @@ class Machine:
         config = self.config
         rows, cols = config.array.rows, config.array.cols
         count = footprint.accumulator_count(c)
-        half, start = divmod(c.accumulator_row, config.half_rows)
-        if half > 1 or start + count > config.half_rows:
-            raise AccessError(ErrorCode.RANGE)
         outputs = np.arange(count)
         target = slice(c.accumulator_row, c.accumulator_row + count)
         touch(Space.ACCUMULATOR, target.start + outputs, write=True)

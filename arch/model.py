@@ -135,10 +135,12 @@ class _Run:
         if not length:
             return np.zeros(0, np.uint32)
         memory = self.machine.memory
-        if not self.within_limit or address + length > memory.size:
-            code = ErrorCode.BUS if self.within_limit else ErrorCode.ADDRESS
-            raise _Stop(code, Engine.FETCH, 0, address)
-        self.machine.traffic.bytes_read += self.machine.bus_words_bytes(address, length)
+        for code, wrong in ((ErrorCode.ADDRESS, not self.within_limit), (ErrorCode.VALUE, address & 3),
+                            (ErrorCode.BUS, address + length > memory.size)):
+            if wrong:
+                raise _Stop(code, Engine.FETCH, 0, address)
+        self.machine.traffic.bytes_read += int(self.machine.bus_words_bytes(address, length))
+        self.tracker.fetch(address, address + length)
         return memory[address:address + length].copy().view("<u4")
 
     def _ready(self) -> list[Engine]:
