@@ -94,14 +94,21 @@ class Exerciser(wiring.Component):
         return m
 
 
-@pytest.fixture(scope="module", params=[32, 128])
-def folder(request, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("exerciser")
-    config = resolve({"memory": {"bus_bits": request.param}})
+def generate_exerciser(directory, bus_bits):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generate_module, "Core", Exerciser)
-        generate_module.generate(config, directory)
+        generate_module.generate(resolve({"memory": {"bus_bits": bus_bits}}), directory)
     return directory
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return generate_exerciser(tmp_path_factory.mktemp("exerciser"), 32)
+
+
+@pytest.fixture(scope="module")
+def wide_folder(tmp_path_factory):
+    return generate_exerciser(tmp_path_factory.mktemp("exerciser"), 128)
 
 
 def device_of(folder, **settings):
@@ -119,12 +126,12 @@ def copy(device, words, *, source=0, target=1 << 15, rule=0):
 
 @pytest.mark.parametrize("settings", [{}, {"latency": 1}, {"cycles_per_beat": 3}, {"half_duplex": True}, {"stall": 0.5, "seed": 3},
                                       {"stall": 0.9, "half_duplex": True, "cycles_per_beat": 2}])
-def test_copies_exactly(folder, settings):
+@pytest.mark.parametrize("which", ["folder", "wide_folder"])
+def test_copies_exactly(request, which, settings):
     data = np.random.default_rng(5).integers(0, 256, 1 << 12, np.uint8)
-    with device_of(folder, **settings) as device:
-        width = Manifest.read(folder).config.bus_bytes
+    with device_of(request.getfixturevalue(which), **settings) as device:
         device.write_memory(0, data)
-        copy(device, data.size // width)
+        copy(device, data.size // {"folder": 4, "wide_folder": 16}[which])
         assert np.array_equal(device.read_memory(1 << 15, data.size), data)
         assert not device.read_memory((1 << 15) + data.size, 64).any()
         assert device.read_register(offset_of("ERROR_CODE")) == 0
@@ -163,7 +170,7 @@ def test_watchdog_says_what_the_engines_do(folder):
     with device_of(folder) as device:
         device.write_register(offset_of("PROGRAM_OFFSET"), HANGS)
         device.write_register(offset_of("CONTROL"), Control.START)
-        with pytest.raises(DeviceTimeout, match="has not ended after 0[.]1 s"):
+        with pytest.raises(DeviceTimeout, match=r"has not ended after 0\.1 s"):
             device.wait(timeout_s=0.1)
 
 
@@ -200,6 +207,9 @@ def test_second_compilation_is_quick(folder, tmp_path):
 
 
 def test_racing_compilations_agree(folder, tmp_path):
+    # Verilator's own library is compiled already, so that the race is short.
+    for runtime in compile_simulation(folder).path.parent.glob("runtime-*"):
+        (tmp_path / runtime.name).symlink_to(runtime)
     found = []
     threads = [threading.Thread(target=lambda: found.append(compile_simulation(folder, cache=tmp_path))) for _ in range(2)]
     for thread in threads:
@@ -207,7 +217,7 @@ def test_racing_compilations_agree(folder, tmp_path):
     for thread in threads:
         thread.join()
     assert len(found) == 2 and found[0].path == found[1].path
-    assert {path.suffix for path in tmp_path.iterdir()} == {".so", ""}
+    assert [path.suffix for path in tmp_path.iterdir() if not path.is_symlink()] == [".so"]
     with SimulatedDevice(found[0].path, Manifest.read(folder), memory_bytes=1 << 16) as device:
         copy(device, 1)
 
