@@ -34,7 +34,7 @@ def pll_dividers(input_mhz: float, output_mhz: float) -> PLLDividers:
         compared = input_mhz / (reference + 1)
         for post in range(1, 7):
             feedback = round(output_mhz * 2 ** post / compared) - 1
-            if (10 <= compared <= 133 and 0 <= feedback <= 63 and 533 <= compared * (feedback + 1) <= 1066
+            if (10 <= compared <= 133 and 0 <= feedback <= 127 and 533 <= compared * (feedback + 1) <= 1066
                     and abs(compared * (feedback + 1) / 2 ** post - output_mhz) < 1e-6):
                 bounds = (17, 26, 44, 66, 101)
                 return PLLDividers(reference, feedback, post, 1 + sum(compared >= bound for bound in bounds))

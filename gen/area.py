@@ -1,0 +1,90 @@
+"""Where the area of a flat netlist went: which block of the hierarchy drives each cell's output.
+
+Synthesis flattens the design and names cells after nets; a net that crosses blocks has one name in each. The block that
+drives it is the deepest one for which it is not an input, which the ports in the Verilog tell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["CELL_AREA", "block_area", "cell_counts", "instances"]
+
+# Cells that count, per family: how many of which resource.
+CELL_AREA: dict[str, dict[str, tuple[str, int]]] = {
+    # A CCU2C takes two LUTs; a 16 × 4 RAM takes four and the two of its write port.
+    "ecp5": {"LUT4": ("lut", 1), "CCU2C": ("lut", 2), "TRELLIS_DPR16X4": ("lut", 6), "TRELLIS_FF": ("ff", 1),
+             "MULT18X18D": ("dsp", 1), "DP16KD": ("bram", 1), "PDPW16KD": ("bram", 1)},
+    "ice40": {"SB_LUT4": ("lut", 1), "SB_MAC16": ("dsp", 1), "SB_RAM40_4K": ("bram", 1), "SB_SPRAM256KA": ("spram", 1),
+              **{f"SB_DFF{clock}{kind}": ("ff", 1) for clock in ("", "N")
+                 for kind in ("", "E", "R", "S", "SR", "SS", "ER", "ES", "ESR", "ESS")}},
+}
+
+_MODULE = re.compile(r"^module (\S+?) ?\((.*?)^endmodule", re.MULTILINE | re.DOTALL)
+_INPUT = re.compile(r"^  input (?:wire )?(?:\[\d+:\d+\] )?(?:\\(\S+) |(\w+));?,?$", re.MULTILINE)
+_INSTANCE = re.compile(r"^  (?:\\(\S+) |(\w+)) (?:\\(\S+) |(\w+)) \($", re.MULTILINE)
+_CELL_SUFFIX = re.compile(r"_(?:LUT4|PFUMX|L6MUX21|CCU2C|TRELLIS_\w+?|MULT18X18D|DP16KD|PDPW16KD|SB_[A-Z]+\d*[A-Z0-9]*)_.*$")
+
+
+def instances(verilog: str, top: str) -> dict[str, frozenset[str]]:
+    """The input ports of every module instance below ``top``, by its path (``a.b.c``; the top itself is the empty path)."""
+    modules = {match[1].lstrip("\\"): match[2] for match in _MODULE.finditer(verilog)}
+    inputs = {name: frozenset(match[1] or match[2] for match in _INPUT.finditer(body)) for name, body in modules.items()}
+    children = {name: [(match[3] or match[4], match[1] or match[2]) for match in _INSTANCE.finditer(body)
+                       if (match[1] or match[2]) in modules] for name, body in modules.items()}
+    found: dict[str, frozenset[str]] = {}
+    waiting = [("", top)]
+    while waiting:
+        path, name = waiting.pop()
+        found[path] = inputs.get(name, frozenset())
+        waiting += [(f"{path}.{child}" if path else child, kind) for child, kind in children.get(name, ())]
+    return found
+
+
+def cell_counts(module: Mapping[str, Any]) -> Counter[str]:
+    """Cells by type of one module of a yosys netlist."""
+    return Counter(cell["type"] for cell in module["cells"].values())
+
+
+def _split(name: str, paths: Mapping[str, frozenset[str]]) -> tuple[str, str]:
+    """A flat name's instance path, the longest that exists, and the rest."""
+    path = name
+    while path:
+        path = path.rpartition(".")[0]
+        if path in paths:
+            break
+    return path, name[len(path) + 1:] if path else name
+
+
+def block_area(module: Mapping[str, Any], paths: Mapping[str, frozenset[str]], family: str) -> dict[str, Counter[str]]:
+    """Resources of one flat netlist by instance path."""
+    names_of_bit: dict[int, list[str]] = {}
+    for name, net in module["netnames"].items():
+        if not _CELL_SUFFIX.search(name):
+            for bit in net["bits"]:
+                if isinstance(bit, int):
+                    names_of_bit.setdefault(bit, []).append(name)
+
+    def driver(bits: list[int]) -> str | None:
+        candidates = [_split(name, paths) for bit in bits for name in names_of_bit.get(bit, ())]
+        own = [path for path, rest in candidates if rest not in paths[path]]
+        return max(own, key=lambda path: path.count(".") + bool(path)) if own else None
+
+    area: dict[str, Counter[str]] = {}
+    for name, cell in module["cells"].items():
+        kind = CELL_AREA[family].get(cell["type"])
+        if kind is None:
+            continue
+        outputs = [bit for port, bits in cell["connections"].items() if cell["port_directions"][port] == "output"
+                   for bit in bits if isinstance(bit, int)]
+        block = driver(outputs)
+        if block is None:
+            net = module["netnames"].get(_CELL_SUFFIX.sub("", name), {"bits": []})
+            block = driver([bit for bit in net["bits"] if isinstance(bit, int)][:1])
+        if block is None:
+            block = _split(name, paths)[0]
+        area.setdefault(block, Counter())[kind[0]] += kind[1]
+    return area

@@ -1,0 +1,146 @@
+"""From a generated folder to a bitstream, with every figure measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ..arch.config import Config
+from ..arch.manifest import VERILOG_NAME, Manifest
+from ..boards import Board, get_board
+from ..boards.top import constraints
+from . import tools
+from .report import Timing, make_report, read_netlist, read_timing
+from .toolchain import TOOLCHAINS, Progress, watch
+
+__all__ = ["BuildError", "BuildResult", "build", "estimate"]
+
+BUILD_NAME = "build"
+
+
+class BuildError(RuntimeError):
+    """The folder cannot be built; the message is one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildResult:
+    """``bitstream`` and ``report`` are what the median seed gave; ``seconds`` by step."""
+    directory: Path
+    bitstream: Path
+    report: Mapping[str, Any]
+    seconds: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The keys of ``systolith build``."""
+        return {name: value for name, value in self.report.items() if name not in ("lut_eq_per_mac", "ff_per_mac", "blocks")}
+
+
+def estimate(config: Config, board: Board) -> dict[str, int]:
+    """Multipliers and block RAMs that ``config`` needs on ``board``: a lower bound, known before synthesis."""
+    array = config.array
+    multipliers = config.macs_per_cycle
+    if config.epilogue.multiplier == "parallel":
+        multipliers += 4 * config.epilogue.lanes  # 32 × 32 bits of 18 × 18 or 16 × 16
+    if board.family == "ecp5":
+        bytes_deep, words_deep, words_per_ram = 2048, 512, 1
+        device_memory = memory_rams = board.memory_bytes // 2048
+    else:
+        bytes_deep, words_deep, words_per_ram = 512, 256, 2
+        device_memory, memory_rams = 0, board.memory_bytes // 32768
+    rams = array.rows * -(-config.activation_rows // bytes_deep) + array.cols * -(-config.weight_rows // bytes_deep)
+    rams += 2 * array.cols * words_per_ram * -(-config.half_rows // words_deep) + device_memory
+    needs = {"dsp": multipliers, "bram": rams}
+    if board.family == "ice40":
+        needs["spram"] = memory_rams
+    return needs
+
+
+_REMEDY = {
+    "dsp": "make array.rows, array.cols or epilogue.lanes smaller",
+    "bram": "make memory.activation_kib, memory.weight_kib or memory.accumulator_rows smaller",
+    "spram": "the board's memory_kib is too large",
+}
+
+
+def _check_fit(config: Config, board: Board) -> None:
+    for name, needed in estimate(config, board).items():
+        if needed > board.resources[name]:
+            raise BuildError(f"{board.name} has {board.resources[name]} {name} blocks and this configuration needs at least "
+                             f"{needed}; {_REMEDY[name]}")
+
+
+def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = None) -> BuildResult:
+    """Synthesise, place and route with seeds 1 … ``seeds``, and make the bitstream of the median one.
+
+    Everything is written to ``build/`` in ``directory``, finished files by renaming; logs stay there when a tool fails.
+
+    Raises
+    ------
+    ManifestError
+        The folder was not generated, or its files have changed since.
+    BuildError
+        It was generated without a board, or the configuration exceeds the part.
+    ToolError
+        A tool is missing or fails.
+    """
+    directory = Path(directory)
+    manifest = Manifest.read(directory, check_files=True)
+    if manifest.board is None or "board" not in manifest.tops:
+        raise BuildError(f"folder {str(directory)!r} was generated without a board; run: systolith generate --board NAME -o {directory}")
+    if seeds < 1:
+        raise BuildError(f"seeds must be at least 1, not {seeds!r}")
+    board, top = get_board(manifest.board), manifest.tops["board"]
+    _check_fit(manifest.config, board)
+    toolchain = TOOLCHAINS[board.family]
+    for program in toolchain.programs:
+        tools.find(program)
+
+    final = directory / BUILD_NAME
+    final.mkdir(exist_ok=True)
+    seconds: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(dir=final, prefix=".running-") as temporary:
+        work = Path(temporary)
+        shutil.copy(directory / VERILOG_NAME, work / VERILOG_NAME)
+        (work / toolchain.constraints).write_text(constraints(board), encoding="utf-8")
+        netlist, log = work / "netlist.json", final / "yosys.log"
+
+        start = time.monotonic()
+        with watch(log, "synthesis (yosys)", progress):
+            toolchain.synthesise(work / VERILOG_NAME, top, netlist, log=log)
+        synthesised = read_netlist(netlist, work / VERILOG_NAME, top, board.family)
+        seconds["synthesis"] = time.monotonic() - start
+
+        def place(seed: int) -> tuple[Path, Timing]:
+            log = final / f"nextpnr-seed{seed}.log"
+            with watch(log, f"place and route (nextpnr, seed {seed})", progress):
+                routed, report = toolchain.place(board, netlist, seed=seed, log=log)
+            return routed, read_timing(report, board.clock_mhz)
+
+        start = time.monotonic()
+        with ThreadPoolExecutor(max_workers=min(seeds, os.cpu_count() or 1)) as pool:
+            runs = dict(zip(range(1, seeds + 1), pool.map(place, range(1, seeds + 1)), strict=True))
+        seconds["place_and_route"] = time.monotonic() - start
+        report = make_report(manifest, board, synthesised, {seed: timing for seed, (_, timing) in runs.items()})
+
+        start = time.monotonic()
+        bitstream = work / f"{board.name}.{toolchain.bitstream}"
+        with watch(final / "pack.log", f"bitstream ({toolchain.packer})", progress):
+            toolchain.pack(runs[report["median_seed"]][0], bitstream, log=final / "pack.log")
+        seconds["bitstream"] = time.monotonic() - start
+
+        report = {**report, "bitstream": str(final / bitstream.name), "seconds": {step: round(s, 1) for step, s in seconds.items()}}
+        (work / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        # The report last: where there is one, the bitstream beside it is its own.
+        for path in (work / toolchain.constraints, netlist, bitstream, work / "report.json"):
+            os.replace(path, final / path.name)
+    if progress and not report["timing_met"]:
+        progress(f"warning: the clock of {board.clock_mhz:g} MHz is not met, Fmax is {report['fmax_mhz']:g} MHz")
+    return BuildResult(directory, final / bitstream.name, report, seconds)

