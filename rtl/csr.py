@@ -62,27 +62,40 @@ class RegisterMap(wiring.Component):
         csr = self.csr
         identity = identity_registers(self.config)
         index = csr.address[2:]
+        shown = {}
+        for register in REGISTERS:
+            name = register.name
+            if name in _HASH:
+                shown[register.offset // 4] = self.build_hash.word_select(_HASH.index(name), 32)
+            elif name in identity:
+                shown[register.offset // 4] = C(identity[name], 32)
+            elif name.lower() in self.values.shape().members:
+                shown[register.offset // 4] = self.values[name.lower()]
+        exists = Signal()
         read_data = Signal(32, reset_less=True)
-        m.d.sync += read_data.eq(0)
-        with m.Switch(index):
-            for register in REGISTERS:
-                name, value = register.name, None
-                if name in _HASH:
-                    value = self.build_hash.word_select(_HASH.index(name), 32)
-                elif name in identity:
-                    value = identity[name]
-                elif name.lower() in self.values.shape().members:
-                    value = self.values[name.lower()]
-                if value is not None:
-                    with m.Case(register.offset // 4):
-                        m.d.sync += read_data.eq(value)
+        m.d.sync += [read_data.eq(_select(shown, index)), exists.eq(Cat(index == number for number in shown).any())]
 
         in_table = index[5:] == _TABLE_AT // _TABLE_BYTES
         table_read = Signal()
         m.d.sync += table_read.eq(in_table)
         m.d.comb += [
-            csr.read_data.eq(Mux(table_read, self.table_read_data, read_data)),
+            csr.read_data.eq(Mux(table_read, self.table_read_data, Mux(exists, read_data, 0))),
             self.table_address.eq(index), self.table_write.eq(csr.write & in_table),
             self.writes.eq(Cat(csr.write & (index == offset_of(name) // 4) for name in WRITTEN)),
         ]
         return m
+
+
+def _select(values: dict[int, Value], index: Value) -> Value:
+    """The value at ``index`` by a tree of two-way multiplexers; anything where there is none.
+
+    A switch over a sparse map costs yosys four times as many look-up tables.
+    """
+    if len(values) == 1 or not len(index):
+        return next(iter(values.values()))
+    top, rest = index[-1], index[:-1]
+    low, high = ({number % (1 << len(rest)): value for number, value in values.items() if number >> len(rest) == half}
+                 for half in range(2))
+    if not low or not high:
+        return _select(low or high, rest)
+    return Mux(top, _select(high, rest), _select(low, rest))
