@@ -17,7 +17,7 @@ class WriteBursts(wiring.Component):
     """Requests bursts for rows: rows that follow each other share them.
 
     A burst ends where a run of rows does, and before each multiple of 16 bus words, so that none crosses a boundary of an
-    interconnect. While ``stalled`` it does not wait for further rows, but asks for the words that are complete.
+    interconnect. Once ``hungry`` and ``stalled`` it does not wait for further rows, but asks for the words that are complete.
     Throughput: one row or one burst per cycle, whichever is more. Latency: 1 cycle.
 
     Parameters
@@ -27,13 +27,14 @@ class WriteBursts(wiring.Component):
     Members
     -------
     row : stream of :class:`StoreRow <systolith.rtl.store_walk.StoreRow>`, whose data are on their way
-    stalled : the next row will not come before data have left
+    stalled : the next row will not come before data have left; ``hungry``: no data can leave, for want of a burst
     request : stream of bursts
     accept : burst ``burst`` is put into ``request``, which needs ``room``; ``ends``: it is the last one of row and run
     """
 
     row: stream.Interface
     stalled: Signal
+    hungry: Signal
     request: stream.Interface
     accept: Signal
     room: Signal
@@ -45,7 +46,7 @@ class WriteBursts(wiring.Component):
         self.bus_bytes = row.bus_bytes
         address_bits = row.address_bits
         super().__init__({
-            "row": In(stream.Signature(row)), "stalled": In(1),
+            "row": In(stream.Signature(row)), "stalled": In(1), "hungry": In(1),
             "request": Out(stream.Signature(BurstRequest(address_bits))),
             "accept": Out(1), "room": In(1), "ends": Out(1), "burst": Out(BurstRequest(address_bits)),
         })
@@ -80,7 +81,7 @@ class WriteBursts(wiring.Component):
             m.d.comb += [wants.eq(row.end), self.ends.eq(row.end), final.eq(row.tail), following.eq(first)]
             m.d.comb += self.row.ready.eq(~row.end | free)
         with m.Else():
-            m.d.comb += [wants.eq(self.stalled & is_open & some), final.eq(behind - 1), following.eq(behind)]
+            m.d.comb += [wants.eq(self.stalled & self.hungry & is_open & some), final.eq(behind - 1), following.eq(behind)]
 
         with m.If(self.accept | self.row.ready):
             m.d.sync += [is_open.eq(~self.ends), opened.eq(following)]

@@ -70,7 +70,6 @@ class MemoryWriter(wiring.Component):
         m.submodules.bursts = bursts = WriteBursts(self.row_layout)
         wiring.connect(m, bursts.row, wiring.flipped(self.row))
         wiring.connect(m, bursts.request, wiring.flipped(request))
-        m.d.comb += bursts.stalled.eq(self.stalled)
 
         # Every burst, until its response.
         entry = Signal(data.StructLayout({"address": self.row_layout.address_bits, "last": 1, "post": 2}))
@@ -91,8 +90,10 @@ class MemoryWriter(wiring.Component):
         m.submodules.owed = owed = fifo.SyncFIFOBuffered(width=exact_log2(BURST_BEATS), depth=OUTSTANDING)
         beat = Signal.like(owed.r_data)
         moves = words.valid & words.ready
-        unwanted = self.halt & (owed.level == 0) & ~request.valid
+        hungry = (owed.level == 0) & ~request.valid
+        unwanted = self.halt & hungry
         m.d.comb += [
+            bursts.stalled.eq(self.stalled), bursts.hungry.eq(hungry),
             owed.w_data.eq(request.payload.beats), owed.w_en.eq(request.valid & request.ready),
             packer.halt.eq(self.halt),
             words.valid.eq(packer.o.valid & owed.r_rdy), words.payload.data.eq(packer.o.payload.data),

@@ -111,7 +111,7 @@ class StoreWalk(wiring.Component):
         m.d.comb += [
             self.take.eq(0), self.lookup.index.eq(command.base),
             self.claim.eq((walking & ~self.halt) << command.row[self.source_bits - 1]),
-            self.error.code.eq(failure), self.error.address.eq(address),
+            self.error.code.eq(failure), self.error.address.eq(Mux(failure == ErrorCode.ADDRESS, address, 0)),
         ]
         with m.If(self.first_read):
             m.d.sync += first_was_read.eq(1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 from bus_memory import BusMemory
-from systolith.arch.commands import Engine, Operation, Store, Target, pack
+from systolith.arch.commands import Engine, Operation, Source, Store, Target, pack
 from systolith.arch.config import resolve
 from systolith.arch.numerics import requantise, wrap32
 from systolith.arch.registers import STALLS, ErrorCode
@@ -102,15 +102,18 @@ class Bench:
         """The accumulator and its locks: a half that is not granted reads as noise."""
         dut, granted = self.dut, 0
         pipeline = deque([None] * TIMING.drain_cycles)
+        shown = None
         half_rows = self.config.half_rows
         while True:
             _, _, half, row, claim = await ctx.tick().sample(dut.drain.half, dut.drain.row, dut.claim)
             pipeline.append(half * half_rows + row if granted >> half & 1 else None)
             pipeline.popleft()
             row = pipeline[0]
-            values = [self.choice.randrange(1 << 31)] * self.config.array.cols if row is None else self.accumulator[row]
-            for word, value in zip(dut.drain.words, values, strict=True):
-                ctx.set(word, int(value))
+            if row != shown:
+                values = [self.choice.randrange(1 << 31)] * self.config.array.cols if row is None else self.accumulator[row]
+                for word, value in zip(dut.drain.words, values, strict=True):
+                    ctx.set(word, int(value))
+                shown = row
             granted = claim & (granted | self.choice.choice([0, 1, 2, 3]) if self.stall else 3)
             ctx.set(dut.granted, granted)
 
@@ -259,3 +262,173 @@ def test_random_stores(shape, stall):
     bench.run(commands)
     assert bench.error is None
     bench.check(commands, expected)
+
+
+@pytest.mark.parametrize("change, code", [
+    *(({name: 0}, ErrorCode.VALUE) for name in ("count1", "count2", "columns")),
+    ({"columns": 9}, ErrorCode.VALUE), ({"low": 5, "high": 4}, ErrorCode.VALUE), ({"operation": 5}, ErrorCode.VALUE),
+    ({"target": 3}, ErrorCode.VALUE), ({"source": 3}, ErrorCode.VALUE),
+    ({"target": Target.ACTIVATION, "lane": 4}, ErrorCode.VALUE), ({"target": Target.WEIGHT, "lane": 8}, ErrorCode.VALUE),
+    ({"source": Source.WEIGHT, "count1": 0}, ErrorCode.VALUE),
+    *(({"operation": operation}, ErrorCode.UNSUPPORTED) for operation in (Operation.ADD, Operation.AVERAGE_POOL, Operation.MAX_POOL)),
+    *(({"source": source}, ErrorCode.UNSUPPORTED) for source in (Source.ACTIVATION, Source.WEIGHT)),
+], ids=lambda value: "-".join(f"{key}{int(item)}" for key, item in value.items()) if isinstance(value, dict) else value.name)
+def test_refused_commands(change, code):
+    """The command before is complete, the refused one has not begun."""
+    good = Store(columns=8, count1=4, stride1=50, lane=200)
+    bench = Bench(small(4, 8), latency=20)
+    expected = bench.expect([good])
+    bench.run([good, Store(**{"columns": 8, "count1": 2, **change}), good])
+    assert bench.error == (code, 0)
+    assert bench.error_gives == 1
+    bench.check([good], expected)
+
+
+def leading(command, rows):
+    """``command`` as if it had only so many rows."""
+    return Store(**{**vars(command), "count1": rows, "count2": 1})
+
+
+@pytest.mark.parametrize("name, command, good_rows, code, address", [
+    ("both halves", Store(row=6, columns=8, count1=4, stride1=32), 2, ErrorCode.RANGE, None),
+    ("beyond the accumulator", Store(row=14, columns=8, count1=4, stride1=32), 2, ErrorCode.RANGE, None),
+    ("far beyond", Store(row=32, columns=8), 0, ErrorCode.RANGE, None),
+    ("wrapping", Store(row=65535, columns=8, count1=2, stride1=32), 0, ErrorCode.RANGE, None),
+    ("parameters", Store(columns=5, operation=Operation.REQUANTISE, parameter_group=3), 0, ErrorCode.RANGE, None),
+    ("raw parameters", Store(columns=5, bias=1, parameter_group=3), 0, ErrorCode.RANGE, None),
+    ("weight rows", Store(columns=8, target=Target.WEIGHT, destination=120, stride1=5, count1=3), 1, ErrorCode.RANGE, None),
+    ("running over", Store(columns=8, target=Target.WEIGHT, destination=120, stride1=4, count1=2, lane=1), 1, ErrorCode.RANGE, None),
+    ("negative row", Store(columns=8, target=Target.ACTIVATION, destination=8, stride1=-8, count1=3), 2, ErrorCode.RANGE, None),
+    ("limit", Store(columns=8, destination=0x7FA1, stride1=32, count1=4), 2, ErrorCode.ADDRESS, 0x1000 + 0x7FE1),
+    ("below", Store(columns=1, destination=8, stride1=-8, count1=4), 2, ErrorCode.ADDRESS, 0x1000 - 8),
+    ("wraps to the limit", Store(columns=8, destination=0xFFFF_FFF0), 0, ErrorCode.ADDRESS, 0x1000 - 16),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_rows_that_break_a_rule(name, command, good_rows, code, address):
+    """Rows before the one that breaks the rule are written, it and all others are not."""
+    before = Store(columns=3, count1=3, stride1=12, destination=0x100)
+    bench = Bench(small(4, 8), latency=15)
+    assert bench.config.parameter_groups == 4
+    expected = bench.expect([before, *([leading(command, good_rows)] if good_rows else [])])
+    bench.run([before, command, before])
+    assert bench.error is not None and bench.error[0] == code
+    if address is not None:
+        assert bench.error[1] == address
+    assert bench.error_gives == 1
+    bench.gives, bench.started = bench.gives[:1], bench.started - 1
+    bench.check([before], expected)
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_address_limit_is_exact(fits):
+    bench = Bench(small(4, 8), size=0x200 - (not fits))
+    bench.run([Store(columns=8, count1=4, stride1=32, destination=0x180)])
+    assert bench.error == (None if fits else (ErrorCode.ADDRESS, 0x11E0))
+
+
+def test_bus_error():
+    """The burst's address is reported; the command and all later ones give no tokens."""
+    bench = Bench(small(4, 8), latency=9)
+    bench.memory.bad.add(0x1000 + 0x288)
+    bench.run([Store(columns=8, count1=4, stride1=32, post=3), Store(columns=8, count1=4, stride1=0x40, destination=0x200, post=1),
+               Store(columns=8, destination=0x400, post=2)])
+    assert bench.error == (ErrorCode.BUS, 0x1000 + 0x280)
+    assert bench.gives == [3]
+
+
+def test_adjacent_rows_share_bursts():
+    """Rows without gaps are one run: bursts of 16 words from the first multiple of 16 on, and no byte twice."""
+    bench = Bench(small(4, 8, accumulator_rows=64), base=0x1000)
+    bench.run([Store(columns=8, count1=8, stride1=32, count2=4, stride2=256, destination=40)])
+    assert bench.requests == [(0x1028, 11), *((0x1080 + 128 * i, 16) for i in range(7)), (0x1400, 5)]
+    assert bench.memory.bytes_written == 32 * 32
+
+
+def test_tiny_rows_do_not_wait_for_a_full_burst():
+    """More one-byte rows than the queues hold: the words that are complete leave, and the rest of a word waits for its bytes."""
+    bench = Bench(small(4, 8, accumulator_rows=1024, bus_bits=128))
+    command = Store(columns=1, count1=500, stride1=1, destination=3, operation=Operation.REQUANTISE)
+    expected = bench.expect([command])
+    bench.run([command])
+    bench.check([command], expected)
+    assert bench.memory.bytes_written == 500
+    assert sum(beats for _, beats in bench.requests) == -(-503 // 16)
+
+
+def test_waits_for_tokens():
+    bench = Bench(small(4, 8))
+    control, tokens = bench.dut.control, bench.dut.tokens
+
+    async def body(ctx):
+        await ctx.tick().repeat(80)
+        for available, activity in ((0, "wait_load"), (1, "wait_execute"), (2, "wait_load")):
+            ctx.set(tokens.available, available)
+            await ctx.tick().repeat(40)
+            assert ctx.get(control.blocked) and not ctx.get(control.idle) and ctx.get(tokens.take)
+            assert bench.activities[-1] == activity and not ctx.get(bench.dut.claim)
+        ctx.set(control.halt, 1)
+        await ctx.tick().repeat(2)
+        assert ctx.get(control.idle) and not ctx.get(tokens.take)
+
+    bench.run([Store(columns=8, wait=3)], body=body)
+    assert not bench.requests
+
+
+def test_tokens_are_given_when_all_is_written():
+    """Memory: after the last response. Between targets the order of commands holds."""
+    bench = Bench(small(4, 8), latency=30)
+    targets = [Target.MEMORY, Target.ACTIVATION, Target.WEIGHT, Target.MEMORY]
+    commands = [Store(columns=8, count1=4, stride1=8 if target else 40, destination=40 * post, target=target, post=post)
+                for post, target in enumerate(targets)]
+    expected = bench.expect(commands)
+    bench.run(commands)
+    bench.check(commands, expected)
+    assert bench.written_when_given == [128, 128, 128, 256]
+
+
+@pytest.mark.parametrize("target", [Target.MEMORY, Target.ACTIVATION])
+@pytest.mark.parametrize("when", range(60, 180, 17))
+def test_halt(target, when):
+    """Whatever was requested is completed, nothing else is; no row leaves; the engine becomes idle."""
+    bench = Bench(small(4, 8, accumulator_rows=64), latency=20, stall=0.3, seed=when)
+    control, tokens, write = bench.dut.control, bench.dut.tokens, bench.dut.write
+    words_before = len(bench.bias) * 3
+
+    async def body(ctx):
+        owed = responses = 0
+        late = None
+        for cycle in range(1500):
+            ctx.set(tokens.taken, ctx.get(tokens.take))
+            ctx.set(control.halt, cycle >= words_before + when)
+            *_, asked, beats, moved, answered, idle = await ctx.tick().sample(
+                write.request.valid & write.request.ready, write.request.payload.beats, write.data.valid & write.data.ready,
+                write.response.valid & write.response.ready, control.idle)
+            owed += asked * (beats + 1) - moved
+            responses += asked - answered
+            if cycle > words_before + when + 2:
+                late = late if late is not None else len(bench.requests)
+                if idle:
+                    assert owed == responses == 0
+                    assert len(bench.requests) - late <= 1  # one may have been on offer
+                    return
+        raise AssertionError("STORE does not become idle")
+
+    step = 56 if target == Target.MEMORY else 8
+    bench.run([Store(columns=8, count1=24, stride1=step, destination=7, target=target)] * 6, body=body)
+
+
+@pytest.mark.parametrize("command, words", [
+    (Store(columns=16, count1=32, stride1=64), 256),  # raw, two words per bus word
+    (Store(columns=16, count1=32, stride1=96), 256),
+    (Store(columns=16, count1=32, stride1=64, operation=Operation.REQUANTISE), 128),  # four groups per row
+    (Store(columns=16, count1=32, stride1=16, operation=Operation.REQUANTISE), 128),
+    (Store(columns=16, count1=32, stride1=1, operation=Operation.REQUANTISE, target=Target.WEIGHT), 128),
+], ids=["raw", "raw-apart", "int8-apart", "int8", "int8-scratchpad"])
+def test_rate(command, words):
+    """One group per cycle without gaps, within a command and from one command to the next."""
+    bench = Bench({"array": {"rows": 16, "cols": 16}, "memory": {"activation_kib": 8, "weight_kib": 8, "accumulator_rows": 128,
+                                                                 "parameter_channels": 16}}, latency=20)
+    bench.run([command] * 3)
+    first, last = bench.activities.index("busy"), len(bench.activities) - bench.activities[::-1].index("busy")
+    print(f"{3 * words} groups in {last - first} cycles")
+    assert last - first <= 3 * words + 30
+    assert bench.activities.count("busy") >= 3 * words
