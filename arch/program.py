@@ -6,10 +6,10 @@ and only while nothing it already waited for implies that one. A clock per comma
 engine known to be complete when it begins) decides that. Posts and waits of a pair then match one to one, in order.
 
 Every command depends on earlier ones only. The dispatcher goes through the program in order, so no program made here can deadlock.
-Nor can a token counter overflow. While command j of an engine has not begun, dispatch passes at most ``queue_commands`` of
-that engine's commands, j included; the tokens given by then for these and for the one that blocks dispatch are queue_commands + 1. Tokens for later commands
-are given by one of the newest ``lead`` commands before them, as :meth:`Program.add` takes a later giver than the needed one if that is
-further back: so there are at most ``lead`` of them. Dispatch would not have gone further back anyway, so this costs nothing.
+Nor can a token counter overflow. Tokens wait in a counter for commands that have not begun: for at most ``queue_commands`` that were
+dispatched, and for those from the one that blocks dispatch on. Of the latter, every token is given by one of the newest ``lead``
+commands before its taker, since :meth:`Program.add` takes a later giver where the needed one is further back; and those that
+were dispatched are among the newest ``lead`` before the blocked command. Dispatch would not have gone much further anyway.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ class Program:
     """
 
     def __init__(self, control: ControlConfig) -> None:
-        self._lead = (1 << control.token_bits) - 1 - (control.queue_commands + 1)
+        self._lead = (1 << control.token_bits) - 1 - control.queue_commands
         if self._lead < 1:
-            raise ConfigError(f"control.token_bits must count {control.queue_commands + 2} tokens, two more than control.queue_commands, "
-                              f"not {control.token_bits!r}")
+            raise ConfigError(f"control.token_bits must count {control.queue_commands + 1} tokens, one more than control.queue_commands, "
+                              f"not {(1 << control.token_bits) - 1}")
         self._order: list[tuple[int, int]] = []
         self._queues: tuple[list[Command], ...] = ([], [], [])
         self._clocks: tuple[list[tuple[int, ...]], ...] = ([], [], [])

@@ -110,11 +110,16 @@ def _check_device(device: str) -> None:
         raise FlowError(f"device must be one of sim, model, {', '.join(_LATER.values())}, not {device!r}")
 
 
+def _memory_bytes(manifest: Manifest) -> int:
+    """Of a device without a board's memory: all that the accelerator's address registers reach, up to 64 MiB."""
+    return min(MEMORY_BYTES, 1 << manifest.config.memory.address_bits)
+
+
 def _simulated(directory: Path, manifest: Manifest, settings: Settings, progress: Progress) -> Device:
     from ..gen.simulate import compile_simulation
     from ..host.simulated import SimulatedDevice
     library = compile_simulation(directory, vcd=settings.vcd is not None, progress=progress)
-    options: dict[str, Any] = {"memory_bytes": MEMORY_BYTES}
+    options: dict[str, Any] = {"memory_bytes": _memory_bytes(manifest)}
     if settings.memory == "board":
         if manifest.board is None:
             raise FlowError("memory 'board' needs a board; add --board, or use memory 'ideal'")
@@ -160,7 +165,7 @@ def connect(device: str = "sim", *, board: str | None = None, config: str | Path
             manifest = Manifest.read(directory)
     if device == "model":
         from ..host.model_device import ModelDevice
-        opened: Device = ModelDevice(manifest, memory_bytes=MEMORY_BYTES, seed=settings.seed)
+        opened: Device = ModelDevice(manifest, memory_bytes=_memory_bytes(manifest), seed=settings.seed)
     else:
         assert directory is not None
         opened = _simulated(Path(directory), manifest, settings, progress)

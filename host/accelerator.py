@@ -55,11 +55,11 @@ def _command_text(words: npt.NDArray[np.uint32], engine: Engine, command: int) -
     return None
 
 
-def _accumulate(total: dict[str, Any], counters: dict[str, Any]) -> None:
+def accumulate(total: dict[str, Any], counters: dict[str, Any]) -> None:
     """Add ``counters`` to ``total``, table by table."""
     for name, value in counters.items():
         if isinstance(value, dict):
-            _accumulate(total.setdefault(name, {}), value)
+            accumulate(total.setdefault(name, {}), value)
         else:
             total[name] = total.get(name, 0) + value
 
@@ -178,7 +178,7 @@ class Accelerator:
                 self.device.write_memory(address, data)
             windows = {region.base: (addresses[name], region.bytes) for name, region in plan.regions.items()}
             bases, sizes = zip(*(windows.get(index, (0, 0)) for index in range(max(windows) + 1)), strict=True)
-            _accumulate(total, self.run(plan.words, bases=bases, sizes=sizes))
+            accumulate(total, self.run(plan.words, bases=bases, sizes=sizes))
             product.store(part, self.device.read_memory(addresses["c"], plan.regions["c"].bytes))
             self.plans.append(plan)
         self.counters = total | {

@@ -11,7 +11,7 @@ from ..arch.config import Config
 from ..arch.footprint import accumulator_count, tile_count
 from ..arch.plan_conv import ConvLayer, fold_zero_point, plan_network
 from ..arch.plan_layer import Rounding
-from .network import Network, NetworkError
+from .network import Network
 
 __all__ = ["CompiledNetwork", "Placement", "compile_network", "parameter_block"]
 
@@ -59,11 +59,15 @@ class CompiledNetwork:
         return max(p.address + p.size for p in self.placements)
 
     @property
-    def input(self) -> Placement:
+    def constants_at(self) -> Placement:
+        return self.placements[_CONSTANTS]
+
+    @property
+    def input_at(self) -> Placement:
         return self.placements[_INPUT]
 
     @property
-    def output(self) -> Placement:
+    def output_at(self) -> Placement:
         return self.placements[_OUTPUT]
 
     @property
@@ -76,12 +80,6 @@ class CompiledNetwork:
         """Multiplications of the whole array for every row streamed."""
         rows = sum(tile_count(c) * accumulator_count(c) for c in self.commands if isinstance(c, Execute))
         return rows * self.config.macs_per_cycle
-
-    def check_input(self, x: np.ndarray) -> np.ndarray:
-        """``x``, if it is int8 (images, height, width, channels)."""
-        if x.dtype != np.int8 or x.shape != (self.images, *self.network.input_shape):
-            raise NetworkError(f"input must be int8 of shape {(self.images, *self.network.input_shape)}, not {x.dtype} {x.shape}")
-        return np.ascontiguousarray(x)
 
     def output_of(self, data: np.ndarray) -> np.ndarray:
         """The bytes of the output block as int8 (images, rows, columns, channels)."""

@@ -186,10 +186,14 @@ class Network:
         """Multiplications that one input needs."""
         return sum(shape.macs for shape in self.shapes)
 
+    def check_input(self, x: np.ndarray) -> None:
+        """Raise :class:`NetworkError` unless ``x`` is int8 (B, *input_shape) with at least one input."""
+        if x.dtype != np.int8 or x.shape[1:] != self.input_shape or not len(x):
+            raise NetworkError(f"input must be int8 of shape (B, {', '.join(map(str, self.input_shape))}), not {x.dtype} {x.shape}")
+
     def reference(self, x: np.ndarray) -> np.ndarray:
         """What the network computes: int8 (B, H, W, C) → int8 (B, Y, X, channels out)."""
-        if x.dtype != np.int8 or x.shape[1:] != self.input_shape:
-            raise NetworkError(f"input must be int8 of shape (B, {', '.join(map(str, self.input_shape))}), not {x.dtype} {x.shape}")
+        self.check_input(x)
         for layer, shape, kernel in zip(self.layers, self.shapes, self.kernels, strict=True):
             centred = x.astype(np.float64) - layer.zero_in
             patches = conv_patches(centred, shape, 0.0)
