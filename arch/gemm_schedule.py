@@ -67,8 +67,8 @@ class _Waiting:
         self.operand = operand
         self.fills, self.used = residency([operand.panel(step) for step in todo], operand.slots)
         users: list[list[int]] = [[] for _ in self.fills]
-        for number, fill in enumerate(self.used):
-            users[fill].append(number)
+        for step, number in enumerate(self.used):
+            users[number].append(step)
         entries: list[tuple[int, Fill, Piece]] = []
         for number, fill in enumerate(self.fills):
             for piece in operand.pieces(fill.panel, first=number == 0):

@@ -109,7 +109,7 @@ def steps(gemm: Gemm, tiling: Tiling) -> list[Step]:
     if tiling.outer == "n":
         pairs.sort(key=lambda pair: pair[::-1])
     accumulator = _Accumulator(gemm.config.half_rows)
-    result = []
+    result: list[Step] = []
     for number, (i, j) in enumerate(pairs):
         rectangles = [(ms[i], ns[j])]
         if len(ks) == 1:

@@ -31,11 +31,11 @@ class Space(enum.Enum):
 
 
 class Hazard(NamedTuple):
-    """Two commands (engine, index among that engine's) that touch ``count`` same places, ``first`` the lowest, in no order."""
+    """Two commands (engine, index among that engine's) that touch ``places`` same places, ``first`` the lowest, in no order."""
 
     space: Space
     first: int
-    count: int
+    places: int
     engine: Engine
     command: int
     other_engine: Engine
@@ -46,7 +46,7 @@ class Hazard(NamedTuple):
     def __str__(self) -> str:
         verbs = ["writes" if write else "reads" for write in (self.write, self.other_write)]
         return (f"{self.engine.name} {self.command} {verbs[0]} and {self.other_engine.name} {self.other_command} {verbs[1]} "
-                f"{self.space.value} {self.first}{f' and {self.count - 1} more' if self.count > 1 else ''}, and no token orders them")
+                f"{self.space.value} {self.first}{f' and {self.places - 1} more' if self.places > 1 else ''}, and no token orders them")
 
 
 class HazardError(ValueError):

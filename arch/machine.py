@@ -82,9 +82,10 @@ class Machine:
 
     def load(self, c: Load, bases: Sequence[int], sizes: Sequence[int], touch: Touch) -> None:
         """Perform a LOAD; raises :class:`AccessError` at the first run that breaks a rule, after those before it."""
-        bank, space = {
+        banks: dict[Bank, tuple[np.ndarray, Space]] = {
             Bank.ACTIVATION: (self.activation, Space.ACTIVATION), Bank.WEIGHT: (self.weight, Space.WEIGHT),
-            Bank.PARAMETER: (self.parameters, Space.PARAMETER), Bank.ACCUMULATOR: (self.accumulator, Space.ACCUMULATOR)}[Bank(c.bank)]
+            Bank.PARAMETER: (self.parameters, Space.PARAMETER), Bank.ACCUMULATOR: (self.accumulator, Space.ACCUMULATOR)}
+        bank, space = banks[Bank(c.bank)]
         flat = bank.reshape(-1).view(np.uint8)
         row_bytes = footprint.load_row_bytes(self.config, c)
         places = np.arange(c.run)
@@ -92,7 +93,7 @@ class Machine:
             runs = np.arange(part.start, part.stop)
             rows = footprint.load_rows(self.config, c, runs)
             addresses, failure = self._addresses(c, runs, c.run, bases, sizes)
-            good = _leading((rows[:len(addresses)] < flat.size // row_bytes).all(axis=1))
+            good = _leading(np.all(rows[:len(addresses)] < flat.size // row_bytes, axis=1))
             failure = AccessError(ErrorCode.RANGE) if good < len(addresses) else failure
             source = addresses[:good, None] + places
             touch(Space.MEMORY, source, write=False)
@@ -198,7 +199,7 @@ class Machine:
     def _store_scratchpad(self, c: Store, runs: np.ndarray, data: np.ndarray, touch: Touch) -> None:
         bank, space = ((self.activation, Space.ACTIVATION) if c.target == Target.ACTIVATION else (self.weight, Space.WEIGHT))
         rows = footprint.target_rows(self.config, c, runs)
-        good = _leading((rows < len(bank)).all(axis=1))
+        good = _leading(np.all(rows < len(bank), axis=1))
         touch(space, rows[:good], write=True)
         width = bank.shape[1]
         lands = (rows[:good, :1] * width + c.lane + np.arange(data.shape[1])) % (width << 16)

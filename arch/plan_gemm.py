@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from .commands import PARAMETER_WORDS, Command, Execute, Operation, Store, pack
+from .commands import PARAMETER_WORDS, Bank, Command, Execute, Operation, Store, pack
 from .config import Config
 from .gemm_operands import BASES, signed16
 from .gemm_schedule import Costs, Fetch, Schedule, schedule
@@ -180,7 +180,7 @@ def _first_sight(gemm: Gemm, tiling: Tiling) -> float:
     array = gemm.n_tiles * (costs.execute(tiling.rows, k_tiles) * (ms - 1) + costs.execute(row_last, k_tiles))
     width = min(tiling.tiles * gemm.width, gemm.n)
     load = (a_loads * gemm.m * gemm.k / min(config.bus_bytes, config.array.rows)
-            + w_loads * gemm.k * ns * costs.load(1, 1, width))
+            + w_loads * gemm.k * ns * costs.load(Bank.WEIGHT, 1, width))
     store = gemm.n_tiles * costs.store(gemm.m, min(gemm.width, gemm.n), gemm.result_bytes)
     # Whole panels over K grow from a small corner; chunks of K are there as a whole before the array is busy.
     corner = min(tiling.rows, gemm.least_rows) + gemm.width if ks == 1 else tiling.rows + tiling.tiles * gemm.width

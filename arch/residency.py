@@ -7,23 +7,25 @@ The whole sequence of uses is known, so a panel replaces the one whose next use 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["Fill", "residency"]
+__all__ = ["Fill", "Panel", "residency"]
+
+Panel = tuple[int, ...]
 
 
 class Fill(NamedTuple):
     """A panel comes into a slot before step ``before``, which uses it first, and after step ``after``, which is the last to use the
     slot's old content (−1: there is none)."""
 
-    panel: Hashable
+    panel: Panel
     slot: int
     after: int
     before: int
 
 
-def residency(uses: Sequence[Hashable], slots: int) -> tuple[list[Fill], list[int]]:
+def residency(uses: Sequence[Panel], slots: int) -> tuple[list[Fill], list[int]]:
     """All fills in the order of need, and for each step the number of the fill that it uses.
 
     Parameters
@@ -31,15 +33,15 @@ def residency(uses: Sequence[Hashable], slots: int) -> tuple[list[Fill], list[in
     uses : the panel that each step uses
     slots : panels that fit
     """
-    future: dict[Hashable, deque[int]] = defaultdict(deque)
+    future: dict[Panel, deque[int]] = defaultdict(deque)
     for step, panel in enumerate(uses):
         future[panel].append(step)
     fills: list[Fill] = []
-    resident: dict[Hashable, int] = {}
-    last_use: dict[Hashable, int] = {}
+    resident: dict[Panel, int] = {}
+    last_use: dict[Panel, int] = {}
     used: list[int] = []
 
-    def remoteness(panel: Hashable) -> tuple[int, int]:
+    def remoteness(panel: Panel) -> tuple[int, int]:
         """Larger is better to replace: next use farthest; among those never used again, free longest."""
         return (future[panel][0] if future[panel] else len(uses), -last_use[panel])
 

@@ -119,4 +119,4 @@ def test_repeated_places():
     tracker.touch(Space.WEIGHT, np.array([5, 5, 2]), engine=Engine.LOAD, command=1, write=True)
     tracker.touch(Space.WEIGHT, np.array([[2, 2], [5, 7]]), engine=Engine.EXECUTE, command=4, write=False)
     hazard, = tracker.hazards
-    assert (hazard.first, hazard.count, hazard.command, hazard.other_command) == (2, 2, 3, 0)
+    assert (hazard.first, hazard.places, hazard.command, hazard.other_command) == (2, 2, 3, 0)

@@ -94,13 +94,15 @@ def random_command(rng, config):
         unit = {Bank.ACCUMULATOR: 4, Bank.PARAMETER: 12}.get(bank, 1)
         word = 4 if unit > 1 else 1
         return Load(bank=bank, base=1, offset=pick(0, 300) * word, run=pick(1, 20) * unit,
-                    lane=pick(0, (r if bank == 0 else n) - 1) if word == 1 else 0, count1=pick(1, 4), count2=pick(1, 3), stride1=pick(-20, 60) * word, stride2=pick(-20, 60) * word, row=pick(0, 5),
+                    lane=pick(0, (r if bank == 0 else n) - 1) if word == 1 else 0, count1=pick(1, 4), count2=pick(1, 3),
+                    stride1=pick(-20, 60) * word, stride2=pick(-20, 60) * word, row=pick(0, 5),
                     row_stride1=pick(-1, 2), row_stride2=pick(-1, 2))
     if kind == 1:
         return Execute(
             accumulate=pick(0, 1), transpose=pick(0, 1), weight_row=pick(0, 60), weight_stride=pick(-1, 3), activation_row=pick(0, 40),
             accumulator_row=pick(0, 20), pad=pick(-128, 127), k_last=pick(1, r), ky_count=pick(1, 3), kx_count=pick(1, 3),
-            ct_count=pick(1, 2), weight_ky=pick(-3, 9), weight_kx=pick(-3, 9), weight_ct=pick(-3, 9), activation_ct=pick(-1, 3), activation_ky=pick(-1, 5),
+            ct_count=pick(1, 2), weight_ky=pick(-3, 9), weight_kx=pick(-3, 9), weight_ct=pick(-3, 9), activation_ct=pick(-1, 3),
+            activation_ky=pick(-1, 5),
             activation_kx=pick(-1, 3), x_count=pick(1, 3), y_count=pick(1, 3), b_count=pick(1, 2), activation_b=pick(0, 9),
             activation_y=pick(0, 5), activation_x=pick(0, 3), y_origin=pick(-2, 1), x_origin=pick(-2, 1), y_step=pick(0, 2),
             x_step=pick(0, 2), y_dilation=pick(0, 2), x_dilation=pick(0, 2), height=pick(0, 6), width=pick(0, 6))
@@ -199,7 +201,8 @@ def test_no_transposer():
     "load base=1 row=255 run=5", "load base=1 row=256 run=4", "load base=1 row=2 count1=4 row_stride1=-1",
     "load base=1 bank=accumulator row=31 run=20", "load base=1 bank=parameter row=3 run=60",
     "execute activation_row=250 x_count=10 activation_x=1", "execute weight_row=255 k_last=2",
-    "execute weight_row=3 weight_stride=-2 k_last=4", "execute transpose=1 weight_row=253", "store base=1 row=15 count1=2", "store base=1 row=32",
+    "execute weight_row=3 weight_stride=-2 k_last=4", "execute transpose=1 weight_row=253", "store base=1 row=15 count1=2",
+    "store base=1 row=32",
     "store base=1 target=weight destination=255 columns=4", "store base=1 bias=1 parameter_group=4",
 ])
 def test_range(text):
