@@ -68,9 +68,12 @@ def block_area(module: Mapping[str, Any], paths: Mapping[str, frozenset[str]], f
                 if isinstance(bit, int):
                     names_of_bit.setdefault(bit, []).append(name)
 
+    def is_input(path: str, rest: str) -> bool:
+        return rest.partition(".")[0] in paths[path]  # a member of a struct is ``port.member``
+
     def driver(bits: list[int]) -> str | None:
         candidates = [_split(name, paths) for bit in bits for name in names_of_bit.get(bit, ())]
-        own = [path for path, rest in candidates if rest not in paths[path]]
+        own = [path for path, rest in candidates if not is_input(path, rest)]
         return max(own, key=lambda path: path.count(".") + bool(path)) if own else None
 
     area: dict[str, Counter[str]] = {}
@@ -85,6 +88,8 @@ def block_area(module: Mapping[str, Any], paths: Mapping[str, frozenset[str]], f
             net = module["netnames"].get(_CELL_SUFFIX.sub("", name), {"bits": []})
             block = driver([bit for bit in net["bits"] if isinstance(bit, int)][:1])
         if block is None:
-            block = _split(name, paths)[0]
+            # Only the name at a consumer is left: what drives it is beside that, so count it one level up.
+            block, rest = _split(_CELL_SUFFIX.sub("", name), paths)
+            block = block.rpartition(".")[0] if is_input(block, rest) else block
         area.setdefault(block, Counter())[kind[0]] += kind[1]
     return area

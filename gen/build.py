@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -92,7 +91,8 @@ def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = 
         A tool is missing or fails.
     """
     directory = Path(directory)
-    manifest = Manifest.read(directory, check_files=True)
+    manifest = Manifest.read(directory)
+    verilog = manifest.check_verilog(directory)
     if manifest.board is None or "board" not in manifest.tops:
         raise BuildError(f"folder {str(directory)!r} was generated without a board; run: systolith generate --board NAME -o {directory}")
     if seeds < 1:
@@ -108,7 +108,7 @@ def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = 
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory(dir=final, prefix=".running-") as temporary:
         work = Path(temporary)
-        shutil.copy(directory / VERILOG_NAME, work / VERILOG_NAME)
+        (work / VERILOG_NAME).write_text(verilog, encoding="utf-8")
         (work / toolchain.constraints).write_text(constraints(board), encoding="utf-8")
         netlist, log = work / "netlist.json", final / "yosys.log"
 

