@@ -35,7 +35,8 @@ class Nest(wiring.Component):
     starts : of each value
     strides : of each value and level
     o : the values in this iteration
-    at_end : whether each level is in its last iteration; the nest is in its last one when all are
+    at_end : whether each level is in its last iteration
+    last : all levels are
     """
 
     configure: Signal
@@ -46,6 +47,7 @@ class Nest(wiring.Component):
     strides: data.View
     o: data.View
     at_end: data.View
+    last: Signal
 
     def __init__(self, *, levels: Mapping[str, int], values: Mapping[str, Iterable[str]]):
         self.levels = dict(levels)
@@ -64,35 +66,46 @@ class Nest(wiring.Component):
             "strides": In(data.StructLayout({
                 value: data.StructLayout({level: VALUE_BITS for level in strided}) for value, strided in self.values.items()})),
             "o": Out(starts),
-            "at_end": Out(data.StructLayout({level: 1 for level in self.levels})),
+            "at_end": Out(data.StructLayout({level: 1 for level in self.levels})), "last": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
 
-        # In turn is the innermost level that is not at its end. That depends on flip-flops only, and so do all sums: `step`
-        # comes late and merely enables.
-        turns = {}
-        inner_at_end = Const(1)
-        for level in reversed(self.levels):
-            turns[level] = Signal(name=f"turn_{level}")
-            m.d.comb += turns[level].eq(inner_at_end & ~self.at_end[level])
-            inner_at_end &= self.at_end[level]
-        turns = {level: turns[level] for level in self.levels}
-
+        # In turn is the innermost level that is not at its end. All sums wait for that, so it comes from flip-flops, decided
+        # one iteration ahead; `step` comes late and merely enables.
+        advance = self.start | self.step
+        turns = {level: Signal(name=f"turn_{level}", reset_less=True) for level in self.levels}
+        at_end_next = {}
         outer_turns = Const(0)
         for level, bits in self.levels.items():
-            # Iterations beyond the next one: the sign bit, a flip-flop, says that this iteration is the last.
-            whole, configured, left = (
-                Signal(signed(bits + 1), name=f"{name}_{level}", reset_less=True) for name in ("whole", "configured", "left"))
+            # Iterations beyond the next one; negative in the last.
+            whole, configured, left, left_next = (
+                Signal(signed(bits + 1), name=f"{name}_{level}", reset_less=True)
+                for name in ("whole", "configured", "left", "left_next"))
             m.d.comb += whole.eq(Mux(self.configure, self.counts[level] - 2, configured))
             m.d.sync += configured.eq(whole)
-            with m.If(self.start | self.step & outer_turns):
-                m.d.sync += left.eq(whole)
-            with m.Elif(self.step & turns[level]):
-                m.d.sync += left.eq(left - 1)
+            with m.If(self.start | outer_turns):
+                m.d.comb += left_next.eq(whole)
+            with m.Elif(turns[level]):
+                m.d.comb += left_next.eq(left - 1)
+            with m.Else():
+                m.d.comb += left_next.eq(left)
+            with m.If(advance):
+                m.d.sync += left.eq(left_next)
             m.d.comb += self.at_end[level].eq(left < 0)
+            at_end_next[level] = left_next < 0
             outer_turns |= turns[level]
+
+        inner_at_end = Const(1)
+        for level in reversed(self.levels):
+            with m.If(advance):
+                m.d.sync += turns[level].eq(inner_at_end & ~at_end_next[level])
+            inner_at_end &= at_end_next[level]
+        last = Signal(reset_less=True)
+        with m.If(advance):
+            m.d.sync += last.eq(inner_at_end)
+        m.d.comb += self.last.eq(last)
 
         for value, strided in self.values.items():
             self._follow(m, value, strided, turns)

@@ -90,7 +90,6 @@ class Preloader(wiring.Component):
         timing = self.timing
         command = self.i.payload
         m.submodules.nest = nest = self._nest(m)
-        last_tile = nest.at_end.as_value().all()
 
         transpose, first_tile = Signal(reset_less=True), Signal(reset_less=True)
         stride = Signal(16, reset_less=True)
@@ -104,22 +103,23 @@ class Preloader(wiring.Component):
         vector = Signal(16, reset_less=True) if pieces > 1 else row
         whole = piece == pieces - 1
 
-        fill, shift = Signal(), Signal()
+        fill, begin, shift = Signal(), Signal(), Signal()  # `begin`: the first shift of a tile
         filled, shifted = fill & whole & (index == 0), shift & (index == 0)
-        first_shift = Signal(reset_less=True)
+        fill_failed = Signal()
         occupied = Signal()  # the shadow weights hold a tile that no row uses yet
-        fill_failed, shift_failed = Signal(), Signal()
-        failed = fill_failed | shift_failed
         may_fill = countdown(m, timing.emit_to_fill_cycles, shifted & transpose, "until_fill")
         may_emit = countdown(m, timing.fill_to_emit_cycles, filled, "until_emit")
-        # `swapped` comes one cycle before its row, a step here two cycles before its vector on the weight control.
-        may_shift = countdown(m, timing.swap_to_shift_cycles + 1 - VECTOR_LATENCY_CYCLES, self.swapped, "until_shift")
+        # `swapped` comes one cycle before its row, a step here two cycles before its vector on the weight control, and the
+        # decision is registered.
+        settled = countdown(m, timing.swap_to_shift_cycles + 1 - VECTOR_LATENCY_CYCLES - 1, self.swapped, "until_shift")
+        may_shift = Signal()
+        m.d.sync += may_shift.eq(~occupied & settled & ~fill_failed)
         with m.If(self.swapped):
             m.d.sync += occupied.eq(0)
 
         with m.FSM(name="tile"):
             with m.State("COMMAND"):
-                m.d.comb += self.i.ready.eq(~failed)
+                m.d.comb += self.i.ready.eq(~self.failed)
                 m.d.sync += [
                     transpose.eq(command.transpose if self.transposer else 0), first_tile.eq(1),
                     stride.eq(command.weight_stride), k_last.eq(command.k_last),
@@ -127,34 +127,40 @@ class Preloader(wiring.Component):
                 with m.If(self.i.valid):
                     m.next = "TILE"
             with m.State("TILE"):
-                m.d.sync += [row.eq(nest.o.weight), vector.eq(nest.o.weight), piece.eq(0), first_shift.eq(1)]
-                m.d.sync += index.eq(Mux(transpose, self.cols, self.rows) - 1)
-                m.next = "SHIFT"
+                m.d.sync += [
+                    row.eq(nest.o.weight), vector.eq(nest.o.weight), piece.eq(0),
+                    index.eq(Mux(transpose, self.cols, self.rows) - 1),
+                ]
+                m.next = "WAIT"
                 with m.If(transpose):
                     m.next = "FILL"
             with m.State("FILL"):
-                m.d.comb += fill.eq(may_fill & ~failed)
+                m.d.comb += fill.eq(may_fill)
                 with m.If(filled):
                     m.d.sync += index.eq(self.rows - 1)
-                    m.next = "SHIFT"
-            with m.State("SHIFT"):
-                m.d.comb += shift.eq((~first_shift | ~occupied & may_shift & (may_emit | ~transpose)) & ~failed)
+                    m.next = "WAIT"
+            with m.State("WAIT"):
+                m.d.comb += shift.eq(may_shift & (may_emit | ~transpose))
                 with m.If(shift):
-                    m.d.sync += [first_shift.eq(0), occupied.eq(1)]
+                    m.d.comb += begin.eq(1)
+                    m.d.sync += occupied.eq(1)
+                    m.next = "SHIFT" if self.rows > 1 else "NEXT"
+            with m.State("SHIFT"):
+                m.d.comb += shift.eq(1)
                 with m.If(shifted):
-                    m.d.sync += first_tile.eq(0)
-                    m.d.comb += nest.step.eq(1)
-                    m.next = "TILE"
-                    with m.If(last_tile):
-                        m.next = "CHECK"
-            with m.State("CHECK"):  # whether the last vector's row is inside
-                m.next = "COMMAND"
+                    m.next = "NEXT"
+            with m.State("NEXT"):
+                m.d.sync += first_tile.eq(0)
+                m.d.comb += nest.step.eq(1)
+                m.next = "TILE"
+                with m.If(nest.last):
+                    m.next = "COMMAND"
         with m.If(fill & ~whole):
             m.d.sync += [row.eq(row + 1), piece.eq(piece + 1)]
         with m.Elif((fill & ~filled) | shift):
             m.d.sync += [row.eq(vector - stride), vector.eq(vector - stride), piece.eq(0), index.eq(index - 1)]
 
-        self._offer_tile(m, nest.o, first_tile, last_tile, shift & first_shift)
+        self._offer_tile(m, nest.o, first_tile, nest.last, begin)
 
         # One stage later the row is known to be outside, one more and it is on the weight control.
         filling, shifting = Signal(), Signal()
@@ -162,7 +168,7 @@ class Preloader(wiring.Component):
         access = Signal.like(self.weight_control, reset_less=True)
         control = Signal.like(self.weight_control, reset_less=True)
         offending = outside & (filling | shifting & ~access.zero & ~access.emit)
-        allowed = ~offending & ~failed & ~self.stop
+        allowed = ~(offending | fill_failed | self.failed | self.stop)
         m.d.sync += [
             filling.eq(fill), shifting.eq(shift), outside.eq(row >= self.weight_rows),
             access.row.eq(row), access.piece.eq(piece), access.emit.eq(transpose),
@@ -171,9 +177,9 @@ class Preloader(wiring.Component):
         ]
         m.d.comb += self.weight_control.eq(control)
         with m.If(offending):
-            m.d.sync += [fill_failed.eq(filling), shift_failed.eq(shifting)]
+            m.d.sync += fill_failed.eq(filling)
         # A tile that fails on its way into the transposer comes after the one in the shadow weights, which is still used.
-        m.d.comb += self.failed.eq(shift_failed | fill_failed & ~occupied)
+        m.d.sync += self.failed.eq(self.failed | offending & shifting | fill_failed & ~occupied)
         return m
 
     def _offer_tile(self, m: Module, start: data.View, first: Value, last: Value, begun: Value) -> None:

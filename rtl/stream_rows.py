@@ -106,7 +106,7 @@ class RowStreamer(wiring.Component):
         accumulator_row = Signal(row_shape, reset_less=True)
 
         # Whatever would be first in the next tile may be there before that tile is: only `valid` makes it a row.
-        tile, last_row = self.tile.payload, nest.at_end.as_value().all()
+        tile, last_row = self.tile.payload, nest.last
         free = ~valid | last_row
         m.d.comb += [
             move.eq(~valid | room), self.tile.ready.eq(free & move & (granted | ~tile.first)),

@@ -39,6 +39,7 @@ def walk(dut, cases, *, seed, pace=0.7):
             for _ in range(10_000):
                 values = {value: ctx.get(dut.o[value]) for value in dut.values}
                 ends = [ctx.get(dut.at_end[level]) for level in dut.levels]
+                assert ctx.get(dut.last) == all(ends)
                 step = choice.random() < pace
                 ctx.set(dut.step, step)
                 if step:
