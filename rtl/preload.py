@@ -174,6 +174,8 @@ class Preloader(wiring.Component):
             access.row.eq(row), access.piece.eq(piece), access.emit.eq(transpose),
             access.zero.eq(nest.at_end.ct & (index >= k_last)),
             control.eq(access), control.fill.eq(filling & allowed), control.shift.eq(shifting & allowed),
+            # A strobe like the others: the transposer moves down with it.
+            control.emit.eq(access.emit & shifting & allowed),
         ]
         m.d.comb += self.weight_control.eq(control)
         with m.If(offending):
