@@ -39,8 +39,10 @@ def run_demo(*, board: str, output: Path, seed: int, bitstream: bool, progress: 
         raise FlowError(f"{document['verify']['failed']} benches failed; see {document['verify']['log']}")
     progress(f"verified: {document['verify']['passed']} benches passed")
     if bitstream:
+        from ..gen.report import read_report
         progress("synthesising, placing and routing the bitstream (about four minutes)")
         document["build"] = flow.build_folder(output, progress=progress)
+        document["report"] = read_report(output)
         fmax_hz = document["build"]["fmax_mhz"] * 1e6
         summary["images_per_second"] = fmax_hz / summary["cycles_per_image"]
     document["seconds"] = time.monotonic() - start

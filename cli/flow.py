@@ -99,7 +99,7 @@ def build_folder(directory: str | Path | None = None, *, output: str | Path | No
     """Synthesise, place and route: what ``systolith build`` prints."""
     from ..gen.build import build
     folder = _generated(directory, output, what, progress)
-    return build(folder, seeds=seeds, progress=progress)
+    return build(folder, seeds=seeds, progress=progress).to_dict()
 
 
 def _check_device(device: str) -> None:
@@ -249,7 +249,7 @@ def _accelerator_line(accelerator: Accelerator, m: int, n: int, k: int, seed: in
     line["cycles"] = result["cycles"]
     if build is None:
         return {**line, "reason": "no clock is known; give --build DIR, the folder of a finished build"}
-    from ..gen.report import read_build
-    fmax_mhz = read_build(build)["fmax_mhz"]
+    from ..gen.report import read_report
+    fmax_mhz = read_report(build)["fmax_mhz"]
     seconds = result["cycles"] / (fmax_mhz * 1e6)
     return {**line, "seconds": seconds, "gops": 2 * m * n * k / seconds / 1e9, "how": f"cycles / Fmax of {build}", "fmax_mhz": fmax_mhz}

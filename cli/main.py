@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import console
+from . import console, show
 
 __all__ = ["app", "main"]
 
@@ -91,16 +91,16 @@ def build(directory: Folder = None, output: Output = None, board: Board = None, 
         from . import flow
         result = flow.build_folder(directory, output=output, board=board, config=config, assignments=assignments or (), seeds=seeds,
                                    progress=console.progress)
-    console.emit(result, as_json=as_json, show=lambda: _show_build(result))
+    console.emit(result, as_json=as_json, show=lambda: show.show_build(result))
 
 
 @app.command()
 def report(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that was built.")], as_json: Json = False) -> None:
     """Show utilisation by block, the clock and what bounds it."""
     with console.guarded(as_json=as_json):
-        from ..gen.report import read_build
-        result = read_build(directory)
-    console.emit(result, as_json=as_json, show=lambda: _show_build(result))
+        from ..gen.report import read_report
+        result = read_report(directory)
+    console.emit(result, as_json=as_json, show=lambda: show.show_build(result))
 
 
 @app.command()
@@ -122,7 +122,7 @@ def matmul(m: Annotated[int, Size], n: Annotated[int, Size], k: Annotated[int, S
             result = flow.matmul(accelerator, m, n, k, out=out, seed=seed)
             if trace is not None:
                 flow.write_command_trace(accelerator, trace)
-    console.emit(result, as_json=as_json, show=lambda: _show_matmul(result))
+    console.emit(result, as_json=as_json, show=lambda: show.show_matmul(result))
     if not result["correct"]:
         console.complain(f"{result['mismatches']} of {m * n} results differ from NumPy; please report seed {seed} and this configuration")
         raise typer.Exit(1)
@@ -164,27 +164,7 @@ def demo(output: Output = None, board: Board = "ulx3s-85f", seed: Seed = 1,
         from .demo import run_demo
         result = run_demo(board=board or "ulx3s-85f", output=output or Path("build/demo"), seed=seed, bitstream=bitstream,
                           progress=console.progress)
-    console.emit(result, as_json=as_json, show=lambda: _show_demo(result))
-
-
-def _show_matmul(result: dict[str, Any]) -> None:
-    plain = [{"": key.replace("_", " "), "value": console.percent(value) if key == "utilisation" else value}
-             for key, value in result.items() if key != "stalls"]
-    console.table(plain, ["", "value"])
-    if "stalls" in result:
-        causes = list(dict.fromkeys(cause for engine in result["stalls"].values() for cause in engine))
-        console.table([{"engine": engine, **cycles} for engine, cycles in result["stalls"].items()], ["engine", *causes], title="cycles")
-
-
-def _show_build(result: dict[str, Any]) -> None:
-    from ..gen.report import show_build
-    show_build(result)
-
-
-def _show_demo(result: dict[str, Any]) -> None:
-    console.table([{"": key.replace("_", " "), "value": value} for key, value in result["network"].items()], ["", "value"], title="network")
-    if "build" in result:
-        _show_build(result["build"])
+    console.emit(result, as_json=as_json, show=lambda: show.show_demo(result))
 
 
 def main(arguments: list[str] | None = None) -> None:

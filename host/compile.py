@@ -1,8 +1,9 @@
-"""A quantised network as one program: constants packed, zero points folded, every tensor at its address."""
+"""A quantised network as one program: constants packed, zero points folded, everything at its address."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,34 +12,31 @@ from ..arch.config import Config
 from ..arch.footprint import accumulator_count, tile_count
 from ..arch.plan_conv import ConvLayer, fold_zero_point, plan_network
 from ..arch.plan_layer import Rounding
-from .network import Network
+from .network import Network, NetworkError
 
-__all__ = ["CompiledNetwork", "Placement", "compile_network", "parameter_block"]
+__all__ = ["CONSTANTS", "INPUT", "OUTPUT", "SCRATCH", "Compiled", "Constants", "compile_network", "finish"]
 
-_PROGRAM, _CONSTANTS, _INPUT, _OUTPUT, _SCRATCH = range(5)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Placement:
-    """A block of device memory, behind a base register of its own."""
-
-    address: int
-    size: int
+# Base registers: the program is always behind register 0.
+PROGRAM, CONSTANTS, INPUT, OUTPUT, SCRATCH = range(5)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class CompiledNetwork:
-    """What a device needs to run ``images`` inputs of ``network``: words, constants, and where everything lies.
+class Compiled:
+    """What a device needs for one input tensor: words, constants, and where everything lies.
 
-    ``placements`` : program, constants, input, output, scratch, in the order of their base registers
+    ``bases``, ``sizes`` : address and bytes of program, constants, input, output and scratch memory, by base register
+    ``input_shape``, ``output_shape`` : of int8 tensors, row-major
+    ``macs`` : useful multiplications
     """
 
-    network: Network
     config: Config
-    images: int
     commands: list[Command]
     constants: np.ndarray
-    placements: tuple[Placement, ...]
+    bases: tuple[int, ...]
+    sizes: tuple[int, ...]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    macs: int
 
     @property
     def words(self) -> np.ndarray:
@@ -46,53 +44,70 @@ class CompiledNetwork:
         return pack(self.commands)
 
     @property
-    def bases(self) -> list[int]:
-        return [p.address for p in self.placements]
-
-    @property
-    def sizes(self) -> list[int]:
-        return [p.size for p in self.placements]
-
-    @property
     def memory_bytes(self) -> int:
         """Device memory from address 0 on that all of it takes."""
-        return max(p.address + p.size for p in self.placements)
-
-    @property
-    def constants_at(self) -> Placement:
-        return self.placements[_CONSTANTS]
-
-    @property
-    def input_at(self) -> Placement:
-        return self.placements[_INPUT]
-
-    @property
-    def output_at(self) -> Placement:
-        return self.placements[_OUTPUT]
-
-    @property
-    def macs(self) -> int:
-        """Useful multiplications."""
-        return self.images * self.network.macs
+        return max(map(sum, zip(self.bases, self.sizes, strict=True)))
 
     @property
     def macs_issued(self) -> int:
-        """Multiplications of the whole array for every row streamed."""
+        """Multiplications by the whole array in every row streamed, padding included."""
         rows = sum(tile_count(c) * accumulator_count(c) for c in self.commands if isinstance(c, Execute))
         return rows * self.config.macs_per_cycle
 
-    def output_of(self, data: np.ndarray) -> np.ndarray:
-        """The bytes of the output block as int8 (images, rows, columns, channels)."""
-        last = self.network.shapes[-1]
-        return data.view(np.int8).reshape(self.images, *last.output_size, last.filters)
+    def write(self, put: Callable[[int, np.ndarray], None], x: np.ndarray) -> None:
+        """Hand constants and input to ``put(address, data)``; raises :class:`NetworkError` for input of another shape."""
+        if x.dtype != np.int8 or x.shape != self.input_shape:
+            raise NetworkError(f"input must be int8 of shape {self.input_shape}, not {x.dtype} {x.shape}")
+        put(self.bases[CONSTANTS], self.constants)
+        put(self.bases[INPUT], np.ascontiguousarray(x))
+
+    def read(self, get: Callable[[int, int], np.ndarray]) -> np.ndarray:
+        """The output that ``get(address, bytes)``, uint8, finds."""
+        return get(self.bases[OUTPUT], self.sizes[OUTPUT]).view(np.int8).reshape(self.output_shape)
 
 
-def parameter_block(bias: np.ndarray, multiplier: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """Epilogue parameters as memory holds them: uint8, 12 bytes per channel."""
-    return np.stack([bias, multiplier, shift], axis=-1).astype("<i4").view(np.uint8).ravel()
+class Constants:
+    """Weights and parameters, one after the other, each from a bus word's start on."""
+
+    def __init__(self, config: Config) -> None:
+        self._alignment = config.bus_bytes
+        self._blocks: list[np.ndarray] = []
+        self._size = 0
+
+    def weights(self, weights: np.ndarray) -> int:
+        """Offset of int8 weights, in C order."""
+        return self._place(np.ascontiguousarray(weights).reshape(-1).view(np.uint8))
+
+    def parameters(self, bias: np.ndarray, multiplier: np.ndarray, shift: np.ndarray) -> int:
+        """Offset of the epilogue's parameters: 12 bytes per channel."""
+        return self._place(np.stack([bias, multiplier, shift], axis=-1).astype("<i4").view(np.uint8).ravel())
+
+    def _place(self, block: np.ndarray) -> int:
+        offset, padding = self._size, -block.size % self._alignment
+        self._blocks.append(np.pad(block, (0, padding)))
+        self._size += block.size + padding
+        return offset
+
+    @property
+    def block(self) -> np.ndarray:
+        """All of them, uint8."""
+        return np.concatenate(self._blocks)
 
 
-def compile_network(network: Network, config: Config, images: int) -> CompiledNetwork:
+def finish(config: Config, commands: list[Command], constants: np.ndarray, *, input_shape: tuple[int, ...],
+           output_shape: tuple[int, ...], macs: int, scratch_bytes: int = 0) -> Compiled:
+    """Give everything its address."""
+    sizes = (4 * sum(command.words for command in commands), constants.size, int(np.prod(input_shape)), int(np.prod(output_shape)),
+             scratch_bytes)
+    bases, address = [], 0
+    for size in sizes:
+        bases.append(address)
+        address += -(-size // config.bus_bytes) * config.bus_bytes
+    return Compiled(config=config, commands=commands, constants=constants, bases=tuple(bases), sizes=sizes, input_shape=input_shape,
+                    output_shape=output_shape, macs=macs)
+
+
+def compile_network(network: Network, config: Config, images: int) -> Compiled:
     """The program for ``images`` inputs at once.
 
     Raises
@@ -100,30 +115,13 @@ def compile_network(network: Network, config: Config, images: int) -> CompiledNe
     PlanError
         A layer does not fit the accelerator.
     """
-    blocks: list[np.ndarray] = []
-    size = 0
-
-    def place(block: np.ndarray) -> int:
-        nonlocal size
-        offset, padding = size, -block.size % config.bus_bytes
-        blocks.append(np.pad(block, (0, padding)))
-        size += block.size + padding
-        return offset
-
-    layers = []
+    constants, layers = Constants(config), []
     for layer, shape, kernel in zip(network.layers, network.shapes, network.kernels, strict=True):
-        bias = fold_zero_point(layer.bias, kernel, layer.zero_in)
-        weights = place(kernel.ravel().view(np.uint8))
-        parameters = place(parameter_block(bias, layer.multiplier, layer.shift))
-        rounding = Rounding(base=_CONSTANTS, parameters=parameters, zero_point=layer.zero_out, low=layer.low, high=layer.high)
-        layers.append(ConvLayer(shape=shape, base=_CONSTANTS, weights=weights, rounding=rounding, pad=layer.zero_in))
-    plan = plan_network(config, layers, images, input_base=_INPUT, output_base=_OUTPUT, scratch_base=_SCRATCH)
+        weights = constants.weights(kernel)
+        parameters = constants.parameters(fold_zero_point(layer.bias, kernel, layer.zero_in), layer.multiplier, layer.shift)
+        rounding = Rounding(base=CONSTANTS, parameters=parameters, zero_point=layer.zero_out, low=layer.low, high=layer.high)
+        layers.append(ConvLayer(shape=shape, base=CONSTANTS, weights=weights, rounding=rounding, pad=layer.zero_in))
+    plan = plan_network(config, layers, images, input_base=INPUT, output_base=OUTPUT, scratch_base=SCRATCH)
     last = network.shapes[-1]
-    sizes = [4 * pack(plan.commands).size, size, images * int(np.prod(network.input_shape)), images * last.output_pixels * last.filters,
-             plan.scratch_bytes]
-    placements, address = [], 0
-    for block_size in sizes:
-        placements.append(Placement(address=address, size=block_size))
-        address += -(-block_size // config.bus_bytes) * config.bus_bytes
-    return CompiledNetwork(network=network, config=config, images=images, commands=plan.commands, constants=np.concatenate(blocks),
-                           placements=tuple(placements))
+    return finish(config, plan.commands, constants.block, input_shape=(images, *network.input_shape),
+                  output_shape=(images, *last.output_size, last.filters), macs=images * network.macs, scratch_bytes=plan.scratch_bytes)

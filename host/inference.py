@@ -1,4 +1,4 @@
-"""Runs a quantised network on an accelerator, as many inputs in one program as the device memory takes."""
+"""Runs compiled networks on an accelerator, as many inputs in one program as the device memory takes."""
 
 from __future__ import annotations
 
@@ -8,25 +8,34 @@ from typing import Any
 import numpy as np
 
 from .accelerator import Accelerator, accumulate
-from .compile import CompiledNetwork, compile_network
+from .compile import Compiled, compile_network
 from .network import Network, NetworkError
 
-__all__ = ["Inference", "infer"]
+__all__ = ["Inference", "execute", "infer"]
 
-_COMMANDS = 20_000  # about, in one program: a smallest nest needs so many that planning would take longer than computing
+_COMMANDS = 20_000  # about, in one program: with the smallest nests a network needs so many that planning would outlast computing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Inference:
-    """Output int8 (B, rows, columns, channels); ``counters`` as :class:`~systolith.host.accelerator.Accelerator` has them, with
-    ``programs``, ``macs`` (useful) and ``macs_issued``."""
+    """Output, int8; ``counters`` as :class:`~systolith.host.accelerator.Accelerator` has them, with ``programs``, ``macs`` (useful) and
+    ``macs_issued``."""
 
     output: np.ndarray
     counters: dict[str, Any]
 
 
+def execute(accelerator: Accelerator, compiled: Compiled, x: np.ndarray) -> Inference:
+    """One run of a compiled program on ``x``; raises :class:`NetworkError` for input of another shape."""
+    device = accelerator.device
+    compiled.write(device.write_memory, x)
+    counters = accelerator.run(compiled.words, bases=compiled.bases, sizes=compiled.sizes)
+    return Inference(output=compiled.read(device.read_memory),
+                     counters=counters | {"programs": 1, "macs": compiled.macs, "macs_issued": compiled.macs_issued})
+
+
 def infer(accelerator: Accelerator, network: Network, x: np.ndarray) -> Inference:
-    """``network`` on int8 inputs ``x`` (B, height, width, channels).
+    """``network`` on int8 inputs ``x`` (B, height, width, channels), in as few programs as fit.
 
     Raises
     ------
@@ -36,21 +45,21 @@ def infer(accelerator: Accelerator, network: Network, x: np.ndarray) -> Inferenc
         A layer does not fit the accelerator.
     """
     network.check_input(x)
-    outputs, counters = [], {"programs": 0, "macs": 0, "macs_issued": 0}
+    outputs: list[np.ndarray] = []
+    counters: dict[str, Any] = {}
     compiled = _largest(accelerator, network, len(x))
-    for start in range(0, len(x), compiled.images):
-        part = np.ascontiguousarray(x[start:start + compiled.images])
-        if len(part) < compiled.images:
+    images = compiled.input_shape[0]
+    for start in range(0, len(x), images):
+        part = x[start:start + images]
+        if len(part) < images:
             compiled = compile_network(network, accelerator.config, len(part))
-        accelerator.device.write_memory(compiled.constants_at.address, compiled.constants)
-        accelerator.device.write_memory(compiled.input_at.address, part)
-        accumulate(counters, accelerator.run(compiled.words, bases=compiled.bases, sizes=compiled.sizes))
-        accumulate(counters, {"programs": 1, "macs": compiled.macs, "macs_issued": compiled.macs_issued})
-        outputs.append(compiled.output_of(accelerator.device.read_memory(compiled.output_at.address, compiled.output_at.size)))
+        result = execute(accelerator, compiled, part)
+        accumulate(counters, result.counters)
+        outputs.append(result.output)
     return Inference(output=np.concatenate(outputs), counters=counters)
 
 
-def _largest(accelerator: Accelerator, network: Network, images: int) -> CompiledNetwork:
+def _largest(accelerator: Accelerator, network: Network, images: int) -> Compiled:
     """The program for as many inputs as fit, all in equal programs."""
     available, config = accelerator.device.memory_bytes, accelerator.config
     one = compile_network(network, config, 1)

@@ -1,8 +1,8 @@
 """Post-training quantisation: a float network and a few inputs become an int8 network with TFLite's arithmetic.
 
-Weights are symmetric per output channel, in [−127, 127]; activations are asymmetric per tensor, with a range that was seen
-on the calibration inputs and always contains 0; biases are int32 at the scale of the accumulator; one multiplier and shift per channel takes
-the accumulator to the next layer's scale. (Jacob et al., "Quantization and Training of Neural Networks for Efficient
+Weights are symmetric per output channel, in [−127, 127]; activations are asymmetric per tensor, with a range that was seen on the
+calibration inputs and always contains 0; biases are int32 at the scale of the accumulator; one multiplier and shift per channel
+takes the accumulator to the next layer's scale. (Jacob et al., "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference", CVPR 2018.)
 """
 
