@@ -136,7 +136,7 @@ def random_program(rng: np.random.Generator, config: Config, *, commands: int, r
     accumulator_rows × cols × 4 bytes.
     """
     source = _Source(rng, config, region_bytes)
-    program = Program()
+    program = Program(config.control)
     made = 0
     while made < commands:
         draw = source.load if made < 3 else (source.load, source.execute, source.store)[int(rng.integers(0, 3))]
