@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,7 @@ from ..arch.manifest import VERILOG_NAME, Manifest
 from ..boards import Board, get_board
 from ..boards.top import constraints
 from . import tools
-from .report import Timing, make_report, read_netlist, read_timing
+from .report import Netlist, Timing, make_report, read_netlist, read_timing
 from .toolchain import TOOLCHAINS, Progress, watch
 
 __all__ = ["BuildError", "BuildResult", "build", "estimate"]
@@ -76,6 +77,15 @@ def _check_fit(config: Config, board: Board) -> None:
                              f"{needed}; {_REMEDY[name]}")
 
 
+def _check_netlist(netlist: Netlist, board: Board) -> None:
+    """Refuse what place and route could only refuse after minutes. A lower bound: some LUTs and flip-flops share no cell."""
+    used = sum(netlist.area.values(), Counter())
+    for name, available in board.resources.items():
+        if used[name] > available:
+            remedy = _REMEDY.get(name, "make array.rows, array.cols or epilogue.lanes smaller, or leave out what control.* offers")
+            raise BuildError(f"{board.name} has {available} {name} and this configuration takes {used[name]}; {remedy}")
+
+
 def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = None) -> BuildResult:
     """Synthesise, place and route with seeds 1 … ``seeds``, and make the bitstream of the median one.
 
@@ -86,7 +96,8 @@ def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = 
     ManifestError
         The folder was not generated, or its files have changed since.
     BuildError
-        It was generated without a board, or the configuration exceeds the part.
+        It was generated without a board, or the configuration exceeds the part: known before synthesis for multipliers
+        and memories, after it for the rest.
     ToolError
         A tool is missing or fails.
     """
@@ -116,6 +127,7 @@ def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = 
         with watch(log, "synthesis (yosys)", progress):
             toolchain.synthesise(work / VERILOG_NAME, top, netlist, log=log)
         synthesised = read_netlist(netlist, work / VERILOG_NAME, top, board.family)
+        _check_netlist(synthesised, board)
         seconds["synthesis"] = time.monotonic() - start
 
         def place(seed: int) -> tuple[Path, Timing]:

