@@ -30,7 +30,7 @@ SLOW_FLAGS = ("-O0",)
 RUNTIME_FLAGS = ("-O1",)
 COMMON_FLAGS = ("-std=c++17", "-fPIC", "-w")
 VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-fatal", "-Wno-lint",
-                   "--output-split", "8000", "--top-module", "systolith", "--prefix", "Vsystolith")
+                   "-Werror-ALWNEVER", "--output-split", "8000", "--top-module", "systolith", "--prefix", "Vsystolith")
 DEEP_STACK = ("sh", "-c", 'ulimit -s unlimited 2>/dev/null; exec "$@"', "verilator")
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 RUNTIME_VCD = ("verilated_vcd_c.cpp",)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,11 @@ __all__ = ["emit"]
 _MODULE = re.compile(r"^module \\(\S+)$(.*?)^end$", re.MULTILINE | re.DOTALL)
 _CELL = re.compile(r"^(  cell )\\(\S+)( )", re.MULTILINE)
 _PORT = re.compile(r"^(  wire width \d+ (?:input|output|inout) )(\d+)  (\\\S+)$", re.MULTILINE)
+# Nothing relies on zeros in memories at power-up, some RAM has none, and yosys needs minutes to read them again.
+_ZEROS = re.compile(r"^  cell \$meminit_v2 \S+\n(?:    .*\n)*?    connect \\DATA \d+'0+\n(?:    .*\n)*?  end\n", re.MULTILINE)
+_CONSTANT = re.compile(r"^  always @\*\n    (.+ = \d+'[bdh][0-9a-f]+;)$", re.MULTILINE)
+_VERILOG_MODULE = re.compile(r"^module .*?^endmodule$", re.MULTILINE | re.DOTALL)
+_TRIGGER = "  reg _initial_ = 0;\n"
 _ATTRIBUTES = ("generator", "top", "src", "amaranth.*")
 
 
@@ -62,21 +70,44 @@ def _tidy(verilog: str) -> str:
     verilog = re.sub(r"\\\$auto\$verilog_backend\S+ ", "_initial_", verilog)
     verilog = re.sub(r"\\\$(\w+) ", r"_\1", verilog)
     verilog = re.sub(r"\\\$(?=\S+ )", r"\\_", verilog)
-    return verilog
+    return _VERILOG_MODULE.sub(_wake_constants, verilog)
+
+
+def _wake_constants(match: re.Match[str]) -> str:
+    """A module in which processes that only assign a constant run: they read nothing, so that ``always @*`` would never start them.
+
+    They get what yosys gives other processes, a variable that changes once, when simulation begins.
+    """
+    module, count = _CONSTANT.subn(r"  always @* begin\n    if (_initial_) begin end\n    \1\n  end", match[0])
+    if count and _TRIGGER not in module:
+        header, end, body = module.partition(");\n")
+        module = header + end + _TRIGGER + body
+    return module
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Python's garbage collector off: a design is millions of objects that all live, and going through them takes a third of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def emit(component: Elaboratable, name: str, *, platform: Any = None) -> str:
     """Verilog of ``component`` as module ``name``, submodules as ``name_…``; the same design always gives the same text."""
-    text = rtlil.convert(component, name=name, platform=platform, emit_src=False)
-    text = _plain_names(_merge_equal_modules(text), name)
+    with _without_collection():
+        text = rtlil.convert(component, name=name, platform=platform, emit_src=False)
+    text = _plain_names(_merge_equal_modules(_ZEROS.sub("", text)), name)
     with tempfile.TemporaryDirectory(prefix="systolith-") as temporary:
         work = Path(temporary)
         (work / "design.il").write_text(text, encoding="utf-8")
         removed = " ".join(f"-remove {attribute}" for attribute in _ATTRIBUTES)
         (work / "emit.ys").write_text("\n".join([
-            # Nothing relies on zeros in memories at power-up, some RAM has none, and yosys needs minutes to read them again.
-            "read_rtlil design.il", "delete t:$meminit_v2", "proc -nomux -norom", "memory_collect",
-            f"attrmap {removed}", f"attrmap -modattr {removed}",
+            "read_rtlil design.il", "proc -nomux -norom", "memory_collect", f"attrmap {removed}", f"attrmap -modattr {removed}",
             "write_verilog -norename design.v"]), encoding="utf-8")
         tools.run_tool([tools.yosys(), "-q", "-s", "emit.ys"], log=work / "yosys.log", cwd=work)
         verilog = (work / "design.v").read_text(encoding="utf-8")
