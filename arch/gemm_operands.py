@@ -54,8 +54,8 @@ class Operand(abc.ABC):
         """Which panel ``step`` uses."""
 
     @abc.abstractmethod
-    def pieces(self, panel: tuple[int, ...], *, first: bool) -> list[Piece]:
-        """The pieces of a panel; of the ``first`` one that is loaded, as small as the first steps want them."""
+    def pieces(self, panel: tuple[int, ...], number: int) -> list[Piece]:
+        """The pieces of a panel, the ``number``-th that is loaded: the first ones as small as the first steps want them."""
 
     @abc.abstractmethod
     def serves(self, piece: Piece, step: Step) -> bool:
@@ -66,6 +66,12 @@ class Operand(abc.ABC):
 
     @abc.abstractmethod
     def regions(self, piece: Piece, slot: int) -> list[Region]: ...
+
+    def _hurried(self, panel: tuple[int, ...], growth: list[range], k: range) -> list[Piece]:
+        """The first two growths, which the hurried blocks are made of, part by part; then whole ones."""
+        parts = k_parts(self.gemm, k)
+        return ([Piece(panel, lines, part) for lines in growth[:2] for part in parts]
+                + [Piece(panel, lines, k) for lines in growth[2:]])
 
 
 def _common(one: range, other: range) -> bool:
@@ -87,15 +93,14 @@ class Activations(Operand):
     def panel(self, step: Step) -> tuple[int, ...]:
         return step.panel[0], step.panel[2]
 
-    def pieces(self, panel: tuple[int, ...], *, first: bool) -> list[Piece]:
+    def pieces(self, panel: tuple[int, ...], number: int) -> list[Piece]:
         m, k = self.ms[panel[0]], self.ks[panel[1]]
-        if not first:
+        if number:
             count = min(8, -(-len(m) // self.gemm.least_rows))
             return [Piece(panel, m[len(m) * i // count:len(m) * (i + 1) // count], k) for i in range(count)]
         if len(self.ks) > 1:
             return [Piece(panel, m, part) for part in k_parts(self.gemm, k)]
-        head, *rest = doubling(m, self.gemm.least_rows)
-        return [Piece(panel, head, part) for part in k_parts(self.gemm, k)] + [Piece(panel, lines, k) for lines in rest]
+        return self._hurried(panel, doubling(m, self.gemm.least_rows), k)
 
     def serves(self, piece: Piece, step: Step) -> bool:
         return _common(piece.lines, step.m) and _common(piece.k, step.k)
@@ -137,14 +142,16 @@ class Weights(Operand):
     def panel(self, step: Step) -> tuple[int, ...]:
         return step.panel[2], step.panel[1]
 
-    def pieces(self, panel: tuple[int, ...], *, first: bool) -> list[Piece]:
+    def pieces(self, panel: tuple[int, ...], number: int) -> list[Piece]:
         k, tiles = self.ks[panel[0]], self.tiles[panel[1]]
-        if not first:
+        if number == 1 and len(self.ks) == 1:
+            parts = k_parts(self.gemm, k) if self.most_tiles == 1 else [k]
+            return [Piece(panel, range(tile, tile + 1), part) for tile in tiles for part in parts]
+        if number:
             return [Piece(panel, tiles, k)]
         if len(self.ks) > 1:
             return [Piece(panel, tiles, part) for part in k_parts(self.gemm, k)]
-        head, *rest = doubling(tiles, 1)
-        return [Piece(panel, head, part) for part in k_parts(self.gemm, k)] + [Piece(panel, lines, k) for lines in rest]
+        return self._hurried(panel, doubling(tiles, 1), k)
 
     def serves(self, piece: Piece, step: Step) -> bool:
         return step.tile in piece.lines and _common(piece.k, step.k)
@@ -186,7 +193,7 @@ class Parameters(Operand):
     def panel(self, step: Step) -> tuple[int, ...]:
         return (step.panel[1],)
 
-    def pieces(self, panel: tuple[int, ...], *, first: bool) -> list[Piece]:
+    def pieces(self, panel: tuple[int, ...], number: int) -> list[Piece]:
         # What is not a whole tile needs a LOAD of its own, for a LOAD's runs are all equally long.
         whole = [tile for tile in self.tiles[panel[0]] if len(self.gemm.columns(tile)) == self.gemm.width]
         tiles = self.tiles[panel[0]]

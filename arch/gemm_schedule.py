@@ -71,7 +71,7 @@ class _Waiting:
             users[number].append(step)
         entries: list[tuple[int, Fill, Piece]] = []
         for number, fill in enumerate(self.fills):
-            for piece in operand.pieces(fill.panel, first=number == 0):
+            for piece in operand.pieces(fill.panel, number):
                 before = next((user for user in users[number] if operand.serves(piece, todo[user])), None)
                 if before is not None:
                     entries.append((before, fill, piece))

@@ -74,6 +74,9 @@ class Tiling:
     outer: Literal["m", "n"]
 
 
+HURRIED_BLOCKS = 3  # one tile by few rows, a second tile, as many rows again: until then the bus is what limits
+
+
 class Block(NamedTuple):
     """A rectangle of C that is stored as one: rows of C, column tiles, and its first accumulator row, tile after tile."""
 
@@ -110,6 +113,7 @@ def steps(gemm: Gemm, tiling: Tiling) -> list[Step]:
         pairs.sort(key=lambda pair: pair[::-1])
     accumulator = _Accumulator(gemm.config.half_rows)
     result: list[Step] = []
+    blocks = 0
     for number, (i, j) in enumerate(pairs):
         rectangles = [(ms[i], ns[j])]
         if len(ks) == 1:
@@ -118,18 +122,20 @@ def steps(gemm: Gemm, tiling: Tiling) -> list[Step]:
             if number == len(pairs) - 1:
                 rectangles[-1:] = _shrink(*rectangles[-1], gemm.least_rows)
         for m, tiles in rectangles:
+            hurried = blocks < (HURRIED_BLOCKS if len(ks) == 1 else 1)
+            blocks += 1
             block = Block(m, tiles, accumulator.place(len(m) * len(tiles)))
             for c, k in enumerate(ks):
-                for part in k_parts(gemm, k) if not result else [k]:
+                for part in k_parts(gemm, k) if hurried and c == 0 else [k]:
                     result += [Step(m, tile, part, block, (i, j, c), part.stop == gemm.k and tile == tiles[-1]) for tile in tiles]
     return result
 
 
-def doubling(whole: range, least: int) -> list[range]:
-    """``whole`` in parts that double what there is, from ``least`` on; a rest shorter than that joins the part before it."""
+def doubling(whole: range, least: int, *, most: int | None = None) -> list[range]:
+    """``whole`` in parts that double what there is, from ``least`` to ``most``; a rest shorter than that joins the part before it."""
     parts, start = [], whole.start
     while start < whole.stop:
-        stop = start + max(least, start - whole.start)
+        stop = start + min(max(least, start - whole.start), most or len(whole))
         stop = whole.stop if whole.stop - stop < least else stop
         parts.append(range(start, stop))
         start = stop
@@ -137,9 +143,10 @@ def doubling(whole: range, least: int) -> list[range]:
 
 
 def k_parts(gemm: Gemm, k: range) -> list[range]:
-    """How the very first block takes its first chunk of K, so that the array starts after the first part."""
+    """How the first blocks take their first chunk of K: each part is used while the next one comes."""
     rows = gemm.config.array.rows
-    return doubling(k, rows * max(1, -(-len(k) // rows) // 8))
+    least = rows * max(1, -(-len(k) // rows) // 8)
+    return doubling(k, least, most=2 * least)
 
 
 def _grow(m: range, tiles: range, least: int) -> list[tuple[range, range]]:
