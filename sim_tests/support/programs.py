@@ -8,7 +8,7 @@ from systolith.arch.config import Config
 from systolith.arch.program import Program, Region
 from systolith.arch.registers import ErrorCode
 
-__all__ = ["random_bits", "random_program"]
+__all__ = ["flip_bits", "random_bits", "random_program"]
 
 
 def _regions(space, places) -> list[Region]:
@@ -170,3 +170,11 @@ def random_bits(rng: np.random.Generator, *, words: int) -> np.ndarray:
             bits[position + 1:position + lengths[opcode]] &= mask
         position += lengths[opcode]
     return bits
+
+
+def flip_bits(rng: np.random.Generator, words: np.ndarray, *, flips: int) -> np.ndarray:
+    """``words`` with ``flips`` random bits inverted: wrong deep inside, where random words do not come."""
+    flipped = words.copy()
+    for position, bit in zip(rng.integers(0, words.size, flips), rng.integers(0, 32, flips), strict=True):
+        flipped[position] ^= np.uint32(1 << int(bit))
+    return flipped
