@@ -2,14 +2,17 @@
 
 import random
 
+import numpy as np
 import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
+from systolith.arch.commands import Bank, Execute, Load, Operation, Store, pack
 from systolith.arch.config import resolve
-from systolith.arch.registers import SERIAL_MEMORY, SERIAL_REGISTERS, offset_of
+from systolith.arch.registers import MAGIC, SERIAL_MEMORY, SERIAL_REGISTERS, Control, ErrorCode, State, Status, offset_of
+from systolith.rtl.core import Core
 from systolith.rtl.serial_shell import SerialShell
 
 CLOCK_HZ = 1e6
@@ -88,9 +91,9 @@ class Line:
         return words
 
 
-def run(testbench, *, memory_ports=2):
-    core = CoreStandIn(CONFIG)
-    dut = SerialShell(config=CONFIG, core=core, memory_bytes=MEMORY_BYTES, clock_hz=CLOCK_HZ, baud=BAUD, memory_ports=memory_ports)
+def run(testbench, *, memory_ports=2, config=CONFIG, core_type=CoreStandIn):
+    core = core_type(config)
+    dut = SerialShell(config=config, core=core, memory_bytes=MEMORY_BYTES, clock_hz=CLOCK_HZ, baud=BAUD, memory_ports=memory_ports)
     line = Line(dut)
     simulator = Simulator(dut)
     simulator.add_clock(1 / CLOCK_HZ)
@@ -173,3 +176,36 @@ def test_memory_from_both_sides(memory_ports):
         assert await line.read(ctx, SERIAL_MEMORY + 16, 4) == [0x3333_4444, 0x1111_2222, 0x7777_8888, 0]
 
     run(testbench, memory_ports=memory_ports)
+
+
+def test_a_product_on_the_real_core():
+    """C = A·W over the line only: operands and program into memory, bases, START, STATUS, result."""
+    config = resolve({"array": {"rows": 2, "cols": 2}, "epilogue": {"lanes": 1}, "shell": "serial", "memory": {
+        "activation_kib": 1, "weight_kib": 1, "accumulator_rows": 16, "parameter_channels": 2, "bus_bits": 32, "outstanding": 4}})
+    rng = np.random.default_rng(5)
+    a, w = rng.integers(-128, 128, (3, 2), dtype=np.int8), rng.integers(-128, 128, (2, 2), dtype=np.int8)
+    program = pack([
+        Load(bank=Bank.ACTIVATION, base=1, run=6),
+        Load(bank=Bank.WEIGHT, base=1, offset=8, run=4, post=1),
+        Execute(wait=1, post=2, k_last=2, x_count=3, activation_x=1),
+        Store(wait=2, operation=Operation.RAW, base=1, columns=2, count1=3, destination=16, stride1=8)])
+    data_at, program_at = 0, 256
+
+    async def testbench(ctx, core, line):
+        async def register(name, *values):
+            await line.write(ctx, SERIAL_REGISTERS + offset_of(name), *values)
+
+        assert await line.read(ctx, SERIAL_REGISTERS + offset_of("MAGIC")) == [MAGIC]
+        data = np.frombuffer(a.tobytes() + bytes(2) + w.tobytes(), "<u4")
+        await line.write(ctx, SERIAL_MEMORY + data_at, *map(int, data))
+        await line.write(ctx, SERIAL_MEMORY + program_at, *map(int, program))
+        await register("BASE0_LO", program_at, 0, 4 * len(program), 0)
+        await register("BASE1_LO", data_at, 0, 64, 0)
+        await register("PROGRAM_OFFSET", 0, len(program))
+        await register("CONTROL", Control.START)
+        assert await line.read(ctx, SERIAL_REGISTERS + offset_of("STATUS")) == [State.DONE | Status.IRQ]
+        assert await line.read(ctx, SERIAL_REGISTERS + offset_of("ERROR_CODE")) == [ErrorCode.NONE]
+        c = np.array(await line.read(ctx, SERIAL_MEMORY + 16, 6), np.uint32).view(np.int32).reshape(3, 2)
+        np.testing.assert_array_equal(c, a.astype(np.int32) @ w.astype(np.int32))
+
+    run(testbench, config=config, core_type=Core)
