@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import hashlib
+import heapq
 import os
 import shutil
 import tempfile
@@ -24,10 +25,10 @@ from . import tools
 __all__ = ["SimulationLibrary", "compile_simulation"]
 
 HARNESS = Path(__file__).with_name("harness.cpp")
-# The model is compiled for speed, what runs once for compile time, and Verilator's own library in between.
-FAST_FLAGS = ("-O2",)
+# What runs in every cycle and what runs once, in files that Verilator calls slow. -O2 is no faster to run here, and slower to compile.
+FAST_FLAGS = ("-O1",)
 SLOW_FLAGS = ("-O0",)
-RUNTIME_FLAGS = ("-O1",)
+UNIT_BYTES = 1_500_000  # of C++ in one run of the compiler, for its memory
 COMMON_FLAGS = ("-std=c++17", "-fPIC", "-w")
 VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-fatal", "-Wno-lint",
                    "-Werror-ALWNEVER", "--output-split", "8000", "--top-module", "systolith", "--prefix", "Vsystolith")
@@ -51,17 +52,29 @@ def _key(*parts: str) -> str:
     return digest.hexdigest()[:32]
 
 
-def _compile(compiler: str, sources: list[Path], flags: tuple[str, ...], directory: Path, *,
-             fast: tuple[str, ...] = FAST_FLAGS) -> list[Path]:
-    """Objects of ``sources``, compiled in parallel; Verilator marks with Slow what runs once."""
+def _join(sources: list[Path], directory: Path, name: str) -> list[Path]:
+    """``sources`` as a few files of equal size that include them: reading Verilator's headers takes as long as most of the files."""
+    sizes = {source: source.stat().st_size for source in sources}
+    count = max(os.cpu_count() or 1, sum(sizes.values()) // UNIT_BYTES)
+    units: list[tuple[int, int, list[Path]]] = [(0, index, []) for index in range(count)]
+    for source in sorted(sources, key=sizes.__getitem__, reverse=True):
+        size, index, members = heapq.heappop(units)
+        heapq.heappush(units, (size + sizes[source], index, [*members, source]))
+    joined = []
+    for _, index, members in units:
+        joined.append(directory / f"{name}{index}.cpp")
+        joined[-1].write_text("".join(f'#include "{member}"\n' for member in members), encoding="utf-8")
+    return joined
+
+
+def _compile(compiler: str, sources: list[Path], flags: tuple[str, ...], directory: Path) -> list[Path]:
+    """Objects of ``sources``, compiled in parallel."""
     def one(source: Path) -> Path:
         target = directory / f"{source.stem}.o"
-        speed = SLOW_FLAGS if "Slow" in source.stem else fast
+        speed = SLOW_FLAGS if source.stem.startswith("slow") else FAST_FLAGS
         tools.run_tool([compiler, *speed, *flags, "-c", source, "-o", target], log=directory / f"{source.stem}.log")
         return target
 
-    # The largest file first: it decides when the last one is done.
-    sources = sorted(sources, key=lambda source: -source.stat().st_size)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return list(pool.map(one, sources))
 
@@ -71,24 +84,15 @@ def _runtime(cache: Path, compiler: str, include: Path, *, vcd: bool) -> list[Pa
     sources = [include / name for name in RUNTIME + (RUNTIME_VCD if vcd else ())]
     flags = (*COMMON_FLAGS, f"-I{include}", f"-I{include / 'vltstd'}", f"-DVM_TRACE={int(vcd)}", f"-DVM_TRACE_VCD={int(vcd)}",
              "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0", "-DVERILATOR=1")
-    folder = cache / f"runtime-{_key(str(tools.versions().get('verilator')), compiler, *flags, *RUNTIME_FLAGS)}"
+    folder = cache / f"runtime-{_key(str(tools.versions().get('verilator')), compiler, *flags, *FAST_FLAGS)}"
     if not folder.is_dir():
-        with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as temporary:
-            _compile(compiler, sources, flags, Path(temporary), fast=RUNTIME_FLAGS)
-            _publish(Path(temporary), folder)
+        work = Path(tempfile.mkdtemp(dir=cache, prefix="building-"))
+        _compile(compiler, sources, flags, work)
+        try:
+            os.rename(work, folder)
+        except OSError:  # another process was quicker
+            shutil.rmtree(work)
     return [folder / f"{source.stem}.o" for source in sources]
-
-
-def _publish(built: Path, folder: Path) -> None:
-    """Rename a finished folder into its place; another process that was quicker wins."""
-    copy = Path(tempfile.mkdtemp(dir=folder.parent, prefix="publishing-"))
-    shutil.copytree(built, copy, dirs_exist_ok=True)
-    try:
-        os.rename(copy, folder)
-    except OSError:
-        shutil.rmtree(copy, ignore_errors=True)
-        if not folder.is_dir():
-            raise
 
 
 def compile_simulation(directory: str | Path, *, vcd: bool = False, cache: Path | None = None,
@@ -134,7 +138,8 @@ def compile_simulation(directory: str | Path, *, vcd: bool = False, cache: Path 
                     "--Mdir", work / "model", directory.resolve() / VERILOG_NAME],
                    log=work / "verilator.log", environment={"VERILATOR_ROOT": str(root)})
     flags = (*flags, f"-I{include}", f"-I{include / 'vltstd'}", f"-I{work / 'model'}")
-    objects = _compile(compiler, [HARNESS, *(work / "model").glob("*.cpp")], flags, work)
+    slow, fast = ([source for source in (work / "model").glob("*.cpp") if ("Slow" in source.stem) == is_slow] for is_slow in (True, False))
+    objects = _compile(compiler, [*_join([HARNESS, *fast], work, "fast"), *_join(slow, work, "slow")], flags, work)
     objects += _runtime(cache, compiler, include, vcd=vcd)
     built = work / "systolith.so"
     tools.run_tool([compiler, "-shared", "-o", built, *objects, "-pthread"], log=work / "link.log")
