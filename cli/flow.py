@@ -15,8 +15,8 @@ from ..host.accelerator import Accelerator
 from ..host.device import Device
 from .settings import Target, cache_folder, choose
 
-__all__ = ["FlowError", "Settings", "build_folder", "compare", "connect", "generate_cached", "generate_folder", "matmul", "verify_folder",
-           "write_command_trace"]
+__all__ = ["FlowError", "Settings", "build_folder", "check_product", "compare", "connect", "generate_cached", "generate_folder", "matmul",
+           "verify_folder", "write_command_trace"]
 
 Progress = Callable[[str], None]
 MEMORY_BYTES = 64 << 20
@@ -110,6 +110,11 @@ def _check_device(device: str) -> None:
         raise FlowError(f"device must be one of sim, model, {', '.join(_LATER.values())}, not {device!r}")
 
 
+def _check_memory(settings: Settings, board: str | None) -> None:
+    if settings.memory == "board" and board is None:
+        raise FlowError("memory 'board' needs a board; add --board, or use memory 'ideal'")
+
+
 def _memory_bytes(manifest: Manifest) -> int:
     """Of a device without a board's memory: all that the accelerator's address registers reach, up to 64 MiB."""
     return min(MEMORY_BYTES, 1 << manifest.config.memory.address_bits)
@@ -121,10 +126,8 @@ def _simulated(directory: Path, manifest: Manifest, settings: Settings, progress
     library = compile_simulation(directory, vcd=settings.vcd is not None, progress=progress)
     options: dict[str, Any] = {"memory_bytes": _memory_bytes(manifest)}
     if settings.memory == "board":
-        if manifest.board is None:
-            raise FlowError("memory 'board' needs a board; add --board, or use memory 'ideal'")
         from ..boards import get_board
-        board = get_board(manifest.board)
+        board = get_board(str(manifest.board))
         options = {"memory_bytes": board.memory_bytes, "half_duplex": board.memory_ports == 1}
     return SimulatedDevice(library.path, manifest, latency=settings.memory_latency, seed=settings.seed, vcd=settings.vcd,
                            trace=settings.trace, **options)
@@ -156,10 +159,12 @@ def connect(device: str = "sim", *, board: str | None = None, config: str | Path
         if board is not None or config is not None or assignments:
             raise FlowError("a generated folder carries its configuration; give either the folder or board, config and settings")
         manifest = Manifest.read(Path(directory))
+        _check_memory(settings, manifest.board)
     else:
         target = choose(board=board, config=config, assignments=assignments)
+        _check_memory(settings, board)
         if device == "model":
-            manifest = Manifest(config=target.config, board=target.board.name if target.board else None)
+            manifest = Manifest(config=target.config, board=board)
         else:
             directory = generate_cached(target, progress=progress)
             manifest = Manifest.read(directory)
@@ -181,11 +186,17 @@ def write_command_trace(accelerator: Accelerator, path: str | Path) -> None:
     write_trace(path, accelerator.device.take_events(), end=accelerator.device.cycle, program=accelerator.plans[-1].program)
 
 
-def operands(m: int, n: int, k: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
-    """Random int8 A (M, K) and W (K, N), and the generator for what else is random."""
+def check_product(m: int, n: int, k: int, out: str = "int32") -> None:
+    """Raise :class:`FlowError` for a product that is none, before anything is built for it."""
     for name, value in (("m", m), ("n", n), ("k", k)):
         if value < 1:
             raise FlowError(f"{name} must be at least 1, not {value!r}")
+    if out not in ("int32", "int8"):
+        raise FlowError(f"out must be one of 'int32', 'int8', not {out!r}")
+
+
+def operands(m: int, n: int, k: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
+    """Random int8 A (M, K) and W (K, N), and the generator for what else is random."""
     rng = np.random.default_rng(seed)
     return rng.integers(-128, 128, (m, k), np.int8), rng.integers(-128, 128, (k, n), np.int8), rng
 
@@ -199,9 +210,8 @@ def matmul(accelerator: Accelerator, m: int, n: int, k: int, *, out: str = "int3
     """A random product on the device, checked against NumPy: what ``systolith matmul`` prints."""
     from ..arch.numerics import quantize_multiplier, requantise
     from ..host.matmul import Requantise
+    check_product(m, n, k, out)
     a, w, rng = operands(m, n, k, seed)
-    if out not in ("int32", "int8"):
-        raise FlowError(f"out must be one of 'int32', 'int8', not {out!r}")
     start = time.monotonic()
     expected = exact_product(a, w)
     if out == "int8":

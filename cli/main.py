@@ -116,6 +116,7 @@ def matmul(m: Annotated[int, Size], n: Annotated[int, Size], k: Annotated[int, S
     """Multiply random int8 matrices, C[M,N] = A[M,K] · W[K,N], and check against NumPy."""
     with console.guarded(as_json=as_json):
         from . import flow
+        flow.check_product(m, n, k, out)
         settings = _settings(seed, memory_latency, memory, vcd=vcd, trace=trace is not None)
         with flow.connect(device, board=board, config=config, directory=directory, assignments=assignments or (), settings=settings,
                           progress=console.progress) as accelerator:
