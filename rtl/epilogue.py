@@ -195,8 +195,9 @@ class Epilogue(wiring.Component):
                 m.d.sync += pause.eq(self.interval_cycles - 1)
             with m.Elif(pause != 0):
                 m.d.sync += pause.eq(pause - 1)
-        m.d.comb += self.idle.eq(held == 0)
-        m.d.comb += self.ready.eq((held != self.depth) & (pause == 0))
+        spare = Signal()  # one cycle late, and a group may have come since
+        m.d.sync += spare.eq(held < self.depth - 1)
+        m.d.comb += [self.idle.eq(held == 0), self.ready.eq(spare & (pause == 0))]
 
     def _parameters(self, m, groups):
         """Registered words of bias, multiplier and shift at ``groups``, one list of lanes each."""

@@ -21,7 +21,7 @@ class Packer(wiring.Component):
     """Lays rows byte after byte into bus words; runs of rows that follow each other in memory share words.
 
     A chunk is rotated to its place, then merged into the word that is being filled; what does not fit begins the next word. A
-    run starts a new word, and ends its last one early. Latency: 2 cycles from the chunk that completes a word. Throughput:
+    run starts a new word, and ends its last one early. Latency: 1 cycle from the chunk that completes a word. Throughput:
     one chunk per cycle; a chunk that ends a run and reaches into another word takes two.
 
     Parameters
@@ -31,14 +31,12 @@ class Packer(wiring.Component):
 
     Members
     -------
-    halt : words that come out from now on have no strobes
     i : stream of :class:`Chunk`
     place : stream of :class:`Place`, one per row, taken with the row's last chunk
     o : stream of words, with a strobe per byte
     empty : no whole word is inside (the beginning of one may be)
     """
 
-    halt: Signal
     i: stream.Interface
     place: stream.Interface
     o: stream.Interface
@@ -50,7 +48,6 @@ class Packer(wiring.Component):
         self.bus_bytes = bus_bytes
         self.chunk_bytes = chunk_bytes
         super().__init__({
-            "halt": In(1),
             "i": In(stream.Signature(Chunk(chunk_bytes=chunk_bytes))),
             "place": In(stream.Signature(Place(bus_bytes=bus_bytes))),
             "o": Out(stream.Signature(data.StructLayout({"data": 8 * bus_bytes, "strobe": bus_bytes}))),
@@ -103,18 +100,14 @@ class Packer(wiring.Component):
         word = Signal(8 * width, reset_less=True)
         strobe = Signal(width)
         rest = Signal()  # the run has ended, and its last bytes are in ``word``
-        room = Signal()
         leaves = complete | end
-        m.d.comb += [
-            room.eq(~self.o.valid | self.o.ready),
-            take.eq(valid & ~rest & (room | ~leaves)),
-            self.empty.eq(~valid & ~rest & ~self.o.valid),
-        ]
         merged = Cat(Mux(here[i], rotated.word_select(i, 8), word.word_select(i, 8)) for i in range(width))
-        with m.If(room):
-            m.d.sync += self.o.valid.eq(rest | (valid & leaves))
-            m.d.sync += self.o.payload.data.eq(Mux(rest, word, merged))
-            m.d.sync += self.o.payload.strobe.eq(Mux(self.halt, 0, Mux(rest, strobe, strobe | here)))
+        m.d.comb += [
+            self.o.valid.eq(rest | (valid & leaves)),
+            self.o.payload.data.eq(Mux(rest, word, merged)), self.o.payload.strobe.eq(Mux(rest, strobe, strobe | here)),
+            take.eq(valid & ~rest & (self.o.ready | ~leaves)),
+            self.empty.eq(~valid & ~rest),
+        ]
         with m.If(take):
             m.d.sync += word.eq(Mux(leaves, rotated, merged))
             with m.If(leaves):
@@ -122,6 +115,6 @@ class Packer(wiring.Component):
                 m.d.sync += rest.eq(end & complete & (over != 0))
             with m.Else():
                 m.d.sync += strobe.eq(strobe | here)
-        with m.Elif(rest & room):
+        with m.Elif(rest & self.o.ready):
             m.d.sync += [rest.eq(0), strobe.eq(0)]
         return m

@@ -28,7 +28,8 @@ from .timing import DatapathTiming
 
 __all__ = ["StoreEngine"]
 
-_ROWS = 16  # rows between the walk and the reader, and between the walk and the writers
+_ROWS = 16  # between the walk and the reader, and between the walk and the bursts
+_PLACES = 32  # between the walk and the writers, with the epilogue's pipeline in between
 
 
 class StoreEngine(wiring.Component):
@@ -104,7 +105,7 @@ class StoreEngine(wiring.Component):
         m.submodules.walk = walk = StoreWalk(self.config)
         m.submodules.epilogue = epilogue = self._epilogue
         m.submodules.reader = reader = RowReader(epilogue=epilogue, half_rows=self.config.half_rows)
-        m.submodules.memory = memory = MemoryWriter(walk.row.payload.shape(), chunk_bytes=epilogue.chunk_bytes)
+        m.submodules.memory = memory = MemoryWriter(walk.row.shape(), chunk_bytes=epilogue.chunk_bytes, depth=_ROWS)
         for target, placer in self._placers.items():
             m.submodules[f"placer_{target.name.lower()}"] = placer
         placers = list(self._placers.values())
@@ -121,14 +122,15 @@ class StoreEngine(wiring.Component):
         rows, places = self._fork(m, walk, reader, memory, command)
         self._write(m, walk, epilogue, places, memory, placers)
 
-        settled = Signal()
+        settled = Signal()  # one cycle late, which nobody minds: a row is on its way for longer before anybody asks
         broken = Signal()  # a response reported an error: nothing is complete any more
         with m.If(memory.bad):
             m.d.sync += broken.eq(1)
         local_done = Cat(placer.done for placer in placers)
+        m.d.sync += settled.eq(
+            epilogue.idle & ~reader.busy & (rows.level == 0) & (places.level == 0) & memory.idle
+            & Cat(placer.empty for placer in placers).all())
         m.d.comb += [
-            settled.eq(epilogue.idle & ~reader.busy & (rows.level == 0) & (places.level == 0) & memory.idle
-                       & Cat(placer.empty for placer in placers).all()),
             walk.settled.eq(settled), walk.halt.eq(control.halt | broken),
             memory.halt.eq(control.halt), *(placer.halt.eq(control.halt) for placer in placers),
             self.tokens.take.eq(walk.take), self.tokens.take_mask.eq(command.wait), walk.taken.eq(self.tokens.taken),
@@ -139,6 +141,9 @@ class StoreEngine(wiring.Component):
             control.idle.eq(walk.idle & settled),
             control.error.eq(walk.error),
         ]
+        begun = Signal.like(control.error.begun)  # commands that have started and are not complete
+        m.d.sync += begun.eq(begun + control.started - self.tokens.give)
+        m.d.comb += control.error.begun.eq(begun)
         with m.If(memory.bad & ~broken):
             m.d.comb += [control.error.valid.eq(1), control.error.code.eq(ErrorCode.BUS), control.error.address.eq(memory.bad_address)]
         self._report_activity(m, walk, reader, epilogue, settled)
@@ -158,32 +163,28 @@ class StoreEngine(wiring.Component):
         ]
 
     def _fork(self, m, walk, reader, memory, command):
-        """Each row once to the queues of reader and writers, and to the bursts; claims for the halves of rows not yet read."""
-        row = walk.row.payload
+        """Each row to the queues of reader and writers; claims for the halves of rows not yet read."""
+        row = walk.row
         place = Signal(data.StructLayout({"local": LanePlace(), "end": 1}))
         m.submodules.rows = rows = fifo.SyncFIFOBuffered(width=reader.row.payload.shape().size, depth=_ROWS)
-        m.submodules.places = places = fifo.SyncFIFOBuffered(width=place.shape().size, depth=_ROWS)
-        entered = Signal()  # the row is in the queues, but not all its bursts are requested
-        enters = Signal()
-        known = Signal()
+        m.submodules.places = places = fifo.SyncFIFOBuffered(width=place.shape().size, depth=_PLACES)
+        # One cycle late, and ``in_flight`` rows may still come.
+        levels = ((rows.level, _ROWS), (places.level, _PLACES), (memory.rows, memory.depth))
+        m.d.sync += walk.room.eq(Cat(level < depth - walk.in_flight - 1 for level, depth in levels).all())
         m.d.comb += [
-            enters.eq(walk.row.valid & ~entered & rows.w_rdy & places.w_rdy),
-            known.eq(enters | (walk.row.valid & entered)),
-            rows.w_en.eq(enters), rows.w_data.eq(Cat(row.source, row.first)),
-            places.w_en.eq(enters), places.w_data.eq(place),
+            rows.w_en.eq(walk.valid), rows.w_data.eq(Cat(row.source, row.first)),
+            places.w_en.eq(walk.valid), places.w_data.eq(place),
             place.local.row.eq(row.address), place.local.lane.eq(command.lane), place.local.last.eq(row.last),
             place.local.post.eq(command.post), place.end.eq(row.end),
-            memory.row.payload.eq(row), memory.row.valid.eq(known & (walk.target == Target.MEMORY)), memory.post.eq(command.post),
-            memory.stalled.eq(walk.row.valid & ~known),
-            walk.row.ready.eq(known & ((walk.target != Target.MEMORY) | memory.row.ready)),
+            memory.row.eq(row), memory.valid.eq(walk.valid & (walk.target == Target.MEMORY)), memory.post.eq(command.post),
+            memory.stalled.eq(~walk.room),
             reader.row.valid.eq(rows.r_rdy), reader.row.payload.eq(rows.r_data), rows.r_en.eq(reader.row.ready),
             walk.first_read.eq(rows.r_rdy & rows.r_en & reader.row.payload.first),
             reader.granted.eq(self.granted),
         ]
-        m.d.sync += entered.eq(known & ~walk.row.ready)
         for half in range(HALVES):
             unread = Signal(range(_ROWS + 2), name=f"unread{half}")
-            entering = enters & (row.source[-1] == half)
+            entering = walk.valid & (row.source[-1] == half)
             m.d.sync += unread.eq(unread + entering - (reader.finish & (self.drain.half == half)))
             m.d.comb += self.claim[half].eq(walk.claim[half] | (unread != 0))
         return rows, places
@@ -212,7 +213,10 @@ class StoreEngine(wiring.Component):
         moves = Cat(port.valid & port.ready for port in (self.write.data, *locals_)).any()
         memory_waits = Cat(port.valid & ~port.ready for port in (self.write.request, self.write.data)).any()
         local_waits = Cat(port.valid & ~port.ready for port in locals_).any()
-        now = self.control.activity
+        now = Signal.like(self.control.activity)
+        reported = Signal.like(self.control.activity, init=activity.IDLE.value)
+        m.d.sync += reported.eq(now)
+        m.d.comb += self.control.activity.eq(reported)
         with m.If(reader.reads | moves):
             m.d.comb += now.eq(activity.BUSY)
         with m.Elif(memory_waits):

@@ -14,11 +14,11 @@ BURST_BEATS = 16
 
 
 class WriteBursts(wiring.Component):
-    """Requests bursts for rows: rows that follow each other share them.
+    """Requests bursts for rows: rows that are joined share them.
 
-    A burst ends where a run of rows does, and before each multiple of 16 bus words, so that none crosses a boundary of an
-    interconnect. Once ``hungry`` and ``stalled`` it does not wait for further rows, but asks for the words that are complete.
-    Throughput: one row or one burst per cycle, whichever is more. Latency: 1 cycle.
+    A burst ends where a run of rows does, and at multiples of 16 bus words, so that none crosses a boundary of an interconnect.
+    While ``hungry`` it does not wait for further rows, but asks for the words that are complete. It never asks for a word
+    whose bytes are not all on their way. Throughput: one row per cycle, one burst per two cycles. Latency: 2 cycles.
 
     Parameters
     ----------
@@ -26,74 +26,85 @@ class WriteBursts(wiring.Component):
 
     Members
     -------
-    row : stream of :class:`StoreRow <systolith.rtl.store_walk.StoreRow>`, whose data are on their way
-    stalled : the next row will not come before data have left; ``hungry``: no data can leave, for want of a burst
+    i : stream of rows, whose data are on their way
+    hungry : no further row will come before data leave, and no data can leave for want of a burst
+    room : another burst may be requested
+    accept : ``burst`` is put into ``request``, with ``last`` if it ends a command
     request : stream of bursts
-    accept : burst ``burst`` is put into ``request``, which needs ``room``; ``ends``: it is the last one of row and run
+    busy : a row is being added
     """
 
-    row: stream.Interface
-    stalled: Signal
+    i: stream.Interface
     hungry: Signal
-    request: stream.Interface
-    accept: Signal
     room: Signal
-    ends: Signal
+    accept: Signal
     burst: data.View
+    last: Signal
+    request: stream.Interface
+    busy: Signal
 
     def __init__(self, row: StoreRow):
-        self.row_layout = row
-        self.bus_bytes = row.bus_bytes
-        address_bits = row.address_bits
+        self.row = row
         super().__init__({
-            "row": In(stream.Signature(row)), "stalled": In(1), "hungry": In(1),
-            "request": Out(stream.Signature(BurstRequest(address_bits))),
-            "accept": Out(1), "room": In(1), "ends": Out(1), "burst": Out(BurstRequest(address_bits)),
+            "i": In(stream.Signature(row)), "hungry": In(1), "room": In(1),
+            "accept": Out(1), "burst": Out(BurstRequest(row.address_bits)), "last": Out(1),
+            "request": Out(stream.Signature(BurstRequest(row.address_bits))), "busy": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        row = self.row.payload
+        word_bits = exact_log2(self.row.bus_bytes)
         block_bits = exact_log2(BURST_BEATS)
-        word_bits = exact_log2(self.bus_bytes)
 
-        is_open = Signal()
-        opened = Signal.like(row.tail, reset_less=True)  # first word of the open burst
-        behind = Signal.like(row.tail, reset_less=True)  # word after its last complete one
-        some = Signal(reset_less=True)  # it has a complete word
-        first = Signal.like(row.tail)
-        final = Signal(block_bits)
-        following = Signal.like(row.tail)  # where the next burst begins, if the run goes on
-        crosses = first[block_bits:] != row.tail[block_bits:]
+        # The row that is being added, and the open burst: ``count`` words from ``word`` on, ``space`` more in its block.
+        busy = self.busy
+        row = Signal(self.row, reset_less=True)
+        left = Signal.like(row.words)  # words of the row that are not in a burst yet
+        word = Signal(self.row.address_bits - word_bits, reset_less=True)
+        count = Signal(range(BURST_BEATS + 1))
+        space = Signal(range(BURST_BEATS + 1), reset_less=True)
+        partial = Signal(reset_less=True)  # the last word waits for bytes of the next row
+
         free = Signal()
+        crosses = Signal()
         wants = Signal()
+        done = Signal()  # the row is in bursts
+        size = Signal(range(BURST_BEATS + 1))
+        step = Signal(range(BURST_BEATS + 1))  # words by which the open burst grows before it leaves
+        whole = Signal.like(count)
         m.d.comb += [
-            first.eq(Mux(is_open, opened, row.address[word_bits:])),
-            free.eq((~self.request.valid | self.request.ready) & self.room),
+            free.eq(self.room & ~self.request.valid),
+            crosses.eq((left > space) | ((left == space) & (row.full | row.end))),
+            step.eq(Mux(crosses, space, left)),
+            whole.eq(count - partial),
+            self.burst.address.eq(Cat(C(0, word_bits), word)), self.burst.beats.eq(size - 1),
             self.accept.eq(wants & free),
-            self.burst.address.eq(Cat(C(0, word_bits), first)),
-            self.burst.beats.eq(final - first[:block_bits]),
         ]
-        block_after = Cat(C(0, block_bits), first[block_bits:] + 1)
-        with m.If(self.row.valid & crosses):
-            m.d.comb += [wants.eq(1), final.eq(BURST_BEATS - 1), following.eq(block_after)]
-        with m.Elif(self.row.valid):
-            m.d.comb += [wants.eq(row.end), self.ends.eq(row.end), final.eq(row.tail), following.eq(first)]
-            m.d.comb += self.row.ready.eq(~row.end | free)
+        with m.If(busy):
+            m.d.comb += [
+                wants.eq(crosses | row.end), size.eq(count + step), done.eq((left <= space) & (free | ~wants)),
+                self.last.eq(row.last & (left <= space)),
+            ]
+            with m.If(free | ~wants):
+                m.d.sync += [left.eq(left - step), partial.eq(~(row.full | row.end))]
+                with m.If(crosses):
+                    m.d.sync += [word.eq(Cat(C(0, block_bits), word[block_bits:] + 1)), count.eq(0), space.eq(BURST_BEATS)]
+                with m.Else():
+                    m.d.sync += [count.eq(Mux(row.end, 0, count + left)), space.eq(space - left)]
         with m.Else():
-            m.d.comb += [wants.eq(self.stalled & self.hungry & is_open & some), final.eq(behind - 1), following.eq(behind)]
+            m.d.comb += [wants.eq(self.hungry & (whole != 0)), size.eq(whole)]
+            with m.If(self.accept):
+                m.d.sync += [word[:block_bits].eq(word + whole), count.eq(partial)]
 
-        with m.If(self.accept | self.row.ready):
-            m.d.sync += [is_open.eq(~self.ends), opened.eq(following)]
-        with m.If(self.row.ready):
-            after = Signal.like(row.tail)
-            m.d.comb += after.eq(row.tail + row.full)
-            m.d.sync += [behind.eq(after), some.eq(after != first)]
-        with m.Elif(self.accept):
-            m.d.sync += some.eq(0)
-        with m.If(free):
-            m.d.sync += self.request.valid.eq(wants)
-            m.d.sync += self.request.payload.eq(self.burst)
-        with m.Elif(self.request.ready):
+        m.d.comb += self.i.ready.eq(~busy | done)
+        with m.If(self.i.ready):
+            m.d.sync += [busy.eq(self.i.valid), row.eq(self.i.payload), left.eq(self.i.payload.words)]
+            with m.If(self.i.valid & ~self.i.payload.joined):
+                first = self.i.payload.address[word_bits:]
+                m.d.sync += [word.eq(first), count.eq(0), space.eq(BURST_BEATS - first[:block_bits]), partial.eq(0)]
+
+        with m.If(self.request.ready):
             m.d.sync += self.request.valid.eq(0)
+        with m.If(self.accept):
+            m.d.sync += [self.request.valid.eq(1), self.request.payload.eq(self.burst)]
         return m

@@ -14,23 +14,27 @@ from .store_walk import StoreRow
 __all__ = ["OUTSTANDING", "MemoryWriter"]
 
 OUTSTANDING = 16
+_PACKED = 16  # words: bridges short waits of the memory
 
 
 class MemoryWriter(wiring.Component):
     """Requests bursts for rows, fills them with the rows' chunks, and counts the responses.
 
     No more than 16 bursts wait for responses. Words leave when their burst's request has been accepted. Under ``halt``, bursts
-    already requested are completed with words without strobes, and all other data are dropped.
+    already requested are completed, and all other data are dropped.
 
     Parameters
     ----------
     row : layout of a row
     chunk_bytes : most bytes of a chunk
+    depth : rows that may wait for their bursts
 
     Members
     -------
-    halt : level; rows must not come any more
-    row, stalled : see :class:`WriteBursts <systolith.rtl.store_bursts.WriteBursts>`; ``post``: whom the row's command tells
+    halt : level; rows do not come any more
+    valid, row : a row leaves the walk; ``post``: whom its command tells
+    stalled : no further row will come before data leave
+    rows : rows that wait for their bursts; there must be room for another one, of ``depth``
     i : stream of :class:`Chunk`
     place : stream of :class:`Place`, one per row
     write : to memory
@@ -40,9 +44,11 @@ class MemoryWriter(wiring.Component):
     """
 
     halt: Signal
-    row: stream.Interface
+    valid: Signal
+    row: data.View
     post: Signal
     stalled: Signal
+    rows: Signal
     i: stream.Interface
     place: stream.Interface
     write: wiring.PureInterface
@@ -52,12 +58,13 @@ class MemoryWriter(wiring.Component):
     bad_address: Signal
     idle: Signal
 
-    def __init__(self, row: StoreRow, *, chunk_bytes: int):
+    def __init__(self, row: StoreRow, *, chunk_bytes: int, depth: int):
         self.row_layout = row
         self.chunk_bytes = chunk_bytes
+        self.depth = depth
         super().__init__({
             "halt": In(1),
-            "row": In(stream.Signature(row)), "post": In(2), "stalled": In(1),
+            "valid": In(1), "row": In(row), "post": In(2), "stalled": In(1), "rows": Out(range(depth + 1)),
             "i": In(stream.Signature(Chunk(chunk_bytes=chunk_bytes))), "place": In(stream.Signature(Place(bus_bytes=row.bus_bytes))),
             "write": Out(WritePort(row.address_bits, 8 * row.bus_bytes)),
             "done": Out(1), "done_post": Out(2), "bad": Out(1), "bad_address": Out(row.address_bits), "idle": Out(1),
@@ -68,16 +75,26 @@ class MemoryWriter(wiring.Component):
         request, words, response = self.write.request, self.write.data, self.write.response
 
         m.submodules.bursts = bursts = WriteBursts(self.row_layout)
-        wiring.connect(m, bursts.row, wiring.flipped(self.row))
+        entry = Signal(data.StructLayout({"row": self.row_layout, "post": 2}))
+        m.submodules.waiting = waiting = fifo.SyncFIFOBuffered(width=entry.shape().size, depth=self.depth)
+        waiting_entry = data.View(entry.shape(), waiting.r_data)
         wiring.connect(m, bursts.request, wiring.flipped(request))
+        m.d.comb += [
+            entry.row.eq(self.row), entry.post.eq(self.post), waiting.w_data.eq(entry), waiting.w_en.eq(self.valid),
+            self.rows.eq(waiting.level),
+            bursts.i.valid.eq(waiting.r_rdy), bursts.i.payload.eq(waiting_entry.row), waiting.r_en.eq(bursts.i.ready),
+        ]
+        post = Signal(2, reset_less=True)  # of the row that is in ``bursts``
+        with m.If(bursts.i.ready):
+            m.d.sync += post.eq(waiting_entry.post)
 
         # Every burst, until its response.
-        entry = Signal(data.StructLayout({"address": self.row_layout.address_bits, "last": 1, "post": 2}))
-        m.submodules.pending = pending = fifo.SyncFIFOBuffered(width=entry.shape().size, depth=OUTSTANDING)
-        answered = data.View(entry.shape(), pending.r_data)
+        asked = Signal(data.StructLayout({"address": self.row_layout.address_bits, "last": 1, "post": 2}))
+        m.submodules.pending = pending = fifo.SyncFIFOBuffered(width=asked.shape().size, depth=OUTSTANDING)
+        answered = data.View(asked.shape(), pending.r_data)
         m.d.comb += [
-            entry.address.eq(bursts.burst.address), entry.last.eq(self.row.payload.last & bursts.ends), entry.post.eq(self.post),
-            pending.w_data.eq(entry), pending.w_en.eq(bursts.accept), bursts.room.eq(pending.w_rdy),
+            asked.address.eq(bursts.burst.address), asked.last.eq(bursts.last), asked.post.eq(post),
+            pending.w_data.eq(asked), pending.w_en.eq(bursts.accept), bursts.room.eq(pending.w_rdy & ~self.halt),
             response.ready.eq(pending.r_rdy), pending.r_en.eq(response.valid),
             self.done.eq(response.valid & response.ready & answered.last), self.done_post.eq(answered.post),
             self.bad.eq(response.valid & response.ready & response.payload.error), self.bad_address.eq(answered.address),
@@ -88,19 +105,20 @@ class MemoryWriter(wiring.Component):
         wiring.connect(m, packer.i, wiring.flipped(self.i))
         wiring.connect(m, packer.place, wiring.flipped(self.place))
         m.submodules.owed = owed = fifo.SyncFIFOBuffered(width=exact_log2(BURST_BEATS), depth=OUTSTANDING)
+        m.submodules.packed = packed = fifo.SyncFIFOBuffered(width=packer.o.payload.shape().size, depth=_PACKED)
         beat = Signal.like(owed.r_data)
         moves = words.valid & words.ready
-        hungry = (owed.level == 0) & ~request.valid
-        unwanted = self.halt & hungry
+        starved = (owed.level == 0) & ~request.valid
         m.d.comb += [
-            bursts.stalled.eq(self.stalled), bursts.hungry.eq(hungry),
+            bursts.hungry.eq(self.stalled & starved & ~waiting.r_rdy),
+            packed.w_en.eq(packer.o.valid), packed.w_data.eq(packer.o.payload), packer.o.ready.eq(packed.w_rdy),
             owed.w_data.eq(request.payload.beats), owed.w_en.eq(request.valid & request.ready),
-            packer.halt.eq(self.halt),
-            words.valid.eq(packer.o.valid & owed.r_rdy), words.payload.data.eq(packer.o.payload.data),
-            words.payload.strobe.eq(packer.o.payload.strobe), words.payload.last.eq(beat == owed.r_data),
-            packer.o.ready.eq(moves | unwanted), owed.r_en.eq(moves & words.payload.last),
+            words.valid.eq(packed.r_rdy & owed.r_rdy), Cat(words.payload.data, words.payload.strobe).eq(packed.r_data),
+            words.payload.last.eq(beat == owed.r_data),
+            packed.r_en.eq(moves | (self.halt & starved)), owed.r_en.eq(moves & words.payload.last),
         ]
         with m.If(moves):
             m.d.sync += beat.eq(Mux(words.payload.last, 0, beat + 1))
-        m.d.comb += self.idle.eq(packer.empty & ~request.valid & (owed.level == 0) & (pending.level == 0))
+        m.d.comb += self.idle.eq(
+            packer.empty & (packed.level == 0) & starved & (pending.level == 0) & (((waiting.level == 0) & ~bursts.busy) | self.halt))
         return m

@@ -17,16 +17,17 @@ __all__ = ["StoreRow", "StoreWalk"]
 class StoreRow(data.StructLayout):
     """One checked row. ``source`` is its accumulator row; ``first`` and ``last`` are those of a command.
 
-    Memory: its bytes begin at byte ``address``, its last one is in bus word ``tail`` (the word's last byte if ``full``), and
-    ``end`` says that the next row does not go on there. Scratchpad: ``address`` is the row.
+    Memory: its bytes begin at byte ``address``, where a run starts unless it is ``joined`` to the row before; it adds ``words``
+    bus words to its run and fills the last one if ``full``; ``end`` says that the next row is not joined to it.
+    Scratchpad: ``address`` is the row.
     """
 
-    def __init__(self, *, source_bits: int, address_bits: int, bus_bytes: int):
+    def __init__(self, *, source_bits: int, address_bits: int, bus_bytes: int, row_bytes: int):
         self.address_bits = address_bits
         self.bus_bytes = bus_bytes
         super().__init__({
-            "source": source_bits, "first": 1, "last": 1,
-            "address": address_bits, "tail": address_bits - exact_log2(bus_bytes), "full": 1, "end": 1,
+            "source": source_bits, "first": 1, "last": 1, "address": address_bits,
+            "words": range((row_bytes - 2) // bus_bytes + 3), "joined": 1, "full": 1, "end": 1,
         })
 
 
@@ -50,7 +51,8 @@ class StoreWalk(wiring.Component):
     lookup : to the base registers
     settled : no row is behind this side
     first_read : the reader takes the first row of a command
-    row : stream of :class:`StoreRow`
+    room : there is room behind for ``in_flight`` rows and those on their way
+    valid, row : a :class:`StoreRow` leaves
     target : where the rows behind go; it changes only while ``settled``
     claim : the halves that the command reads
     waits : a command waits for its tokens; ``idle``: there is none, or none will begin
@@ -64,12 +66,16 @@ class StoreWalk(wiring.Component):
     lookup: wiring.PureInterface
     settled: Signal
     first_read: Signal
-    row: stream.Interface
+    room: Signal
+    valid: Signal
+    row: data.View
     target: Signal
     claim: Signal
     waits: Signal
     idle: Signal
     error: ErrorShape
+
+    in_flight = 4
 
     def __init__(self, config: Config):
         self.config = config
@@ -81,8 +87,9 @@ class StoreWalk(wiring.Component):
             "take": Out(1), "taken": In(1),
             "lookup": Out(BaseLookup(address_bits)),
             "settled": In(1), "first_read": In(1),
-            "row": Out(stream.Signature(
-                StoreRow(source_bits=self.source_bits, address_bits=address_bits, bus_bytes=config.bus_bytes))),
+            "room": In(1), "valid": Out(1),
+            "row": Out(StoreRow(source_bits=self.source_bits, address_bits=address_bits, bus_bytes=config.bus_bytes,
+                                row_bytes=4 * config.array.cols)),
             "target": Out(Target), "claim": Out(2), "waits": Out(1), "idle": Out(1),
             "error": Out(ErrorShape(address_bits)),
         })
@@ -99,12 +106,11 @@ class StoreWalk(wiring.Component):
         depth = Mux(command.target == Target.ACTIVATION, config.activation_rows, config.weight_rows)
         base = Signal(config.memory.address_bits, reset_less=True)
         size = Signal(config.memory.address_bits, reset_less=True)
-        spread = Signal(11, reset_less=True)  # scratchpad rows that a row touches
+        highest = Signal(signed(18), reset_less=True)  # scratchpad row from which a row still fits
         rest = Signal(11, reset_less=True)
         begin = Signal()
         walking = Signal()
-        pipeline = self._pipeline(m, command, to_memory, row_bytes, base, size, spread, depth, begin)
-        code, address, finished, failed = pipeline
+        code, address, finished, failed = self._pipeline(m, command, to_memory, row_bytes, base, size, highest, begin)
 
         failure = Signal(ErrorCode)
         first_was_read = Signal()
@@ -121,7 +127,7 @@ class StoreWalk(wiring.Component):
                 with m.If(self.command.valid & ~self.halt):
                     m.next = "CHECK"  # ``refused`` is registered
             with m.State("CHECK"):
-                m.d.sync += [failure.eq(refused), rest.eq(command.lane + row_bytes), spread.eq(0), first_was_read.eq(0)]
+                m.d.sync += [failure.eq(refused), rest.eq(command.lane + row_bytes), highest.eq(depth), first_was_read.eq(0)]
                 m.d.comb += self.idle.eq(self.halt)
                 with m.If(refused != ErrorCode.NONE):
                     m.next = "FAIL"
@@ -147,7 +153,7 @@ class StoreWalk(wiring.Component):
                     m.next = "BEGIN"
             with m.State("SPREAD"):
                 m.d.comb += [walking.eq(1), self.idle.eq(self.halt)]
-                m.d.sync += [spread.eq(spread + 1), rest.eq(rest - lanes)]
+                m.d.sync += [highest.eq(highest - 1), rest.eq(rest - lanes)]
                 with m.If(rest <= lanes):
                     m.next = "BEGIN"
             with m.State("BEGIN"):
@@ -184,15 +190,15 @@ class StoreWalk(wiring.Component):
         m.d.sync += refused.eq(Mux(value, ErrorCode.VALUE, Mux(unsupported, ErrorCode.UNSUPPORTED, ErrorCode.NONE)))
         return refused
 
-    def _pipeline(self, m, command, to_memory, row_bytes, base, size, spread, depth, begin):
+    def _pipeline(self, m, command, to_memory, row_bytes, base, size, highest, begin):
         """Rows in four stages: offset; address and end; checks; held until the next row is known.
 
-        Returns code and address of the row that fails, and whether all rows have left or the failing one is next.
+        Returns code and address of the row that fails, whether all rows have left, and whether all before the failing one have.
         """
         config = self.config
         address_bits = config.memory.address_bits
         byte_bits = exact_log2(config.bus_bytes)
-        out = self.row.payload
+        half_bit = self.source_bits - 1
 
         # Parameters of all groups must be there, for the whole command alike: a sum of shifts instead of a multiplier.
         channels = sum(command.parameter_group << i for i in range(config.epilogue.lanes.bit_length()) if config.epilogue.lanes >> i & 1)
@@ -202,81 +208,74 @@ class StoreWalk(wiring.Component):
             & (channels + command.columns > config.parameter_groups * config.epilogue.lanes))
 
         walk = Signal()
+        step = Signal()
         offset = Signal(32, reset_less=True)
         repeat = Signal(32, reset_less=True)  # offset of the repetition's first row
         source = Signal(16, reset_less=True)
         left1 = Signal(16, reset_less=True)
         left2 = Signal(16, reset_less=True)
         first = Signal(reset_less=True)
-
-        addressed = Signal()
-        address = Signal(address_bits, reset_less=True)
-        end = Signal(33, reset_less=True)
-        joined = Signal(reset_less=True)
-        outside = Signal(reset_less=True)  # the source row
-        address_source = Signal(self.source_bits, reset_less=True)
-        address_first = Signal(reset_less=True)
-        address_last = Signal(reset_less=True)
-
-        checked = Signal()
-        check = Signal(data.StructLayout({
-            "code": ErrorCode, "joined": 1, "first": 1, "last": 1, "source": self.source_bits, "address": address_bits}), reset_less=True)
-
-        held = Signal()
-        row = Signal.like(out, reset_less=True)
-
-        good = check.code == ErrorCode.NONE
-        leave = Signal()
-        advance_checked = ~held | leave  # the row in the third stage moves on, if it is good
-        advance_addressed = ~checked | (good & advance_checked)
-        advance_walk = ~addressed | advance_addressed
+        wraps = left1 == 1
+        last = wraps & (left2 == 1)
+        next_offset = Signal(32)
         m.d.comb += [
-            out.eq(row), out.end.eq(row.last | ~check.joined | ~good),
-            self.row.valid.eq(held & (row.last | checked) & ~self.halt),
-            leave.eq(self.row.valid & self.row.ready),
+            step.eq(walk & self.room),
+            next_offset.eq(Mux(wraps, repeat, offset) + Mux(wraps, command.stride2, command.stride1)),
         ]
-
-        last = (left1 == 1) & (left2 == 1)
         with m.If(begin):
             m.d.sync += [
                 walk.eq(1), first.eq(1), offset.eq(command.destination), repeat.eq(command.destination), source.eq(command.row),
                 left1.eq(command.count1), left2.eq(command.count2),
             ]
-        with m.Elif(walk & advance_walk):
-            wraps = left1 == 1
-            next_offset = Signal(32)
-            m.d.comb += next_offset.eq(Mux(wraps, repeat, offset) + Mux(wraps, command.stride2, command.stride1))
+        with m.Elif(step):
             m.d.sync += [
                 walk.eq(~last), first.eq(0), offset.eq(next_offset), source.eq(source + 1),
                 left1.eq(Mux(wraps, command.count1, left1 - 1)),
             ]
             with m.If(wraps):
                 m.d.sync += [repeat.eq(next_offset), left2.eq(left2 - 1)]
-        with m.If(advance_walk):
-            m.d.sync += addressed.eq(walk)
-            with m.If(walk):
-                m.d.sync += [
-                    address.eq(base + offset), end.eq(offset + row_bytes), joined.eq((offset == end[:32]) & ~first),
-                    outside.eq((source[self.source_bits - 1:] != command.row[self.source_bits - 1:])
-                               | source[self.source_bits:].any()),
-                    address_source.eq(source), address_first.eq(first), address_last.eq(last),
-                ]
-        with m.If(advance_addressed):
-            m.d.sync += checked.eq(addressed)
+
+        mark = data.StructLayout({"source": self.source_bits, "first": 1, "last": 1})
+        addressed = Signal()
+        addressed_mark = Signal(mark, reset_less=True)
+        address = Signal(address_bits, reset_less=True)
+        end = Signal(33, reset_less=True)
+        joined = Signal(reset_less=True)
+        outside = Signal(reset_less=True)  # the source row
+        m.d.sync += addressed.eq(step)
+        with m.If(step):
             m.d.sync += [
-                check.joined.eq(joined), check.first.eq(address_first), check.last.eq(address_last),
-                check.source.eq(address_source), check.address.eq(address),
-                check.code.eq(Mux(
-                    outside | no_parameters | (~to_memory & (address[:16] + spread > depth)), ErrorCode.RANGE,
-                    Mux(to_memory & (end > size), ErrorCode.ADDRESS, ErrorCode.NONE))),
+                addressed_mark.eq(Cat(source[:self.source_bits], first, last)),
+                address.eq(base + offset), end.eq(offset + row_bytes), joined.eq((offset == end[:32]) & ~first),
+                outside.eq((source[half_bit] != command.row[half_bit]) | source[self.source_bits:].any()),
             ]
-        final_byte = Signal(address_bits)
-        m.d.comb += final_byte.eq(check.address + row_bytes - 1)
-        with m.If(advance_checked):
-            m.d.sync += held.eq(checked & good)
-            m.d.sync += [
-                row.source.eq(check.source), row.first.eq(check.first), row.last.eq(check.last), row.address.eq(check.address),
-                row.tail.eq(final_byte[byte_bits:]), row.full.eq(final_byte[:byte_bits].all()),
-            ]
-        finished = ~(walk | addressed | checked | held)
-        return check.code, check.address, finished, checked & ~good & ~held
+
+        reach = Signal(range(4 * config.array.cols + config.bus_bytes))
+        checked = Signal()
+        code = Signal(ErrorCode, reset_less=True)
+        row = Signal(self.row.shape(), reset_less=True)
+        m.d.comb += reach.eq(address[:byte_bits] + row_bytes - 1)
+        m.d.sync += [
+            checked.eq(addressed),
+            Cat(row.source, row.first, row.last).eq(addressed_mark), row.address.eq(address), row.joined.eq(joined),
+            row.words.eq(reach[byte_bits:] + (~joined | (address[:byte_bits] == 0))), row.full.eq(reach[:byte_bits].all()),
+            code.eq(Mux(
+                outside | no_parameters | (~to_memory & (address[:16] > highest)), ErrorCode.RANGE,
+                Mux(to_memory & (end > size), ErrorCode.ADDRESS, ErrorCode.NONE))),
+        ]
+
+        held = Signal()
+        held_row = Signal(self.row.shape(), reset_less=True)
+        failed = Signal()
+        failed_code = Signal(ErrorCode, reset_less=True)
+        failed_address = Signal(address_bits, reset_less=True)
+        good = checked & (code == ErrorCode.NONE) & ~failed
+        m.d.comb += [
+            self.row.eq(held_row), self.row.end.eq(~good | ~row.joined),
+            self.valid.eq(held & (held_row.last | checked) & ~self.halt),
+        ]
+        with m.If(self.valid | ~held):
+            m.d.sync += [held.eq(good), held_row.eq(row)]
+        with m.If(checked & ~good & ~failed):
+            m.d.sync += [failed.eq(1), failed_code.eq(code), failed_address.eq(row.address)]
+        return failed_code, failed_address, ~(walk | addressed | checked | held), failed & ~held
