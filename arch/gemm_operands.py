@@ -13,7 +13,7 @@ from .commands import PARAMETER_WORDS, Bank, Load
 from .gemm_tiling import Gemm, Step, Tiling, doubling, k_parts, panels
 from .program import Region
 
-__all__ = ["Activations", "Operand", "Parameters", "Piece", "Weights"]
+__all__ = ["Activations", "Operand", "Parameters", "Piece", "TransposedWeights", "Weights"]
 
 BASES = {"program": 0, "a": 1, "w": 2, "c": 3, "parameters": 4}
 _PARAMETER_BYTES = 4 * PARAMETER_WORDS
@@ -62,7 +62,8 @@ class Operand(abc.ABC):
         """Whether ``step``, which uses the piece's panel, needs the piece."""
 
     @abc.abstractmethod
-    def load(self, piece: Piece, slot: int) -> Load: ...
+    def loads(self, piece: Piece, slot: int) -> list[Load]:
+        """The commands that bring a piece, with memory as NumPy has it."""
 
     @abc.abstractmethod
     def regions(self, piece: Piece, slot: int) -> list[Region]: ...
@@ -88,6 +89,7 @@ class Activations(Operand):
         self.ms = panels(gemm.m, tiling.rows)
         self.pitch = -(-len(self.ks[0]) // self.config.array.rows)
         self.slot_rows = len(self.ms[0]) * self.pitch
+        self.parts = k_parts(gemm, self.ks[0])  # of every slot, whichever panel it holds
         self.slots = self.config.activation_rows // self.slot_rows
 
     def panel(self, step: Step) -> tuple[int, ...]:
@@ -109,13 +111,13 @@ class Activations(Operand):
         """Scratchpad row of A[m, k]."""
         return slot * self.slot_rows + (m - self.ms[panel[0]].start) * self.pitch + (k - self.ks[panel[1]].start) // self.config.array.rows
 
-    def load(self, piece: Piece, slot: int) -> Load:
+    def loads(self, piece: Piece, slot: int) -> list[Load]:
         total, run, count = self.gemm.k, len(piece.k), len(piece.lines)
         row = self.row(slot, piece.panel, piece.lines.start, piece.k.start)
         if run == total and run % self.config.array.rows == 0 and run * count <= _LONGEST_RUN:
             run, count = run * count, 1
-        return Load(bank=self.bank, base=BASES["a"], offset=piece.lines.start * total + piece.k.start, run=run, count1=count,
-                    stride1=total if count > 1 else 0, row=row, row_stride1=signed16(self.pitch) if count > 1 else 0)
+        return [Load(bank=self.bank, base=BASES["a"], offset=piece.lines.start * total + piece.k.start, run=run, count1=count,
+                     stride1=total if count > 1 else 0, row=row, row_stride1=signed16(self.pitch) if count > 1 else 0)]
 
     def regions(self, piece: Piece, slot: int) -> list[Region]:
         return self._regions(slot, piece.panel, piece.lines, piece.k)
@@ -124,19 +126,25 @@ class Activations(Operand):
         return self._regions(slot, self.panel(step), step.m, step.k)
 
     def _regions(self, slot: int, panel: tuple[int, ...], lines: range, k: range) -> list[Region]:
-        m0 = self.ms[panel[0]].start
-        parts = [i for i, part in enumerate(k_parts(self.gemm, self.ks[panel[1]])) if _common(part, k)]
-        return [Region((self.bank, slot, i), lines.start - m0, lines.stop - m0) for i in parts]
+        m0, k0 = self.ms[panel[0]].start, self.ks[panel[1]].start
+        places = range(k.start - k0, k.stop - k0)
+        touched = [i for i, part in enumerate(self.parts) if _common(part, places)]
+        return [Region((self.bank, slot, i), lines.start - m0, lines.stop - m0) for i in touched]
 
 
 class Weights(Operand):
-    """Column tiles of W: a panel's row of W takes one scratchpad row per tile, tile beside tile, so that runs are long."""
+    """Column tiles of W: a panel's row of W takes one scratchpad row per tile, tile beside tile, so that runs are long.
+
+    ``vector_stride``, ``k_stride`` : weight rows from vector to vector of a tile, and from a tile to the next one in K
+    """
 
     bank = Bank.WEIGHT
 
     def __init__(self, gemm: Gemm, tiling: Tiling):
         super().__init__(gemm, tiling)
-        self.slot_rows = len(self.ks[0]) * self.most_tiles
+        self.slot_rows = gemm.tile_rows(len(self.ks[0])) * self.most_tiles
+        self.vector_stride = self.most_tiles
+        self.k_stride = self.config.array.rows * self.most_tiles
         self.slots = self.config.weight_rows // self.slot_rows
 
     def panel(self, step: Step) -> tuple[int, ...]:
@@ -160,14 +168,14 @@ class Weights(Operand):
         """Scratchpad row of W[k, columns of tile]."""
         return slot * self.slot_rows + (k - self.ks[panel[0]].start) * self.most_tiles + tile - self.tiles[panel[1]].start
 
-    def load(self, piece: Piece, slot: int) -> Load:
+    def loads(self, piece: Piece, slot: int) -> list[Load]:
         columns = range(self.gemm.columns(piece.lines.start).start, self.gemm.columns(piece.lines[-1]).stop)
         run, count = len(columns), len(piece.k)
         row = self.row(slot, piece.panel, piece.lines.start, piece.k.start)
         if run == self.gemm.n == self.most_tiles * self.config.array.cols and run * count <= _LONGEST_RUN:
             run, count = run * count, 1
-        return Load(bank=self.bank, base=BASES["w"], offset=piece.k.start * self.gemm.n + columns.start, run=run, count1=count,
-                    stride1=self.gemm.n if count > 1 else 0, row=row, row_stride1=signed16(self.most_tiles) if count > 1 else 0)
+        return [Load(bank=self.bank, base=BASES["w"], offset=piece.k.start * self.gemm.n + columns.start, run=run, count1=count,
+                     stride1=self.gemm.n if count > 1 else 0, row=row, row_stride1=signed16(self.most_tiles) if count > 1 else 0)]
 
     def regions(self, piece: Piece, slot: int) -> list[Region]:
         return [region for tile in piece.lines for region in self._regions(slot, piece.panel, tile, piece.k)]
@@ -178,6 +186,36 @@ class Weights(Operand):
     def _regions(self, slot: int, panel: tuple[int, ...], tile: int, k: range) -> list[Region]:
         k0 = self.ks[panel[0]].start
         return [Region((self.bank, slot, tile - self.tiles[panel[1]].start), k.start - k0, k.stop - k0)]
+
+
+class TransposedWeights(Weights):
+    """Column tiles of W where memory holds its columns: a column takes whole scratchpad rows for every tile in K."""
+
+    def __init__(self, gemm: Gemm, tiling: Tiling):
+        super().__init__(gemm, tiling)
+        self.k_stride = gemm.vector_rows
+        self.vector_stride = -(-len(self.ks[0]) // self.config.array.rows) * self.k_stride
+
+    def row(self, slot: int, panel: tuple[int, ...], tile: int, k: int) -> int:
+        """First scratchpad row of the tile's first column from ``k`` on."""
+        column = (tile - self.tiles[panel[1]].start) * self.config.array.cols
+        return slot * self.slot_rows + column * self.vector_stride + (k - self.ks[panel[0]].start) // self.config.array.rows * self.k_stride
+
+    def loads(self, piece: Piece, slot: int) -> list[Load]:
+        array, total, k = self.config.array, self.gemm.k, piece.k
+        first, columns = self.gemm.columns(piece.lines.start).start, self.gemm.columns(piece.lines[-1]).stop
+        count, row = columns - first, self.row(slot, piece.panel, piece.lines.start, k.start)
+        offset = first * total + k.start
+        if array.rows % array.cols == 0 and len(k) == total and total % array.rows == 0 and total * count <= _LONGEST_RUN:
+            return [Load(bank=self.bank, base=BASES["w"], offset=offset, run=total * count, row=row)]
+        # Where columns of a tile do not fill scratchpad rows, each is a run of its own, and the short ones at the end of K come last.
+        run = len(k) if array.rows % array.cols == 0 else min(array.rows, len(k))
+        whole, rest = divmod(len(k), run)
+        parts = [(offset, run, whole, row)]
+        if rest:
+            parts.append((offset + whole * run, rest, 1, row + whole * self.k_stride))
+        return [Load(bank=self.bank, base=BASES["w"], offset=at, run=length, count1=inner, count2=count, stride1=run, stride2=total, row=to,
+                     row_stride1=self.k_stride, row_stride2=signed16(self.vector_stride)) for at, length, inner, to in parts]
 
 
 class Parameters(Operand):
@@ -207,13 +245,13 @@ class Parameters(Operand):
         """First group of a tile."""
         return slot * self.slot_rows + (tile - self.tiles[panel[0]].start) * self.gemm.groups
 
-    def load(self, piece: Piece, slot: int) -> Load:
+    def loads(self, piece: Piece, slot: int) -> list[Load]:
         count, run = len(piece.lines), _PARAMETER_BYTES * len(self.gemm.columns(piece.lines.start))
         if self.gemm.width == self.gemm.groups * self.config.epilogue.lanes and run * count <= _LONGEST_RUN:
             run, count = run * count, 1
-        return Load(bank=self.bank, base=BASES["parameters"], offset=_PARAMETER_BYTES * self.gemm.columns(piece.lines.start).start,
-                    run=run, count1=count, stride1=_PARAMETER_BYTES * self.gemm.width if count > 1 else 0,
-                    row=self.row(slot, piece.panel, piece.lines.start), row_stride1=self.gemm.groups if count > 1 else 0)
+        return [Load(bank=self.bank, base=BASES["parameters"], offset=_PARAMETER_BYTES * self.gemm.columns(piece.lines.start).start,
+                     run=run, count1=count, stride1=_PARAMETER_BYTES * self.gemm.width if count > 1 else 0,
+                     row=self.row(slot, piece.panel, piece.lines.start), row_stride1=self.gemm.groups if count > 1 else 0)]
 
     def regions(self, piece: Piece, slot: int) -> list[Region]:
         return [Region(self.bank, self.row(slot, piece.panel, piece.lines.start), self.row(slot, piece.panel, piece.lines.stop))]

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from typing import Any, NamedTuple
 
+from . import footprint
 from .commands import Bank
-from .config import Config
-from .gemm_operands import Activations, Operand, Parameters, Piece, Weights
+from .gemm_operands import Activations, Operand, Parameters, Piece, TransposedWeights, Weights
 from .gemm_tiling import Block, Gemm, Step, Tiling, steps
 from .residency import Fill, residency
 
@@ -25,8 +25,9 @@ class Costs:
     LATENCY = 40   # from a request to its first data, with what starts and ends a command
     COMMAND = 16   # fetching and decoding one command, of which the bus sees half
 
-    def __init__(self, config: Config):
-        self.config = config
+    def __init__(self, gemm: Gemm):
+        self.config = config = gemm.config
+        self.slot = gemm.least_rows - 1
         self.settle = config.array.rows + config.array.cols + 12
 
     def load(self, bank: Bank, runs: int, run: int) -> int:
@@ -35,7 +36,7 @@ class Costs:
         return runs * max(-(-run // per_cycle), -(-run // bus))
 
     def execute(self, rows: int, tiles: int) -> int:
-        return tiles * max(rows, 2 * self.config.array.rows - 1)
+        return tiles * max(rows, self.slot)
 
     def store(self, rows: int, columns: int, value_bytes: int) -> int:
         lanes = self.config.raw_lanes if value_bytes == 4 else self.config.epilogue.lanes
@@ -91,9 +92,10 @@ class _Scheduler:
 
     def __init__(self, gemm: Gemm, tiling: Tiling):
         self.gemm = gemm
-        self.costs = Costs(gemm.config)
+        self.costs = Costs(gemm)
         self.todo = steps(gemm, tiling)
-        self.activations, self.weights = Activations(gemm, tiling), Weights(gemm, tiling)
+        self.activations = Activations(gemm, tiling)
+        self.weights = (TransposedWeights if gemm.transpose else Weights)(gemm, tiling)
         self.parameters = Parameters(gemm, tiling) if gemm.parameters else None
         self.waiting = [_Waiting(one, self.todo) for one in (self.activations, self.weights, self.parameters) if one]
         self.items: list[Any] = []
@@ -122,10 +124,10 @@ class _Scheduler:
 
     def _fetch(self, waiting: _Waiting) -> None:
         before, fill, piece = waiting.queue.popleft()
-        command = waiting.operand.load(piece, fill.slot)
+        commands = waiting.operand.loads(piece, fill.slot)
         if fill.after >= 0:
             self.load_end = max(self.load_end, self.executed[fill.after] + self.costs.settle)
-        self.load_end += self.costs.load(waiting.operand.bank, command.count1, command.run)
+        self.load_end += sum(self.costs.load(waiting.operand.bank, footprint.run_count(one), one.run) for one in commands)
         self.arrived[before] = self.load_end + Costs.LATENCY
         self._command()
         self.items.append(Fetch(waiting.operand, piece, fill.slot))

@@ -19,7 +19,10 @@ __all__ = ["Block", "Gemm", "Step", "Tiling", "doubling", "k_parts", "panels", "
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Gemm:
-    """C[M, N] = A[M, K] · W[K, N] on one accelerator; ``bias`` and int8 results need parameters, one triple per column."""
+    """C[M, N] = A[M, K] · W[K, N] on one accelerator; ``bias`` and int8 results need parameters, one triple per column.
+
+    With ``transpose``, memory holds W as (N, K), and the transposer turns the tiles.
+    """
 
     config: Config
     m: int
@@ -27,6 +30,7 @@ class Gemm:
     k: int
     out: Literal["int32", "int8"] = "int32"
     bias: bool = False
+    transpose: bool = False
 
     @property
     def macs(self) -> int:
@@ -56,9 +60,20 @@ class Gemm:
         return -(-self.width // self.config.epilogue.lanes)
 
     @property
+    def vector_rows(self) -> int:
+        """Weight rows of one column of a transposed tile."""
+        return -(-self.config.array.rows // self.config.array.cols)
+
+    def tile_rows(self, depth: int) -> int:
+        """Weight rows of one column tile over ``depth`` rows of W."""
+        array = self.config.array
+        return array.cols * self.vector_rows * -(-depth // array.rows) if self.transpose else depth
+
+    @property
     def least_rows(self) -> int:
         """Rows that a weight tile should meet: fewer do not cover the loading of the next tile."""
-        return 2 * self.config.array.rows
+        array = self.config.array
+        return array.rows + (array.cols * self.vector_rows if self.transpose else array.rows)
 
     def columns(self, tile: int) -> range:
         return range(tile * self.width, min((tile + 1) * self.width, self.n))

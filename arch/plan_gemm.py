@@ -62,7 +62,7 @@ class GemmPlan:
 
 
 def plan_gemm(config: Config, m: int, n: int, k: int, *, out: Literal["int32", "int8"] = "int32", bias: bool = False,
-              zero_point: int = 0, low: int = -128, high: int = 127) -> GemmPlan:
+              transpose: bool = False, zero_point: int = 0, low: int = -128, high: int = 127) -> GemmPlan:
     """Plan C[M, N] = A[M, K] · W[K, N].
 
     Parameters
@@ -70,16 +70,19 @@ def plan_gemm(config: Config, m: int, n: int, k: int, *, out: Literal["int32", "
     m, n, k : at least 1; each operand at most 4 GiB
     out : "int8" requantises with ``zero_point``, ``low`` and ``high``
     bias : whether int32 results get a bias; int8 results always do
+    transpose : memory holds W as (N, K)
 
     Raises
     ------
     PlanError
-        A size is not positive, or an operand is larger than an offset can reach.
+        A size is not positive, an operand is larger than an offset can reach, or ``transpose`` needs a transposer.
     """
     for name, value in (("m", m), ("n", n), ("k", k)):
         if value < 1:
             raise PlanError(f"{name} must be at least 1, not {value!r}")
-    gemm = Gemm(config=config, m=m, n=n, k=k, out=out, bias=bias)
+    if transpose and not config.array.transposer:
+        raise PlanError("array.transposer must be true for a transposed W, not false")
+    gemm = Gemm(config=config, m=m, n=n, k=k, out=out, bias=bias, transpose=transpose)
     regions = {"a": m * k, "w": k * n, "c": m * n * gemm.result_bytes}
     if gemm.parameters:
         regions["parameters"] = 4 * PARAMETER_WORDS * n
@@ -140,7 +143,7 @@ def _candidates(gemm: Gemm) -> Iterator[Tiling]:
     for depth in depths:
         pitch = -(-depth // rows)
         most_rows = min(config.activation_rows // pitch, config.half_rows, gemm.m)
-        most_tiles = min(config.weight_rows // depth, gemm.n_tiles, 255)
+        most_tiles = min(config.weight_rows // gemm.tile_rows(depth), gemm.n_tiles, 255)
         if gemm.width < config.array.cols:
             most_tiles = min(most_tiles, 1)
         if gemm.parameters:
@@ -168,10 +171,10 @@ def _shares(total: int) -> list[int]:
 
 def _first_sight(gemm: Gemm, tiling: Tiling) -> float:
     """Cycles as the largest of array, bus and result traffic, with some for what does not overlap."""
-    costs, config = Costs(gemm.config), gemm.config
+    costs, config = Costs(gemm), gemm.config
     ms, ns, ks = -(-gemm.m // tiling.rows), -(-gemm.n_tiles // tiling.tiles), -(-gemm.k // tiling.depth)
     pitch = -(-tiling.depth // config.array.rows)
-    a_slots, w_slots = config.activation_rows // (tiling.rows * pitch), config.weight_rows // (tiling.depth * tiling.tiles)
+    a_slots, w_slots = config.activation_rows // (tiling.rows * pitch), config.weight_rows // (gemm.tile_rows(tiling.depth) * tiling.tiles)
     # How often each panel is loaded: once while it stays, else each time that the loops come by.
     a_loads = 1 if a_slots >= ms * ks or (tiling.outer == "m" and a_slots >= ks) else ns
     w_loads = 1 if w_slots >= ns * ks or (tiling.outer == "n" and w_slots >= ks) else ms
@@ -194,7 +197,8 @@ def _emit(gemm: Gemm, plan: Schedule, *, zero_point: int, low: int, high: int) -
     for item in plan.items:
         match item:
             case Fetch(operand, piece, slot):
-                program.add(operand.load(piece, slot), writes=operand.regions(piece, slot))
+                for load in operand.loads(piece, slot):
+                    program.add(load, writes=operand.regions(piece, slot))
             case (Step() as step, int(a_slot), int(w_slot)):
                 _add_execute(program, gemm, plan, step, a_slot, w_slot)
             case (Block() as block, panel, slot):
@@ -208,8 +212,8 @@ def _add_execute(program: Program, gemm: Gemm, plan: Schedule, step: Step, a_slo
     command = Execute(
         accumulate=int(step.k.start > 0), accumulator_row=step.row, x_count=len(step.m), ct_count=count,
         k_last=len(step.k) - (count - 1) * rows,
-        weight_row=w.row(w_slot, w.panel(step), step.tile, step.k.start), weight_stride=signed16(w.most_tiles),
-        weight_ct=signed16(rows * w.most_tiles) if count > 1 else 0,
+        weight_row=w.row(w_slot, w.panel(step), step.tile, step.k.start), weight_stride=signed16(w.vector_stride),
+        transpose=int(gemm.transpose), weight_ct=signed16(w.k_stride) if count > 1 else 0,
         activation_row=a.row(a_slot, a.panel(step), step.m.start, step.k.start), activation_x=signed16(a.pitch),
         activation_ct=int(count > 1))
     program.add(command, reads=[*a.reads(step, a_slot), *w.reads(step, w_slot)],

@@ -32,7 +32,7 @@ class Problem:
     def run(self, program=None, seed=0):
         """(result of the model, C)."""
         words = self.plan.words if program is None else pack(program)
-        content = {"a": self.a, "w": self.w, "parameters": self.parameters, "program": words}
+        content = {"a": self.a, "w": self.w.T.copy() if self.gemm.transpose else self.w, "parameters": self.parameters, "program": words}
         bases, sizes, at = [0] * 8, [0] * 8, 64
         for region in self.plan.regions.values():
             bases[region.base], sizes[region.base] = at, region.bytes
@@ -92,7 +92,24 @@ def test_tiny_memories(rows, cols):
         config = resolve({"array": {"rows": rows, "cols": cols}, "memory": TINY | {"parameter_channels": channels}})
         for out in ("int32", "int8"):
             m, n, k = rng.integers(1, 30 if rows == 1 else 120, 3).tolist()
-            Problem(config, m, n, k, seed, out=out).check(seed)
+            Problem(config, m, n, k, seed, out=out, transpose=bool(rng.integers(2))).check(seed)
+
+
+@pytest.mark.parametrize("rows,cols", [(1, 1), (3, 5), (5, 3), (8, 8), (24, 12)])
+def test_transposed_weights(rows, cols):
+    seed = rows * 1000 + cols
+    print(f"seed {seed}")
+    rng = np.random.default_rng(seed)
+    for memory in ({}, TINY):
+        config = resolve({"array": {"rows": rows, "cols": cols}, "memory": memory})
+        for m, n, k in [(1, 1, 1), *rng.integers(1, 30 if rows == 1 else 90, (2, 3)).tolist()]:
+            Problem(config, m, n, k, seed, transpose=True).check(seed)
+
+
+def test_slots_that_hold_chunks_of_unequal_length():
+    """The last chunk of K is shorter: what it takes of a slot must still be known to be the same place."""
+    config = resolve({"array": {"rows": 8, "cols": 8}, "memory": {"activation_kib": 2, "weight_kib": 3, "parameter_channels": 16}})
+    Problem(config, 48, 2, 142, bias=True, transpose=True).check()
 
 
 def test_large_product_uses_the_whole_machine():
@@ -133,7 +150,8 @@ def _tokens(program):
     ({"array": {"rows": 8, "cols": 8}}, (40, 24, 40), {}),
     ({"array": {"rows": 8, "cols": 8}, "memory": TINY}, (40, 24, 40), {}),
     ({"array": {"rows": 8, "cols": 8}, "memory": TINY}, (40, 24, 40), {"out": "int8"}),
-    ({"array": {"rows": 3, "cols": 5}, "memory": TINY}, (7, 31, 200), {"bias": True}),
+    ({"array": {"rows": 3, "cols": 5}, "memory": TINY}, (7, 31, 120), {"bias": True}),
+    ({"array": {"rows": 8, "cols": 8}, "memory": TINY}, (20, 24, 40), {"transpose": True}),
 ])
 def test_no_token_can_be_deleted(settings, shape, options):
     """Without any one of its tokens, a program is found out in one run, whatever the order of that run."""
@@ -162,6 +180,8 @@ def test_errors():
     config = resolve({})
     with pytest.raises(PlanError, match=r"^n must be at least 1, not 0$"):
         plan_gemm(config, 1, 0, 1)
+    with pytest.raises(PlanError, match=r"^array.transposer must be true for a transposed W, not false$"):
+        plan_gemm(resolve({"array": {"transposer": False}}), 1, 1, 1, transpose=True)
     with pytest.raises(PlanError, match=r"^w must be at most 4294967296 bytes, not 8589934592; split the product with split_gemm$"):
         plan_gemm(config, 1, 1 << 20, 1 << 13)
     with pytest.raises(PlanError, match=r"^device memory must hold 204 bytes for one element with K = 100, not 100$"):
