@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-
 from systolith.arch.config import Config, resolve
 from systolith.arch.manifest import Manifest
 from systolith.arch.registers import COUNTERS, STALLS, Control, ErrorCode, State, offset_of

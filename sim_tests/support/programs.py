@@ -1,7 +1,6 @@
 """Random programs: valid ones, whose tokens order everything they touch, and ones of random bits."""
 
 import numpy as np
-
 from systolith.arch import footprint
 from systolith.arch.commands import PARAMETER_WORDS, Bank, Command, Execute, Load, Opcode, Operation, Source, Store, Target
 from systolith.arch.config import Config
@@ -53,7 +52,8 @@ class _Source:
         command = Load(
             bank=bank, base=1, offset=self.number(0, self.region_bytes // align - 1) * align,
             run=self.number(1, 5 * width // unit + 2) * unit, lane=self.below(min(width, 256)) if unit == 1 else 0,
-            count1=self.number(1, 6), count2=self.number(1, 3), stride1=self.number(-40, 200) * align, stride2=self.number(-60, 400) * align,
+            count1=self.number(1, 6), count2=self.number(1, 3),
+            stride1=self.number(-40, 200) * align, stride2=self.number(-60, 400) * align,
             row=self.below(_depth(config, bank)), row_stride1=self.number(-2, 8), row_stride2=self.number(-8, 20))
         runs = np.arange(footprint.run_count(command))
         offsets, rows = footprint.memory_offsets(command, runs), footprint.load_rows(config, command, runs)
@@ -105,7 +105,8 @@ class _Source:
             row=self.number(0, 1) * config.half_rows + self.below(config.half_rows), columns=self.number(1, config.array.cols),
             count1=self.number(1, 9), count2=self.number(1, 3),
             destination=self.number(0, self.region_bytes - 1) if memory else self.below(_depth(config, target - 1)),
-            stride1=self.number(-70, 150) if memory else self.number(-1, 6), stride2=self.number(-90, 300) if memory else self.number(-3, 12),
+            stride1=self.number(-70, 150) if memory else self.number(-1, 6),
+            stride2=self.number(-90, 300) if memory else self.number(-3, 12),
             zero_point=self.number(-128, 127), low=low, high=high, lane=0 if memory else self.below(min(width, 256)),
             parameter_group=self.below(config.parameter_groups))
         runs = np.arange(footprint.run_count(command))

@@ -1,0 +1,135 @@
+"""Faults put into the hardware on purpose, each of which the checks must notice.
+
+A mutation is a change of one place of the source; the accelerator is generated from a changed copy and put through the same
+checks as a sound one. A place that is no longer there fails the test, so that no mutation dies out unseen.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import systolith
+from devices import run_words, small_config
+from programs import random_program
+from systolith.arch.assembler import format_command
+from systolith.arch.commands import Execute, Load, Operation, Store, pack
+from systolith.arch.manifest import Manifest
+from systolith.arch.model import Model
+from systolith.gen.simulate import compile_simulation
+from systolith.host.device import DeviceError
+from systolith.host.simulated import SimulatedDevice
+
+SEED = 20261122
+CONFIG = small_config(3, 5)
+REGION, DUMP, PROGRAM, MEMORY = 0x1000, 0x4000, 0x20000, 0x30000
+REGION_BYTES = 4096
+
+
+class Mutation(NamedTuple):
+    file: str
+    before: str
+    after: str
+
+
+MUTATIONS = {
+    "token dropped": Mutation("rtl/tokens.py", "port.take & (port.available | ~port.take_mask).all()", "port.take"),
+    "weight swap one cycle early": Mutation("rtl/array.py", "return PE.w_latency_cycles\n", "return PE.w_latency_cycles - 1\n"),
+    "halves crossed": Mutation("rtl/accumulator.py", "Mux(drain_half.o[0], words[1], words[0])", "Mux(drain_half.o[0], *words)"),
+    "tie rounding": Mutation("rtl/requantise.py", "base + (divide & (self.v < 0)).replicate(33).as_signed() +", "base +"),
+    "clamp": Mutation("rtl/requantise.py", "Mux(total > self.high, self.high, total)", "total"),
+    "stride": Mutation("rtl/stream_rows.py", '.eq(command[f"{value}_step"])', ".eq(1)"),
+    "pad value": Mutation("rtl/datapath.py", "Mux(pad.o[r].pad, pad.o[r].value,", "Mux(pad.o[r].pad, 0,"),
+    "last-row strobe": Mutation("rtl/packer.py", "Cat(over > i for i in range(width))", "Cat(over >= i for i in range(width))"),
+    "accumulate flag": Mutation("rtl/stream_rows.py", "accumulate.eq(pending.accumulate)", "accumulate.eq(0)"),
+    "transposer off": Mutation("rtl/datapath.py", "transposer.emit.eq(weight.emit)", "transposer.emit.eq(0)"),
+}
+_GENERATE = """
+import json
+import sys
+from systolith.arch.config import resolve
+from systolith.gen.generate import generate
+generate(resolve(json.loads(sys.argv[2])), sys.argv[1])
+"""
+
+
+def _generate(copy: Path, mutation: Mutation | None) -> Path:
+    """The generated folder of a copy of the sources with ``mutation``."""
+    source = Path(systolith.__file__).parent
+    package = copy / "systolith"
+    package.mkdir(parents=True)
+    shutil.copy(source / "__init__.py", package)
+    for room in ("arch", "rtl", "gen", "boards"):
+        shutil.copytree(source / room, package / room, ignore=shutil.ignore_patterns("__pycache__"))
+    if mutation:
+        file = package / mutation.file
+        text = file.read_text()
+        found = text.count(mutation.before)
+        assert found == 1, f"{mutation.file} must have {mutation.before!r} once, not {found} times"
+        file.write_text(text.replace(mutation.before, mutation.after))
+    subprocess.run([sys.executable, "-c", _GENERATE, str(copy / "out"), json.dumps(CONFIG.to_dict())], check=True, cwd=copy,
+                   env={**os.environ, "PYTHONPATH": str(copy)}, timeout=300)
+    return copy / "out"
+
+
+def _requantised_halves() -> list:
+    """A program whose sums are all small integers, halved twice: every second one a tie, of both signs, and some clamped."""
+    return [
+        Load(bank=0, base=1, run=3, count1=32, stride1=3, row=0, row_stride1=1),
+        Load(bank=1, base=1, offset=128, run=5, count1=3, stride1=5, row_stride1=1),
+        Load(bank=2, base=1, offset=256, run=60, post=1),
+        Execute(x_count=32, activation_x=1, k_last=3, wait=1, post=2),
+        Store(operation=Operation.REQUANTISE, base=1, columns=5, count1=32, destination=2049, stride1=5, zero_point=2, low=-9, high=11,
+              wait=2),
+    ]
+
+
+def _check(device: SimulatedDevice, config) -> str | None:
+    """What is wrong with the device, or None: programs against the functional model, memory compared byte by byte."""
+    rng = np.random.default_rng(SEED)
+    memory = np.zeros(MEMORY, np.uint8)
+    model = Model(config, memory)
+    bases = {1: (REGION, REGION_BYTES), 2: (DUMP, config.memory.accumulator_rows * config.array.cols * 4)}
+    programs = [_requantised_halves()] + [random_program(rng, config, commands=40, region_bytes=REGION_BYTES) for _ in range(24)]
+    for index, program in enumerate(programs):
+        words = pack(program)
+        memory[:] = rng.integers(0, 256, MEMORY, dtype=np.uint8)
+        if index == 0:
+            memory[REGION:REGION + 96] = rng.integers(-3, 4, 96).astype(np.int8).view(np.uint8)
+            memory[REGION + 128:REGION + 143] = 1
+            parameters = np.array([[0, 1 << 30, -1]] * 5, np.int32)
+            memory[REGION + 256:REGION + 316] = parameters.view(np.uint8).ravel()
+        memory[PROGRAM:PROGRAM + words.nbytes] = words.astype("<u4").view(np.uint8)
+        device.write_memory(0, memory)
+        expected = model.run(bases=[PROGRAM, REGION, DUMP], sizes=[words.nbytes, REGION_BYTES, bases[2][1]], program_words=words.size)
+        assert not expected.error and not expected.hazards, f"seed {SEED}, program {index}: {[format_command(c) for c in program]}"
+        try:
+            outcome = run_words(device, config, words, bases, program=PROGRAM)
+        except DeviceError as error:
+            return f"seed {SEED}, program {index}: {error}"
+        if outcome.error:
+            return f"seed {SEED}, program {index}: {outcome.error.name}"
+        wrong = np.flatnonzero(device.read_memory(0, MEMORY) != memory)
+        if wrong.size:
+            return f"seed {SEED}, program {index}: {wrong.size} bytes differ, the first at {wrong[0]:#x}"
+    return None
+
+
+def _verdict(directory: Path) -> str | None:
+    with SimulatedDevice(compile_simulation(directory).path, Manifest.read(directory), memory_bytes=MEMORY, latency=7,
+                         max_cycles=200_000) as device:
+        return _check(device, CONFIG)
+
+
+def test_sound_hardware_passes(tmp_path):
+    assert _verdict(_generate(tmp_path, None)) is None
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_mutation_is_noticed(name, tmp_path):
+    assert _verdict(_generate(tmp_path, MUTATIONS[name])) is not None, f"mutation {name!r} passes all checks"
