@@ -112,7 +112,6 @@ class DeviceMemory(wiring.Component):
         # Writes: the host's word, or the next word of a burst once its response has a place.
         host_write = Signal()
         response = self.write.response
-        failed = Signal()
         word = self.write.data
         m.d.comb += [
             host_write.eq(self.host.valid & self.host.write),
@@ -121,10 +120,9 @@ class DeviceMemory(wiring.Component):
         ]
         with m.If(response.ready):
             m.d.sync += response.valid.eq(0)
-        with m.If(writes.step):
-            m.d.sync += failed.eq(~writes.last & (failed | writes.outside))
-            with m.If(writes.last):
-                m.d.sync += [response.valid.eq(1), response.payload.error.eq(failed | writes.outside)]
+        with m.If(writes.step & writes.last):
+            # A burst that leaves the memory does not come back, so its last word tells.
+            m.d.sync += [response.valid.eq(1), response.payload.error.eq(writes.outside)]
         with m.If(host_write):
             m.d.comb += [
                 write_port.data.eq(self.host.write_data.replicate(self.bus_bits // 32)),
