@@ -53,6 +53,23 @@ class Chain(wiring.Component):
         return m
 
 
+class Constants(wiring.Component):
+    """Half of the output is constant, and a table is read."""
+
+    a: In(4)
+    o: Out(8)
+    table: Out(8)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.rom = rom = memory.Memory(shape=8, depth=16, init=[7, 9])
+        read = rom.read_port(domain="comb")
+        m.d.comb += [self.o[:4].eq(5), read.addr.eq(self.a), self.table.eq(read.data)]
+        with m.If(self.a[0]):
+            m.d.comb += self.o[4:].eq(self.a)
+        return m
+
+
 def modules_of(verilog):
     return re.findall(r"^module (\S+?)\(", verilog, re.MULTILINE)
 
@@ -70,6 +87,15 @@ def test_verilog_holds_no_tools_paths_or_zeros_of_memories():
     assert "reg [7:0] store [15:0];" in verilog and "store[0]" not in verilog
     for foreign in ("/", ".py", "osys", "$auto", "\\$"):
         assert foreign not in verilog
+
+
+def test_constants_reach_a_simulator():
+    """A process that reads nothing would never run; contents of a memory other than zero stay."""
+    verilog = emit(Constants(), "constants")
+    assert "    if (_initial_) begin end\n    o[3:0] = 4'h5;\n" in verilog
+    assert not re.search(r"always @\*\n    \S+ = \d+'h", verilog)
+    assert "reg _initial_ = 0;" in verilog
+    assert "rom[1] = 8'h09;" in verilog
 
 
 @pytest.fixture(scope="module")

@@ -101,6 +101,22 @@ def test_work_larger_than_memory_is_split(connect):
             acc.matmul(a, w)
 
 
+def test_nothing_else_is_written(connect):
+    with connect() as acc:
+        a, w, bias, _ = operands(7, 5, 9)
+        sentinels = np.full(acc.device.memory_bytes, 0xA5, np.uint8)
+        acc.device.write_memory(0, sentinels)
+        acc.matmul(a, w, bias, Requantise(multiplier=1 << 30, shift=-7))
+        regions = acc.plans[0].regions
+        after = acc.device.read_memory(0, sentinels.size)
+        start = 0  # regions follow each other at multiples of 64 bytes
+        for name in ("program", "a", "w", "parameters", "c"):
+            end = start + regions[name].bytes
+            start = -(-end // 64) * 64
+            assert (after[end:start] == 0xA5).all(), name
+        assert (after[start:] == 0xA5).all()
+
+
 def test_operands_that_are_not_row_major_are_copied_and_counted(connect):
     a, w, _, _ = operands(9, 8, 7)
     with connect() as acc:
