@@ -183,7 +183,8 @@ def write_command_trace(accelerator: Accelerator, path: str | Path) -> None:
     from ..host.trace import write_trace
     if not isinstance(accelerator.device, SimulatedDevice):
         raise FlowError("only a simulated device records a trace; use --device sim")
-    write_trace(path, accelerator.device.take_events(), end=accelerator.device.cycle, program=accelerator.plans[-1].program)
+    program = [command for plan in accelerator.plans for command in plan.program]
+    write_trace(path, accelerator.device.take_events(), end=accelerator.device.cycle, program=program)
 
 
 def check_product(m: int, n: int, k: int, out: str = "int32") -> None:
