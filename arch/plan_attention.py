@@ -14,10 +14,10 @@ import itertools
 from .commands import Command
 from .config import Config
 from .hazards import Space
-from .plan_layer import (
+from .plan_layer import LayerPlanner
+from .plan_operands import (
     ActivationTarget,
     Destination,
-    LayerPlanner,
     MemoryTarget,
     MemoryTensor,
     MemoryWeights,

@@ -20,7 +20,8 @@ import numpy as np
 from .commands import Command
 from .config import Config
 from .hazards import Space
-from .plan_layer import (ActivationTarget, Destination, LayerPlanner, MemoryTarget, MemoryTensor, MemoryWeights, Ring, Rounding)
+from .plan_layer import LayerPlanner
+from .plan_operands import ActivationTarget, Destination, MemoryTarget, MemoryTensor, MemoryWeights, Ring, Rounding
 from .program import Program, Region
 from .tiling import ConvShape, PlanError, Tensor, Tile, tiles
 

@@ -39,7 +39,7 @@ class _Access(NamedTuple):
     start: int
     stop: int
     engine: int
-    index: int
+    number: int
     write: bool
 
 
@@ -84,7 +84,7 @@ class Program:
         for regions, write in ((reads, False), (writes, True)):
             for region in regions:
                 for access in self._touch(region, engine, index, write):
-                    needed[access.engine] = max(needed[access.engine], access.index)
+                    needed[access.engine] = max(needed[access.engine], access.number)
         clock = self._clocks[engine][-1] if index else _NOTHING
         wait = 0
         for peer in self._fewest(engine, clock, needed):

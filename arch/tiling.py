@@ -123,12 +123,12 @@ class Tile:
 
     def window(self, shape: ConvShape) -> tuple[int, int, int, int]:
         """What the tile needs of each image, clipped to it: (y from, y to, x from, x to)."""
-        bounds: list[int] = []
-        for first, count, axis, size in ((self.y, self.rows, 0, shape.height), (self.x, self.columns, 1, shape.width)):
+        def clipped(first: int, count: int, axis: int, size: int) -> tuple[int, int]:
             start = first * shape.stride[axis] - shape.padding[axis][0]
             stop = start + (count - 1) * shape.stride[axis] + shape.span[axis]
-            bounds += [min(max(start, 0), size), min(max(stop, 0), size)]
-        return tuple(bounds)
+            return min(max(start, 0), size), min(max(stop, 0), size)
+
+        return clipped(self.y, self.rows, 0, shape.height) + clipped(self.x, self.columns, 1, shape.width)
 
 
 def pieces(total: int, most: int) -> Iterator[tuple[int, int]]:

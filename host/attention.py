@@ -10,7 +10,7 @@ from ..arch.config import Config
 from ..arch.numerics import requantise, wrap32
 from ..arch.plan_attention import AttentionPlan, plan_attention
 from ..arch.plan_conv import fold_zero_point
-from ..arch.plan_layer import Rounding
+from ..arch.plan_operands import Rounding
 from .compile import CONSTANTS, INPUT, OUTPUT, Compiled, Constants, finish
 from .network import NetworkError
 

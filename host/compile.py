@@ -11,7 +11,7 @@ from ..arch.commands import Command, Execute, pack
 from ..arch.config import Config
 from ..arch.footprint import accumulator_count, tile_count
 from ..arch.plan_conv import ConvLayer, fold_zero_point, plan_network
-from ..arch.plan_layer import Rounding
+from ..arch.plan_operands import Rounding
 from .network import Network, NetworkError
 
 __all__ = ["CONSTANTS", "INPUT", "OUTPUT", "SCRATCH", "Compiled", "Constants", "compile_network", "finish"]

@@ -54,9 +54,11 @@ class _Conv:
         self.bias = np.zeros(cout, np.float32)
 
     def _slices(self, x_shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
-        size = [(n + sum(self.padding) - 3) // self.stride + 1 for n in x_shape[1:3]]
-        return [tuple(slice(k, k + self.stride * (n - 1) + 1, self.stride) for k, n in zip(kernel, size, strict=True))
-                for kernel in np.ndindex(3, 3)]
+        def lines(k: int, n: int) -> slice:
+            last = (n + sum(self.padding) - 3) // self.stride
+            return slice(k, k + self.stride * last + 1, self.stride)
+
+        return [(lines(ky, x_shape[1]), lines(kx, x_shape[2])) for ky, kx in np.ndindex(3, 3)]
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         self.x_shape = x.shape
@@ -96,7 +98,7 @@ def train(data: Digits, *, seed: int = 0, progress: Callable[[int, int], None] |
     """The float network, trained on ``data``; ``progress`` is called with (epochs done, epochs) after each epoch."""
     rng = np.random.default_rng(seed)
     one, two, three = _Conv(rng, 1, 16, 1, (1, 1)), _Conv(rng, 16, 32, 2, (0, 1)), _Dense(rng, 512, 10)
-    layers = (one, two, three)
+    layers: tuple[_Conv | _Dense, ...] = (one, two, three)
     moments = [[(np.zeros_like(p), np.zeros_like(p)) for p in (layer.weights, layer.bias)] for layer in layers]
     step = 0
     for epoch in range(_EPOCHS):

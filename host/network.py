@@ -7,14 +7,13 @@ Tensors are int8, NHWC. A layer's arithmetic is TFLite's: Σ (x − zero point) 
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
 
 import numpy as np
 
 from ..arch.numerics import requantise, wrap32
 from ..arch.tiling import ConvShape
 
-__all__ = ["Conv2D", "FullyConnected", "Layer", "Network", "NetworkError", "Quantisation", "conv_patches"]
+__all__ = ["Conv2D", "FullyConnected", "Network", "NetworkError", "Quantisation", "conv_patches"]
 
 
 class NetworkError(ValueError):
@@ -34,22 +33,6 @@ class Quantisation:
 
     def dequantise(self, integers: np.ndarray) -> np.ndarray:
         return ((integers.astype(np.float64) - self.zero_point) * self.scale).astype(np.float32)
-
-
-class Layer(Protocol):
-    """What every layer offers: its geometry as a convolution, its constants, and its reference."""
-
-    bias: np.ndarray
-    multiplier: np.ndarray
-    shift: np.ndarray
-    zero_in: int
-    zero_out: int
-    low: int
-    high: int
-
-    def shape(self, height: int, width: int, channels: int) -> ConvShape: ...
-
-    def kernel(self, height: int, width: int, channels: int) -> np.ndarray: ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -164,7 +147,7 @@ class Network:
             if before.zero_out != after.zero_in:
                 raise NetworkError(f"zero point into layer {index + 1} must be {before.zero_out}, as layer {index} gives it, "
                                    f"not {after.zero_in!r}")
-        _ = self.shapes
+        _ = self.shapes  # raises where a layer does not fit
 
     @property
     def shapes(self) -> tuple[ConvShape, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +75,7 @@ def quantise(layers: Sequence[FloatLayer], calibration: np.ndarray) -> Network:
         scale = np.where(peak > 0, peak, 1.0) / 127
         multiplier, shift = quantize_multiplier(source.scale * scale / target.scale)
         bias = np.clip(np.rint(layer.bias / (source.scale * scale)), -2**31, 2**31 - 1)
-        common = {
+        common: dict[str, Any] = {
             "weights": np.clip(np.rint(layer.weights / scale), -127, 127).astype(np.int8),
             "bias": bias.astype(np.int32), "multiplier": multiplier, "shift": shift,
             "zero_in": source.zero_point, "zero_out": target.zero_point,

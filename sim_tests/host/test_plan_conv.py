@@ -8,7 +8,8 @@ from networks import ARRAYS, random_config, random_conv, random_dense, random_ne
 from systolith.arch.commands import PEERS, Bank, Engine, Execute, Load
 from systolith.arch.config import resolve
 from systolith.arch.plan_conv import ConvLayer, fold_zero_point, plan_network
-from systolith.arch.plan_layer import LayerPlanner, Ring, Rounding
+from systolith.arch.plan_layer import LayerPlanner
+from systolith.arch.plan_operands import Ring, Rounding
 from systolith.arch.program import Program
 from systolith.arch.registers import ErrorCode
 from systolith.arch.tiling import ConvShape, PlanError, chunks, tiles
