@@ -32,7 +32,7 @@ UNIT_BYTES = 1_500_000  # of C++ in one run of the compiler, for its memory
 COMMON_FLAGS = ("-std=c++17", "-fPIC", "-w")
 VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-fatal", "-Wno-lint",
                    "-Werror-ALWNEVER", "--output-split", "8000", "--top-module", "systolith", "--prefix", "Vsystolith")
-DEEP_STACK = ("sh", "-c", 'ulimit -s unlimited 2>/dev/null; exec "$@"', "verilator")
+DEEP_STACK = ("sh", "-c", 'ulimit -s unlimited 2>/dev/null; exec "$@"', "sh")
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 RUNTIME_VCD = ("verilated_vcd_c.cpp",)
 
@@ -136,7 +136,7 @@ def compile_simulation(directory: str | Path, *, vcd: bool = False, cache: Path 
     # Verilator recurses over the design, so its stack limit is lifted as its own wrapper script does.
     tools.run_tool([*DEEP_STACK, root / "bin" / "verilator_bin", *VERILATOR_FLAGS, *(["--trace"] if vcd else []),
                     "--Mdir", work / "model", directory.resolve() / VERILOG_NAME],
-                   log=work / "verilator.log", environment={"VERILATOR_ROOT": str(root)})
+                   log=work / "verilator.log", name="verilator", environment={"VERILATOR_ROOT": str(root)})
     flags = (*flags, f"-I{include}", f"-I{include / 'vltstd'}", f"-I{work / 'model'}")
     slow, fast = ([source for source in (work / "model").glob("*.cpp") if ("Slow" in source.stem) == is_slow] for is_slow in (True, False))
     objects = _compile(compiler, [*_join([HARNESS, *fast], work, "fast"), *_join(slow, work, "slow")], flags, work)

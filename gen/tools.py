@@ -93,10 +93,13 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version for name, version in found.items() if version}}
 
 
-def run_tool(command: Sequence[str | Path], *, log: Path, cwd: Path | None = None,
+def run_tool(command: Sequence[str | Path], *, log: Path, name: str | None = None, cwd: Path | None = None,
              environment: Mapping[str, str] | None = None) -> None:
-    """Run a command with its output in ``log``; raise :class:`ToolError` with its most telling line if it fails."""
-    name = Path(command[0]).name
+    """Run a command with its output in ``log``; raise :class:`ToolError` with its most telling line if it fails.
+
+    ``name`` is what errors call it, by default the name of the program.
+    """
+    name = name or Path(command[0]).name
     with open(log, "w", encoding="utf-8") as file:
         try:
             done = subprocess.run([str(part) for part in command], cwd=cwd, stdin=subprocess.DEVNULL, stdout=file,
