@@ -23,8 +23,9 @@ class ExecuteEngine(wiring.Component):
     order, after everything before the offending command or access was issued: UNSUPPORTED, VALUE and RANGE of accumulator
     rows before a command takes its tokens, RANGE at the weight or activation row outside its scratchpad, which is not read.
 
-    Throughput: one row per cycle, without a gap between tiles and commands as long as each tile has at least
-    ``swap_to_shift_cycles + shift_to_swap_cycles + rows − 1`` rows, twice that of the array.
+    Latency: a command's first row comes ``rows + shift_to_swap_cycles + 3`` cycles after ``started``, transposed later by the
+    fills and ``fill_to_emit_cycles``. Throughput: one row per cycle, without a gap where a tile has at least
+    ``swap_to_shift_cycles + shift_to_swap_cycles + rows − 1`` rows, about twice the array's, and a command at least 15.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ class ExecuteEngine(wiring.Component):
     Members
     -------
     commands : stream of 32-bit words, whole commands
-    tokens : an EXECUTE command's tokens, given ``settle_cycles`` after its last row
+    tokens : taken when a command begins, given ``settle_cycles`` after its last row
     control : status, halt and errors
     claim, granted : accumulator halves, claimed from the tokens until the command's rows have settled
     weight, row : to the datapath; ``control.activity`` is BUSY in exactly the cycles with ``row.valid``

@@ -99,7 +99,7 @@ class ExecuteFront(wiring.Component):
                                0 if self.transposer else command.transpose).any()),
             wrong.eq(Cat(*(count == 0 for count in counts.values()), command.k_last == 0, command.k_last > self.rows).any()),
         ]
-        m.d.comb += self.o.payload.eq(command)
+        m.d.comb += self.o.payload.eq(command)  # which is how its fields begin
         if not self.y_moves:
             with m.If(command.y_origin.as_unsigned() >= command.height):
                 m.d.comb += self.o.payload.width.eq(0)

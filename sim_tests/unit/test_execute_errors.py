@@ -140,6 +140,13 @@ def test_errors(fields, code):
     assert [mask for _, mask in trace.gives] == [1]
 
 
+def test_error_in_the_last_row_blames_its_command():
+    bench = small()
+    trace = check_error(bench, [Execute(**{**GOOD, "ct_count": 1, "x_count": 30, "activation_row": bench.config.activation_rows - 29}),
+                                Execute(**GOOD)])
+    assert len(trace.started) == 2 and trace.errors == [(ErrorCode.RANGE, 0)]
+
+
 @pytest.mark.parametrize("fields", [
     {"x_count": 32}, {"accumulator_row": 27}, {"x_count": 2, "y_count": 4, "b_count": 4}, {"x_count": 1, "y_count": 32},
     {"x_count": 1, "b_count": 31, "accumulator_row": 33}, {"k_last": 1, "weight_ct": 509}, {"activation_row": 502},
