@@ -138,10 +138,10 @@ class ExecuteEngine(wiring.Component):
             m.d.comb += unsettled[half].eq(issued | (left != 0))
         m.d.comb += self.claim.eq(unsettled | Mux(stop, 0, streamer.using))
 
-        posts = Mux(streamer.last, streamer.post, 0)
+        ends = Mux(streamer.last, Cat(C(1, 1), streamer.post), 0)
         for age in range(1, cycles + 1):
-            delayed = Signal(2, name=f"post{age}")
-            m.d.sync += delayed.eq(posts)
-            posts = delayed
-        m.d.comb += [self.tokens.give.eq(posts.any()), self.tokens.give_mask.eq(posts)]
+            delayed = Signal(3, name=f"end{age}")
+            m.d.sync += delayed.eq(ends)
+            ends = delayed
+        m.d.comb += Cat(self.tokens.give, self.tokens.give_mask).eq(ends)
         return unsettled.any()

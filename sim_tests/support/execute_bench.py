@@ -187,7 +187,7 @@ class ExecuteBench:
         ends = np.cumsum([len(rows) for _, rows in expected])
         assert len(trace.started) == len(program)
         assert trace.gives == [(trace.row_cycles[end - 1] + timing.settle_cycles, command.post)
-                               for end, command in zip(ends, program, strict=True) if command.post]
+                               for end, command in zip(ends, program, strict=True)]
         for start, end, command in zip(trace.started, ends, program, strict=True):
             half = command.accumulator_row // self.config.half_rows
             claims = trace.claims[start + 1:trace.row_cycles[end - 1] + timing.settle_cycles + 1]
