@@ -11,10 +11,11 @@ __all__ = ["LanePlace", "Placer"]
 
 
 class LanePlace(data.StructLayout):
-    """Where one row goes in a scratchpad; the row with ``last`` ends a command, which then posts to ``post``."""
+    """Where one row goes in a scratchpad of at most ``depth`` rows and ``lanes`` lanes. ``last`` ends a command, which then posts to
+    ``post``."""
 
-    def __init__(self):
-        super().__init__({"row": unsigned(16), "lane": unsigned(8), "last": 1, "post": 2})
+    def __init__(self, *, depth: int, lanes: int):
+        super().__init__({"row": range(depth), "lane": range(lanes), "last": 1, "post": 2})
 
 
 class Placer(wiring.Component):
@@ -25,6 +26,7 @@ class Placer(wiring.Component):
 
     Parameters
     ----------
+    place : layout of a row's place
     lanes : bytes of a scratchpad row
     width : most bytes per write, at most ``lanes``
     chunk_bytes : most bytes of a chunk
@@ -48,7 +50,8 @@ class Placer(wiring.Component):
     post: Signal
     empty: Signal
 
-    def __init__(self, *, lanes: int, width: int, chunk_bytes: int, write_cycles: int):
+    def __init__(self, *, place: LanePlace, lanes: int, width: int, chunk_bytes: int, write_cycles: int):
+        self.place_layout = place
         self.lanes = lanes
         self.width = width
         self.chunk_bytes = chunk_bytes
@@ -56,7 +59,7 @@ class Placer(wiring.Component):
         super().__init__({
             "halt": In(1),
             "i": In(stream.Signature(Chunk(chunk_bytes=chunk_bytes))),
-            "place": In(stream.Signature(LanePlace())),
+            "place": In(stream.Signature(place)),
             "write": Out(ScratchpadWrite(lanes=lanes, row_bits=16, width=width)),
             "done": Out(1), "post": Out(2), "empty": Out(1),
         })

@@ -81,8 +81,10 @@ class StoreEngine(wiring.Component):
         self._epilogue = Epilogue(
             cols=array.cols, lanes=config.epilogue.lanes, raw_lanes=config.raw_lanes, parameter_groups=config.parameter_groups,
             multiplier=config.epilogue.multiplier, drain_cycles=timing.drain_cycles)
+        # A row's place in a scratchpad; of one in memory it holds the byte in its bus word.
+        self._place = LanePlace(depth=max(config.activation_rows, config.weight_rows, config.bus_bytes), lanes=max(array.rows, array.cols))
         self._placers = {
-            target: Placer(lanes=lanes, width=min(config.bus_bytes, lanes), chunk_bytes=self._epilogue.chunk_bytes,
+            target: Placer(place=self._place, lanes=lanes, width=min(config.bus_bytes, lanes), chunk_bytes=self._epilogue.chunk_bytes,
                            write_cycles=timing.write_cycles)
             for target, lanes in ((Target.ACTIVATION, array.rows), (Target.WEIGHT, array.cols))}
         scratchpads = {target.name.lower(): Out(ScratchpadWrite(lanes=placer.lanes, row_bits=16, width=placer.width))
@@ -105,7 +107,7 @@ class StoreEngine(wiring.Component):
         m.submodules.walk = walk = StoreWalk(self.config)
         m.submodules.epilogue = epilogue = self._epilogue
         m.submodules.reader = reader = RowReader(epilogue=epilogue, half_rows=self.config.half_rows)
-        m.submodules.memory = memory = MemoryWriter(walk.row.shape(), chunk_bytes=epilogue.chunk_bytes, depth=_ROWS)
+        m.submodules.memory = memory = MemoryWriter(walk.span, chunk_bytes=epilogue.chunk_bytes, depth=_ROWS)
         for target, placer in self._placers.items():
             m.submodules[f"placer_{target.name.lower()}"] = placer
         placers = list(self._placers.values())
@@ -165,7 +167,7 @@ class StoreEngine(wiring.Component):
     def _fork(self, m, walk, reader, memory, command):
         """Each row to the queues of reader and writers; claims for the halves of rows not yet read."""
         row = walk.row
-        place = Signal(data.StructLayout({"local": LanePlace(), "end": 1}))
+        place = Signal(data.StructLayout({"local": self._place, "end": 1}))
         m.submodules.rows = rows = fifo.SyncFIFOBuffered(width=reader.row.payload.shape().size, depth=_ROWS)
         m.submodules.places = places = fifo.SyncFIFOBuffered(width=place.shape().size, depth=_PLACES)
         # One cycle late, and ``in_flight`` rows may still come.
@@ -174,9 +176,9 @@ class StoreEngine(wiring.Component):
         m.d.comb += [
             rows.w_en.eq(walk.valid), rows.w_data.eq(Cat(row.source, row.first)),
             places.w_en.eq(walk.valid), places.w_data.eq(place),
-            place.local.row.eq(row.address), place.local.lane.eq(command.lane), place.local.last.eq(row.last),
-            place.local.post.eq(command.post), place.end.eq(row.end),
-            memory.row.eq(row), memory.valid.eq(walk.valid & (walk.target == Target.MEMORY)), memory.post.eq(command.post),
+            place.local.row.eq(row.span.address), place.local.lane.eq(command.lane), place.local.last.eq(row.span.last),
+            place.local.post.eq(command.post), place.end.eq(row.span.end),
+            memory.span.eq(row.span), memory.valid.eq(walk.valid & (walk.target == Target.MEMORY)), memory.post.eq(command.post),
             memory.stalled.eq(~walk.room),
             reader.row.valid.eq(rows.r_rdy), reader.row.payload.eq(rows.r_data), rows.r_en.eq(reader.row.ready),
             walk.first_read.eq(rows.r_rdy & rows.r_en & reader.row.payload.first),
@@ -191,7 +193,7 @@ class StoreEngine(wiring.Component):
 
     def _write(self, m, walk, epilogue, places, memory, placers):
         """Chunks and places to the writer that the target names."""
-        place = data.View(data.StructLayout({"local": LanePlace(), "end": 1}), places.r_data)
+        place = data.View(data.StructLayout({"local": self._place, "end": 1}), places.r_data)
         m.d.comb += [
             memory.place.payload.offset.eq(place.local.row), memory.place.payload.end.eq(place.end),
             *(placer.place.payload.eq(place.local) for placer in placers),

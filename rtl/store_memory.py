@@ -8,13 +8,13 @@ from amaranth.utils import exact_log2
 from .epilogue import Chunk
 from .interfaces import WritePort
 from .packer import Packer, Place
-from .store_bursts import BURST_BEATS, WriteBursts
-from .store_walk import StoreRow
+from .store_bursts import WriteBursts
+from .store_walk import BURST_BEATS, Span
 
 __all__ = ["OUTSTANDING", "MemoryWriter"]
 
 OUTSTANDING = 16
-_PACKED = 16  # words: bridges short waits of the memory
+_PACKED = 3  # words: the fewest that pass one per cycle, and part the memory's ready from ours
 
 
 class MemoryWriter(wiring.Component):
@@ -25,14 +25,14 @@ class MemoryWriter(wiring.Component):
 
     Parameters
     ----------
-    row : layout of a row
+    span : layout of where a row goes
     chunk_bytes : most bytes of a chunk
     depth : rows that may wait for their bursts
 
     Members
     -------
     halt : level; rows do not come any more
-    valid, row : a row leaves the walk; ``post``: whom its command tells
+    valid, span : a row leaves the walk; ``post``: whom its command tells
     stalled : no further row will come before data leave
     rows : rows that wait for their bursts; there must be room for another one, of ``depth``
     i : stream of :class:`Chunk`
@@ -45,7 +45,7 @@ class MemoryWriter(wiring.Component):
 
     halt: Signal
     valid: Signal
-    row: data.View
+    span: data.View
     post: Signal
     stalled: Signal
     rows: Signal
@@ -58,38 +58,38 @@ class MemoryWriter(wiring.Component):
     bad_address: Signal
     idle: Signal
 
-    def __init__(self, row: StoreRow, *, chunk_bytes: int, depth: int):
-        self.row_layout = row
+    def __init__(self, span: Span, *, chunk_bytes: int, depth: int):
+        self.layout = span
         self.chunk_bytes = chunk_bytes
         self.depth = depth
         super().__init__({
             "halt": In(1),
-            "valid": In(1), "row": In(row), "post": In(2), "stalled": In(1), "rows": Out(range(depth + 1)),
-            "i": In(stream.Signature(Chunk(chunk_bytes=chunk_bytes))), "place": In(stream.Signature(Place(bus_bytes=row.bus_bytes))),
-            "write": Out(WritePort(row.address_bits, 8 * row.bus_bytes)),
-            "done": Out(1), "done_post": Out(2), "bad": Out(1), "bad_address": Out(row.address_bits), "idle": Out(1),
+            "valid": In(1), "span": In(span), "post": In(2), "stalled": In(1), "rows": Out(range(depth + 1)),
+            "i": In(stream.Signature(Chunk(chunk_bytes=chunk_bytes))), "place": In(stream.Signature(Place(bus_bytes=span.bus_bytes))),
+            "write": Out(WritePort(span.address_bits, 8 * span.bus_bytes)),
+            "done": Out(1), "done_post": Out(2), "bad": Out(1), "bad_address": Out(span.address_bits), "idle": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         request, words, response = self.write.request, self.write.data, self.write.response
 
-        m.submodules.bursts = bursts = WriteBursts(self.row_layout)
-        entry = Signal(data.StructLayout({"row": self.row_layout, "post": 2}))
+        m.submodules.bursts = bursts = WriteBursts(self.layout)
+        entry = Signal(data.StructLayout({"span": self.layout, "post": 2}))
         m.submodules.waiting = waiting = fifo.SyncFIFOBuffered(width=entry.shape().size, depth=self.depth)
         waiting_entry = data.View(entry.shape(), waiting.r_data)
         wiring.connect(m, bursts.request, wiring.flipped(request))
         m.d.comb += [
-            entry.row.eq(self.row), entry.post.eq(self.post), waiting.w_data.eq(entry), waiting.w_en.eq(self.valid),
+            entry.span.eq(self.span), entry.post.eq(self.post), waiting.w_data.eq(entry), waiting.w_en.eq(self.valid),
             self.rows.eq(waiting.level),
-            bursts.i.valid.eq(waiting.r_rdy), bursts.i.payload.eq(waiting_entry.row), waiting.r_en.eq(bursts.i.ready),
+            bursts.i.valid.eq(waiting.r_rdy), bursts.i.payload.eq(waiting_entry.span), waiting.r_en.eq(bursts.i.ready),
         ]
         post = Signal(2, reset_less=True)  # of the row that is in ``bursts``
         with m.If(bursts.i.ready):
             m.d.sync += post.eq(waiting_entry.post)
 
         # Every burst, until its response.
-        asked = Signal(data.StructLayout({"address": self.row_layout.address_bits, "last": 1, "post": 2}))
+        asked = Signal(data.StructLayout({"address": self.layout.address_bits, "last": 1, "post": 2}))
         m.submodules.pending = pending = fifo.SyncFIFOBuffered(width=asked.shape().size, depth=OUTSTANDING)
         answered = data.View(asked.shape(), pending.r_data)
         m.d.comb += [
@@ -101,7 +101,7 @@ class MemoryWriter(wiring.Component):
         ]
 
         # Every requested burst, until its last word.
-        m.submodules.packer = packer = Packer(bus_bytes=self.row_layout.bus_bytes, chunk_bytes=self.chunk_bytes)
+        m.submodules.packer = packer = Packer(bus_bytes=self.layout.bus_bytes, chunk_bytes=self.chunk_bytes)
         wiring.connect(m, packer.i, wiring.flipped(self.i))
         wiring.connect(m, packer.place, wiring.flipped(self.place))
         m.submodules.owed = owed = fifo.SyncFIFOBuffered(width=exact_log2(BURST_BEATS), depth=OUTSTANDING)

@@ -11,24 +11,33 @@ from ..arch.registers import ErrorCode
 from .decode import command_layout
 from .interfaces import BaseLookup, ErrorShape
 
-__all__ = ["StoreRow", "StoreWalk"]
+__all__ = ["BURST_BEATS", "Span", "StoreRow", "StoreWalk"]
+
+BURST_BEATS = 16
 
 
-class StoreRow(data.StructLayout):
-    """One checked row. ``source`` is its accumulator row; ``first`` and ``last`` are those of a command.
+class Span(data.StructLayout):
+    """Where one row goes. ``last`` ends a command.
 
-    Memory: its bytes begin at byte ``address``, where a run starts unless it is ``joined`` to the row before; it adds ``words``
-    bus words to its run and fills the last one if ``full``; ``end`` says that the next row is not joined to it.
-    Scratchpad: ``address`` is the row.
+    Memory: its bytes begin at byte ``address``, where a run starts unless it is ``joined`` to the row before; ``end`` says that the
+    next row is not joined to it. It reaches the ends of ``blocks`` blocks of 16 bus words; then ``whole`` words of the block
+    that it ends in are complete, and one more is begun if ``partial``. Scratchpad: ``address`` is the row.
     """
 
-    def __init__(self, *, source_bits: int, address_bits: int, bus_bytes: int, row_bytes: int):
+    def __init__(self, *, address_bits: int, bus_bytes: int, row_bytes: int):
         self.address_bits = address_bits
         self.bus_bytes = bus_bytes
         super().__init__({
-            "source": source_bits, "first": 1, "last": 1, "address": address_bits,
-            "words": range((row_bytes - 2) // bus_bytes + 3), "joined": 1, "full": 1, "end": 1,
+            "address": address_bits, "joined": 1, "end": 1, "last": 1,
+            "blocks": range(row_bytes // (BURST_BEATS * bus_bytes) + 2), "whole": range(BURST_BEATS), "partial": 1,
         })
+
+
+class StoreRow(data.StructLayout):
+    """One checked row: accumulator row ``source``, the ``first`` of its command or not, to ``span``."""
+
+    def __init__(self, *, source_bits: int, span: Span):
+        super().__init__({"source": source_bits, "first": 1, "span": span})
 
 
 class StoreWalk(wiring.Component):
@@ -81,6 +90,7 @@ class StoreWalk(wiring.Component):
         self.config = config
         address_bits = config.memory.address_bits
         self.source_bits = exact_log2(config.memory.accumulator_rows)
+        self.span = Span(address_bits=address_bits, bus_bytes=config.bus_bytes, row_bytes=4 * config.array.cols)
         super().__init__({
             "halt": In(1),
             "command": In(stream.Signature(command_layout(Store))),
@@ -88,8 +98,7 @@ class StoreWalk(wiring.Component):
             "lookup": Out(BaseLookup(address_bits)),
             "settled": In(1), "first_read": In(1),
             "room": In(1), "valid": Out(1),
-            "row": Out(StoreRow(source_bits=self.source_bits, address_bits=address_bits, bus_bytes=config.bus_bytes,
-                                row_bytes=4 * config.array.cols)),
+            "row": Out(StoreRow(source_bits=self.source_bits, span=self.span)),
             "target": Out(Target), "claim": Out(2), "waits": Out(1), "idle": Out(1),
             "error": Out(ErrorShape(address_bits)),
         })
@@ -250,15 +259,17 @@ class StoreWalk(wiring.Component):
                 outside.eq((source[half_bit] != command.row[half_bit]) | source[self.source_bits:].any()),
             ]
 
-        reach = Signal(range(4 * config.array.cols + config.bus_bytes))
+        block_bytes = BURST_BEATS * config.bus_bytes
+        reach = Signal(range(4 * config.array.cols + block_bytes))
         checked = Signal()
         code = Signal(ErrorCode, reset_less=True)
         row = Signal(self.row.shape(), reset_less=True)
-        m.d.comb += reach.eq(address[:byte_bits] + row_bytes - 1)
+        span = row.span
+        m.d.comb += reach.eq(address[:exact_log2(block_bytes)] + row_bytes)
         m.d.sync += [
             checked.eq(addressed),
-            Cat(row.source, row.first, row.last).eq(addressed_mark), row.address.eq(address), row.joined.eq(joined),
-            row.words.eq(reach[byte_bits:] + (~joined | (address[:byte_bits] == 0))), row.full.eq(reach[:byte_bits].all()),
+            Cat(row.source, row.first, span.last).eq(addressed_mark), span.address.eq(address), span.joined.eq(joined),
+            span.partial.eq(reach[:byte_bits].any()), Cat(span.whole, span.blocks).eq(reach[byte_bits:]),
             code.eq(Mux(
                 outside | no_parameters | (~to_memory & (address[:16] > highest)), ErrorCode.RANGE,
                 Mux(to_memory & (end > size), ErrorCode.ADDRESS, ErrorCode.NONE))),
@@ -271,11 +282,11 @@ class StoreWalk(wiring.Component):
         failed_address = Signal(address_bits, reset_less=True)
         good = checked & (code == ErrorCode.NONE) & ~failed
         m.d.comb += [
-            self.row.eq(held_row), self.row.end.eq(~good | ~row.joined),
-            self.valid.eq(held & (held_row.last | checked) & ~self.halt),
+            self.row.eq(held_row), self.row.span.end.eq(~good | ~span.joined),
+            self.valid.eq(held & (held_row.span.last | checked) & ~self.halt),
         ]
         with m.If(self.valid | ~held):
             m.d.sync += [held.eq(good), held_row.eq(row)]
         with m.If(checked & ~good & ~failed):
-            m.d.sync += [failed.eq(1), failed_code.eq(code), failed_address.eq(row.address)]
+            m.d.sync += [failed.eq(1), failed_code.eq(code), failed_address.eq(span.address)]
         return failed_code, failed_address, ~(walk | addressed | checked | held), failed & ~held
