@@ -209,11 +209,14 @@ def test_deadlock_behind_a_full_queue():
     Bench().run(body)
 
 
-def test_token_overflow():
+@pytest.mark.parametrize("engine, quiet, posting", [
+    (Engine.LOAD, Load(base=1, run=4), Load(base=1, run=4, post=1)), (Engine.EXECUTE, Execute(), Execute(post=2)),
+    (Engine.STORE, Store(base=1), Store(base=1, post=1))], ids=["load", "execute", "store"])
+def test_token_overflow(engine, quiet, posting):
+    """Counters of two bits hold three tokens: the fourth is one too many, and its command is named."""
     async def body(b):
-        load = Load(base=1, run=4, post=1)
-        assert await b.execute([load] * 9) == State.ERROR
-        assert await b.error() == (ErrorCode.TOKEN_OVERFLOW, Engine.LOAD, 3, 0)
+        assert await b.execute([quiet, quiet, *[posting] * 6]) == State.ERROR
+        assert await b.error() == (ErrorCode.TOKEN_OVERFLOW, engine, 5, 0)
 
     Bench(settings={**SETTINGS, "control": {"token_bits": 2}}).run(body)
 
