@@ -1,8 +1,8 @@
 """One attention head as one program: Q = X·Wq, K = X·Wk, V = X·Wv, P = Q·Kᵀ, O = P·V, each requantised to int8.
 
-Everything between X and O is made and stays on chip. K goes to the weight scratchpad as it leaves the epilogue, row after row, and the
-transposer turns it while it is preloaded; V lies there as ordinary weights. There is no softmax on the device: P are the requantised scores.
-Operands made on the device have zero point 0, for nothing could fold another into a bias; X may have any, folded as usual.
+Everything between X and O is made on chip and stays there. K goes to the weight scratchpad as it leaves the epilogue, row after
+row, and the transposer turns it while it is preloaded; V lies there as ordinary weights. There is no softmax on the device: P are
+the requantised scores. Operands made on the device have zero point 0, for nothing could fold another into a bias; X may have any.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def plan_attention(config: Config, plan: AttentionPlan, *, input_base: int, outp
     key_rows, value_rows = TransposedWeights.rows(config, head, tokens), -(-head // cols) * tokens
     ring = config.weight_rows - key_rows - value_rows
     if ring < 2 * rows:
-        raise PlanError(f"memory.weight_kib must hold K, V and two tiles, {key_rows + value_rows + 2 * rows} rows, not {config.weight_rows}; "
-                        "make it larger")
+        raise PlanError(f"memory.weight_kib must hold K, V and two tiles, {key_rows + value_rows + 2 * rows} rows, "
+                        f"not {config.weight_rows}; make it larger")
     planner = LayerPlanner(config, Program(config.control), weight_rows=ring)
     x = Tensor(row=0, height=1, width=1, depth=depth_x)
     q = Tensor(row=tokens * depth_x, height=1, width=1, depth=depth_q)

@@ -142,7 +142,7 @@ def _chain(planner: LayerPlanner, layers: Sequence[ConvLayer], images: int, sour
 
     def tensor(index: int, group: int) -> Tensor:
         shape, factor = flat[index]
-        row = 0 if apart and index == 0 and group % 2 else starts[index]
+        row = 0 if index == 0 and group % 2 == 0 else starts[index]
         return Tensor(row=row, height=shape.height, width=shape.width, depth=_depth(config, layers[index]), image=group * each * factor)
 
     def cut(index: int, group: int) -> list[Tile]:
@@ -189,7 +189,8 @@ def _stream(planner: LayerPlanner, layer: ConvLayer, images: int, source: Memory
     shape, images = layer.shape.flattened(images)
     source = dataclasses.replace(source, height=shape.height, width=shape.width)
     ring = Ring(0, config.activation_rows)
-    cuts = tiles(shape, images, most=config.half_rows, loops=config.control.inner_loops, window_rows=config.activation_rows // 2, depth=depth)
+    cuts = tiles(shape, images, most=config.half_rows, loops=config.control.inner_loops, window_rows=config.activation_rows // 2,
+                 depth=depth)
 
     def find(tile: Tile) -> tuple[Tensor, Region]:
         top, bottom, left, right = tile.window(shape)

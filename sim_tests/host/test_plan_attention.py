@@ -43,7 +43,7 @@ def test_random_heads(seed):
 
 def test_everything_between_is_made_on_the_device():
     """X is loaded once; Q, K, V and P are stored to scratchpads; K is read through the transposer; only O goes to memory."""
-    compiled = check(random_head(np.random.default_rng(0), 20, 24, 18), resolve({"array": {"rows": 8, "cols": 4}}), 20, 0)
+    compiled = check(random_head(np.random.default_rng(0), 20, 24, 18), resolve({"array": {"rows": 6, "cols": 4}}), 20, 0)
     loads = [c for c in compiled.commands if isinstance(c, Load)]
     assert sum(c.run * c.count1 for c in loads if c.bank == Bank.ACTIVATION) == 20 * 24
     assert sum(c.run * c.count1 for c in loads if c.bank == Bank.WEIGHT) == 3 * 24 * 18

@@ -1,11 +1,12 @@
 """Convolution planner: every plan, run by the functional model, equals the NumPy reference, and its tokens are just enough."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 from networks import ARRAYS, random_config, random_conv, random_dense, random_network, run_on_model
-from systolith.arch.commands import PEERS, Bank, Engine, Execute, Load
+from systolith.arch.commands import PEERS, Bank, Engine, Execute, Load, Store
 from systolith.arch.config import resolve
 from systolith.arch.plan_conv import ConvLayer, fold_zero_point, plan_network
 from systolith.arch.plan_layer import LayerPlanner
@@ -93,13 +94,26 @@ def test_chain_stays_on_chip():
     assert compiled.macs_issued < 1.7 * 40 * 16 * 16 * (64 * 9 + 16 * 9 * 2 + 32)
 
 
+def test_groups_and_tiles_take_turns():
+    """The next group of images loads beside the one in use, and the next tile fills the other accumulator half."""
+    rng = np.random.default_rng(6)
+    config = config_of(8, 8, activation_kib=2, accumulator_rows=64)
+    network = network_of((5, 5, 8), random_conv(rng, (3, 3), 8, 8), random_conv(rng, (2, 2), 8, 3))
+    compiled = check(network, config, 20)
+    rows = [c.row for c in compiled.commands if isinstance(c, Load) and c.bank == Bank.ACTIVATION]
+    assert rows[:6] == [0, 50, 100, 150, 0, 50]  # two loads a group, each what a tile of two images waits for
+    halves = [c.row // config.half_rows for c in compiled.commands if isinstance(c, Store)]
+    assert all(a != b for a, b in itertools.pairwise(halves))
+
+
 def test_memory_between_segments():
     """A tensor that does not fit beside the next one goes through memory, in order."""
     rng = np.random.default_rng(5)
-    network = network_of((12, 12, 8), random_conv(rng, (3, 3), 8, 16, padding=((1, 1), (1, 1))), random_conv(rng, (1, 1), 16, 8),
+    network = network_of((12, 12, 8), random_conv(rng, (3, 3), 8, 32, padding=((1, 1), (1, 1))), random_conv(rng, (1, 1), 32, 8),
                          random_conv(rng, (2, 2), 8, 4, stride=(2, 2)))
-    compiled = check(network, config_of(4, 4, activation_kib=2), 3)
-    assert compiled.sizes[4] > 0
+    for images in (1, 3):
+        compiled = check(network, config_of(4, 4, activation_kib=4), images)
+        assert compiled.sizes[4] > 0
 
 
 @pytest.mark.parametrize("seed", range(3))
