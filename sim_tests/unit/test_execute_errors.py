@@ -51,17 +51,19 @@ def test_waits_for_the_half():
     assert all(trace.claims[cycle] & 1 for cycle in range(trace.started[1] + 1, trace.row_cycles[-1]))
 
 
-@pytest.mark.parametrize("cycle", [20, 40, 63])
-def test_halt(cycle):
-    def drive(now, bench, ctx):
-        ctx.set(bench.dut.control.halt, now >= cycle)
-
+def test_halt():
     bench = ExecuteBench(config_of(4, 2))
-    trace = bench.run([gemm(9, 3, array_rows=4, post=3, transpose=index % 2) for index in range(4)], drive=drive, limit=150)
-    assert all(row <= cycle for row in trace.row_cycles) and all(event <= cycle for event, _ in trace.weights)
-    assert all(event < cycle for event in trace.started)
-    assert trace.claims[-1] == 0 and trace.idle[-1]
-    assert len(trace.gives) == sum(row <= cycle for row in trace.row_cycles[26::27])
+    program = [gemm(9, 3, array_rows=4, post=3, transpose=index % 2) for index in range(4)]
+    last = bench.run(program).row_cycles[26]
+    for cycle in (20, 40, last - 1, last, 63):
+        def drive(now, bench, ctx, cycle=cycle):
+            ctx.set(bench.dut.control.halt, now >= cycle)
+
+        trace = bench.run(program, drive=drive, limit=150)
+        assert all(row <= cycle for row in trace.row_cycles) and all(event <= cycle for event, _ in trace.weights)
+        assert all(event < cycle for event in trace.started)
+        assert trace.claims[-1] == 0 and trace.idle[-1]
+        assert len(trace.gives) == len(trace.rows) // 27
 
 
 def refusal(command, config):
