@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..arch.commands import PEERS, Engine
 from ..arch.registers import Control, ErrorCode, State, Status
-from .counters import counter_layout
+from .counters import totals_layout
 from .csr import WRITTEN, status_layout
 from .interfaces import EngineControl, ErrorShape
 
@@ -43,7 +43,7 @@ class Controller(wiring.Component):
     -------
     writes, write_data : of :class:`RegisterMap`
     values : registers as the host reads them
-    counters : what of them counters are
+    totals : what of them counters are
     load, execute, store, fetch : engines, and fetch with dispatch
     token_overflow, gives : per engine (LOAD, EXECUTE, STORE), of the token counters
     program_offset, program_words : hold while RUNNING
@@ -55,7 +55,7 @@ class Controller(wiring.Component):
     writes: Signal
     write_data: Signal
     values: data.View
-    counters: data.View
+    totals: data.View
     load: wiring.PureInterface
     execute: wiring.PureInterface
     store: wiring.PureInterface
@@ -71,7 +71,7 @@ class Controller(wiring.Component):
     def __init__(self, *, address_bits: int):
         self.address_bits = address_bits
         super().__init__({
-            "writes": In(len(WRITTEN)), "write_data": In(32), "values": Out(status_layout()), "counters": In(counter_layout()),
+            "writes": In(len(WRITTEN)), "write_data": In(32), "values": Out(status_layout()), "totals": In(totals_layout()),
             **{engine.name.lower(): In(EngineControl(engine, address_bits)) for engine in PEERS},
             "fetch": In(FetchStatus(address_bits)), "token_overflow": In(len(PEERS)), "gives": In(len(PEERS)),
             "program_offset": Out(32), "program_words": Out(32),
@@ -142,7 +142,7 @@ class Controller(wiring.Component):
             values.program_offset.eq(self.program_offset), values.program_words.eq(self.program_words),
             values.error_code.eq(error.code), values.error_engine.eq(error.engine), values.error_command.eq(error.command),
             values.error_address_lo.eq(address[:32]), values.error_address_hi.eq(address[32:]),
-            *(values[name].eq(self.counters[name]) for name in self.counters.shape().members),
+            *(values[name].eq(self.totals[name]) for name in self.totals.shape().members),
         ]
         return m
 

@@ -1,25 +1,75 @@
 """Performance counters: where every cycle of every engine went."""
 
 from amaranth import *
-from amaranth.lib import data, wiring
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.commands import Engine
-from ..arch.registers import COUNTERS, STALLS
+from ..arch.registers import STALLS
 
-__all__ = ["Counters", "counter_layout"]
+__all__ = ["TOTALS", "ActivityCounters", "Counters", "totals_layout"]
+
+TOTALS = ("CYCLES", "BYTES_READ", "BYTES_WRITTEN", "COMMANDS")
 
 
-def counter_layout() -> data.StructLayout:
-    """A struct with one 32-bit member per counter register, named like it in lower case."""
-    return data.StructLayout({register.name.lower(): unsigned(32) for register in COUNTERS})
+def totals_layout() -> data.StructLayout:
+    """A struct with 32 bits for each of ``TOTALS``."""
+    return data.StructLayout({name.lower(): unsigned(32) for name in TOTALS})
+
+
+class ActivityCounters(wiring.Component):
+    """Eight counters in one memory, of which one increments per cycle: a sixth of the area of flip-flops.
+
+    Latency: 2 cycles from ``activity`` until it is counted, 1 cycle from ``index`` to ``o``. While counting, ``o`` is 0.
+
+    Parameters
+    ----------
+    bits : width of each counter
+
+    Members
+    -------
+    clear : all counters to zero
+    count, activity : counter ``activity`` increments
+    index, o : counter ``index``, if ``count`` was low
+    """
+
+    clear: Signal
+    count: Signal
+    activity: Signal
+    index: Signal
+    o: Signal
+
+    def __init__(self, *, bits: int):
+        self.bits = bits
+        super().__init__({"clear": In(1), "count": In(1), "activity": In(3), "index": In(3), "o": Out(bits)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.values = values = memory.Memory(shape=self.bits, depth=8, init=[])
+        write = values.write_port()
+        read = values.read_port(transparent_for=(write,))  # two cycles of one activity: the second sees the first
+        counted = Signal()
+        address = Signal(3, reset_less=True)
+        live = Signal(8)  # counters that the memory holds; the others are zero
+        value = Signal(self.bits)
+        m.d.comb += [
+            read.addr.eq(Mux(self.count, self.activity, self.index)),
+            value.eq(Mux(live.bit_select(address, 1), read.data, 0)),
+            write.addr.eq(address), write.data.eq(value + 1), write.en.eq(counted),
+            self.o.eq(Mux(counted, 0, value)),
+        ]
+        m.d.sync += [counted.eq(self.count & ~self.clear), address.eq(read.addr)]
+        with m.If(counted):
+            m.d.sync += live.bit_select(address, 1).eq(1)
+        with m.If(self.clear):
+            m.d.sync += live.eq(0)
+        return m
 
 
 class Counters(wiring.Component):
     """Counts cycles, memory traffic, commands, and what each engine did in each cycle.
 
     In every cycle with ``count`` CYCLES and exactly one counter of each engine increment: busy + Σ stalls = CYCLES, as long as
-    nothing wraps. Values are visible one cycle later, bytes written two cycles.
+    nothing wraps. All is counted two cycles later.
 
     Parameters
     ----------
@@ -34,7 +84,9 @@ class Counters(wiring.Component):
     started : per engine, a command starts
     word_read : a bus word is read
     word_written, strobe : a bus word is written, and which of its bytes
-    o : the values, :func:`counter_layout`
+    totals : :func:`totals_layout`
+    address, read_data : an engine's counter, engine [4:3] (1 LOAD, 2 EXECUTE, 3 STORE) and activity [2:0], one cycle after
+        the address; 0 while ``count``
     """
 
     clear: Signal
@@ -44,7 +96,9 @@ class Counters(wiring.Component):
     word_read: Signal
     word_written: Signal
     strobe: Signal
-    o: data.View
+    totals: data.View
+    address: Signal
+    read_data: Signal
 
     def __init__(self, *, bits: int, bus_bytes: int):
         self.bits = bits
@@ -52,37 +106,34 @@ class Counters(wiring.Component):
         super().__init__({
             "clear": In(1), "count": In(1), "activity": In(range(8)).array(len(STALLS)), "started": In(len(STALLS)),
             "word_read": In(1), "word_written": In(1), "strobe": In(bus_bytes),
-            "o": Out(counter_layout()),
+            "totals": Out(totals_layout()), "address": In(5), "read_data": Out(32),
         })
 
     def elaborate(self, platform):
         m = Module()
+        totals = self.totals
         words_read = Signal(32)
         written = Signal(range(self.bus_bytes + 1))
-        registers = [self.o.cycles, words_read, self.o.bytes_written, self.o.commands, written]
-
-        m.d.comb += self.o.bytes_read.eq(words_read * self.bus_bytes)
+        m.d.comb += totals.bytes_read.eq(words_read * self.bus_bytes)
         m.d.sync += [
+            totals.cycles.eq(totals.cycles + self.count),
             words_read.eq(words_read + self.word_read),
             written.eq(Mux(self.word_written, sum(self.strobe), 0)),
-            self.o.bytes_written.eq(self.o.bytes_written + written),
-            self.o.commands.eq(self.o.commands + sum(self.started)),
+            totals.bytes_written.eq(totals.bytes_written + written),
+            totals.commands.eq(totals.commands + sum(self.started)),
         ]
-        with m.If(self.count):
-            m.d.sync += self.o.cycles.eq(self.o.cycles + 1)
+        with m.If(self.clear):
+            m.d.sync += [register.eq(0) for register in (totals.cycles, words_read, written, totals.bytes_written, totals.commands)]
 
         if self.bits:
-            for engine, activity in zip(STALLS, self.activity, strict=True):
-                for index, value in enumerate(_engine_counters(self.o, engine)):
-                    value = value[:self.bits]
-                    with m.If(self.count & (activity == index)):
-                        m.d.sync += value.eq(value + 1)
-                    registers.append(value)
-
-        with m.If(self.clear):
-            m.d.sync += [register.eq(0) for register in registers]
+            chosen = Signal(2, reset_less=True)
+            m.d.sync += chosen.eq(self.address[3:])
+            for number, (engine, activity) in enumerate(zip(STALLS, self.activity, strict=True), start=1):
+                m.submodules[engine.name.lower()] = counters = ActivityCounters(bits=self.bits)
+                m.d.comb += [
+                    counters.clear.eq(self.clear), counters.count.eq(self.count), counters.activity.eq(activity),
+                    counters.index.eq(self.address[:3]),
+                ]
+                with m.If(chosen == number):
+                    m.d.comb += self.read_data.eq(counters.o)
         return m
-
-
-def _engine_counters(values: data.View, engine: Engine) -> list[Value]:
-    return [values[f"{engine.name}_{cause}".lower()] for cause in STALLS[engine]]

@@ -13,6 +13,7 @@ __all__ = ["CSRPort", "RegisterMap", "status_layout"]
 _TABLE_AT, _TABLE_BYTES = offset_of("BASE0_LO"), 128
 _HASH = ("HASH_LO", "HASH_HI")
 _IDENTITY_END = offset_of("CONTROL")
+_STALLS_AT = offset_of("LOAD_BUSY")
 WRITTEN = ("CONTROL", "IRQ_ENABLE", "PROGRAM_OFFSET", "PROGRAM_WORDS")
 
 
@@ -24,10 +25,10 @@ class CSRPort(wiring.Signature):
 
 
 def status_layout() -> data.StructLayout:
-    """A struct with 32 bits for each register that is neither an identity nor a base register."""
+    """A struct with 32 bits for each register that is neither an identity nor a base register nor an engine's counter."""
     return data.StructLayout({
         register.name.lower(): unsigned(32) for register in REGISTERS
-        if register.offset >= _IDENTITY_END and not _TABLE_AT <= register.offset < _TABLE_AT + _TABLE_BYTES})
+        if _IDENTITY_END <= register.offset < _STALLS_AT and not _TABLE_AT <= register.offset < _TABLE_AT + _TABLE_BYTES})
 
 
 class RegisterMap(wiring.Component):
@@ -40,6 +41,7 @@ class RegisterMap(wiring.Component):
     values : what the registers of :func:`status_layout` show
     writes : bit i is set while register i of ``WRITTEN`` is written with ``csr.write_data``
     table_address, table_write, table_read_data : the table of base registers; data follow one cycle after the address
+    stall_address, stall_read_data : the engines' counters, likewise (:class:`Counters`)
     """
 
     csr: wiring.PureInterface
@@ -49,12 +51,15 @@ class RegisterMap(wiring.Component):
     table_address: Signal
     table_write: Signal
     table_read_data: Signal
+    stall_address: Signal
+    stall_read_data: Signal
 
     def __init__(self, config: Config):
         self.config = config
         super().__init__({
             "csr": In(CSRPort()), "build_hash": In(64), "values": In(status_layout()), "writes": Out(len(WRITTEN)),
             "table_address": Out(5), "table_write": Out(1), "table_read_data": In(32),
+            "stall_address": Out(5), "stall_read_data": In(32),
         })
 
     def elaborate(self, platform):
@@ -76,13 +81,21 @@ class RegisterMap(wiring.Component):
         m.d.sync += [read_data.eq(_select(shown, index)), exists.eq(Cat(index == number for number in shown).any())]
 
         in_table = index[5:] == _TABLE_AT // _TABLE_BYTES
+        in_stalls = Cat(index == register.offset // 4 for register in REGISTERS if register.offset >= _STALLS_AT).any()
         table_read = Signal()
-        m.d.sync += table_read.eq(in_table)
+        stall_read = Signal()
+        m.d.sync += [table_read.eq(in_table), stall_read.eq(in_stalls)]
         m.d.comb += [
-            csr.read_data.eq(Mux(table_read, self.table_read_data, Mux(exists, read_data, 0))),
             self.table_address.eq(index), self.table_write.eq(csr.write & in_table),
+            self.stall_address.eq(Cat(index[:3], index[4:6])),
             self.writes.eq(Cat(csr.write & (index == offset_of(name) // 4) for name in WRITTEN)),
         ]
+        with m.If(exists):
+            m.d.comb += csr.read_data.eq(read_data)
+        with m.Elif(table_read):
+            m.d.comb += csr.read_data.eq(self.table_read_data)
+        with m.Elif(stall_read):
+            m.d.comb += csr.read_data.eq(self.stall_read_data)
         return m
 
 

@@ -5,7 +5,7 @@ import random
 from amaranth.sim import Simulator
 from systolith.arch.config import resolve
 from systolith.arch.manifest import identity_registers
-from systolith.arch.registers import REGISTERS, offset_of
+from systolith.arch.registers import REGISTERS, STALLS, offset_of
 from systolith.rtl.csr import WRITTEN, RegisterMap, status_layout
 
 
@@ -18,6 +18,9 @@ def test_every_register_at_its_address():
     expected = identity_registers(config, build_hash=build_hash)
     expected |= {name.upper(): value for name, value in values.items()}
 
+    stalls = {f"{engine.name}_{cause}".upper(): 8 * engine + index
+              for engine, causes in STALLS.items() for index, cause in enumerate(causes)}
+
     async def bench(ctx):
         ctx.set(dut.build_hash, build_hash)
         ctx.set(dut.values, values)
@@ -27,8 +30,11 @@ def test_every_register_at_its_address():
             table = 0x080 <= address < 0x100
             await ctx.tick()
             ctx.set(dut.table_read_data, ctx.get(dut.table_address) ^ 0xABC0)
+            ctx.set(dut.stall_read_data, ctx.get(dut.stall_address) ^ 0x1230)
             name = registers.get(address)
             value = address // 4 % 32 ^ 0xABC0 if table else expected.get(name, 0)
+            if name in stalls:
+                value = stalls[name] ^ 0x1230
             assert ctx.get(dut.csr.read_data) == value, f"{address:#x} {name}"
 
         ctx.set(dut.csr.write, 1)
