@@ -227,7 +227,7 @@ def matmul(accelerator: Accelerator, m: int, n: int, k: int, *, out: str = "int3
     mismatches = int(np.count_nonzero(c != expected))
     counters = accelerator.counters
     result: dict[str, Any] = {"correct": mismatches == 0 and c.dtype == expected.dtype, "mismatches": mismatches, "macs": m * n * k}
-    for key in ("cycles", "macs_issued", "stalls", "bytes_read", "bytes_written", "host_bytes_rearranged", "programs"):
+    for key in ("cycles", "predicted_cycles", "macs_issued", "stalls", "bytes_read", "bytes_written", "host_bytes_rearranged", "programs"):
         if key in counters:
             result[key] = counters[key]
     if "cycles" in counters:

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import systolith
-from systolith.cli import flow
+from systolith.cli import demo, flow
 from systolith.cli.main import main
 from systolith.cli.settings import cache_folder, choose
 from systolith.host.matmul import Requantise
@@ -130,6 +130,40 @@ def test_a_bug_is_one_line_too(capsys, monkeypatch):
     monkeypatch.setenv("SYSTOLITH_TRACEBACK", "1")
     with pytest.raises(ZeroDivisionError):
         main(["matmul", "--m", "1", "--n", "1", "--k", "1"])
+
+
+def test_generate_and_report(capsys, tmp_path):
+    code, stdout, _ = run(capsys, "generate", *SMALL, "-o", tmp_path / "out", "--json")
+    document = json.loads(stdout)
+    assert code == 0 and set(document["files"]) == {path.name for path in (tmp_path / "out").iterdir()} and document["seconds"] > 0
+    message = f"folder '{tmp_path / 'out'}' has no build; run: systolith build {tmp_path / 'out'}"
+    assert run(capsys, "report", tmp_path / "out") == (1, "", f"systolith: {message}\n")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("dear to me")
+    code, _, stderr = run(capsys, "generate", *SMALL, "-o", tmp_path / "mine")
+    assert code == 1 and "must be empty or hold a generated accelerator" in stderr
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_demo_stops_at_what_fails(capsys, monkeypatch, tmp_path):
+    """The steps in order, the network before the minutes; a failed bench ends it before the build."""
+    steps = []
+
+    def step(name, document):
+        return lambda *_, **__: steps.append(name) or document
+
+    figures = {"cycles_per_image": 2000.0, "stalls": {"load": {"busy": 1}}}
+    monkeypatch.setattr(demo, "_train", step("train", (None, None, None, {"float_accuracy": 0.99})))
+    monkeypatch.setattr(demo, "_run", step("run", figures))
+    monkeypatch.setattr(flow, "generate_folder", step("generate", {"files": []}))
+    monkeypatch.setattr(flow, "verify_folder", step("verify", {"passed": 3, "failed": 1, "log": "test.log"}))
+    monkeypatch.setattr(flow, "build_folder", step("build", {"fmax_mhz": 80.0}))
+    assert run(capsys, "demo", "-o", tmp_path, "--json")[1] == json.dumps({"error": "1 benches failed; see test.log"}) + "\n"
+    assert steps == ["train", "generate", "run", "verify"]
+    monkeypatch.setattr(flow, "verify_folder", step("verify", {"passed": 4, "failed": 0, "log": "test.log"}))
+    code, stdout, _ = run(capsys, "demo", "-o", tmp_path, "--no-bitstream", "--json")
+    document = json.loads(stdout)
+    assert code == 0 and document["network"] == {"float_accuracy": 0.99, **figures} and "build" not in document
 
 
 def test_precedence(tmp_path):

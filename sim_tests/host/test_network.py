@@ -1,4 +1,4 @@
-"""Quantised networks: the reference against a plain loop and TFLite's reference kernels, compiled memory maps, and errors."""
+"""Quantised networks: the reference against a plain loop, compiled memory maps, inference in parts, and errors."""
 
 import dataclasses
 import itertools
