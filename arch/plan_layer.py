@@ -19,6 +19,7 @@ from .tiling import Chunk, ConvShape, PlanError, Tensor, Tile, chunks, pieces
 __all__ = ["LayerPlanner"]
 
 PARAMETER_BYTES = 4 * PARAMETER_WORDS
+_LONGEST_RUN = (1 << 24) - 1  # bytes that the field holds
 
 
 class LayerPlanner:
@@ -89,7 +90,7 @@ class LayerPlanner:
             lines, length = tensor.height, tensor.width
         pitch, step = source.width * channels, signed16(length * tensor.depth)
         first = source.offset + ((tensor.image * source.height + tensor.y) * source.width + tensor.x) * channels
-        for start, pixels in pieces(length, min(65535, (1 << 24) // channels)):
+        for start, pixels in pieces(length, min(65535, _LONGEST_RUN // channels)):
             if channels % self.config.array.rows == 0:
                 walk = {"run": pixels * channels, "count1": lines, "stride1": pitch, "row_stride1": step}
             else:

@@ -39,8 +39,8 @@ class ConvShape:
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
-                ("height", self.height, 1, 32767), ("width", self.width, 1, 32767), ("channels", self.channels, 1, 1 << 24),
-                ("filters", self.filters, 1, 1 << 24), *(("kernel", v, 1, 32767) for v in self.kernel),
+                ("height", self.height, 1, 32767), ("width", self.width, 1, 32767), ("channels", self.channels, 1, (1 << 24) - 1),
+                ("filters", self.filters, 1, (1 << 24) - 1), *(("kernel", v, 1, 32767) for v in self.kernel),
                 *(("stride", v, 1, 255) for v in self.stride), *(("dilation", v, 1, 255) for v in self.dilation),
                 *(("padding", v, 0, 32767) for pair in self.padding for v in pair)):
             if not low <= value <= high:
