@@ -15,10 +15,7 @@ VECTOR_LATENCY_CYCLES = 2  # from stepping to a vector to its appearance on the 
 
 
 class TileStart(data.StructLayout):
-    """A tile whose weights are ready: activation row and coordinates of output row 0, and its place in the command.
-
-    ``first`` is low unless a tile is waiting, so that it needs no ``valid`` beside it.
-    """
+    """A tile whose weights are ready: activation row and coordinates of output row 0, and its place in the command."""
 
     def __init__(self):
         super().__init__({"row": 16, "y": 16, "x": 16, "first": 1, "last": 1})
@@ -195,7 +192,7 @@ class Preloader(wiring.Component):
                 tile.row.eq(start.row), tile.y.eq(start.y), tile.x.eq(start.x),
             ]
         with m.Elif(self.o.ready & self.o.valid):
-            m.d.sync += [waiting.eq(0), tile.first.eq(0)]
+            m.d.sync += waiting.eq(0)
         m.d.comb += [
             self.o.payload.eq(tile),
             self.o.valid.eq(waiting & countdown(m, cycles, begun, "until_offer")),

@@ -105,7 +105,8 @@ class RowStreamer(wiring.Component):
         swap, accumulate, last_tile = Signal(reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
         accumulator_row = Signal(row_shape, reset_less=True)
 
-        # Whatever would be first in the next tile may be there before that tile is: only `valid` makes it a row.
+        # What the next tile would begin with is loaded whether it is offered or not, and only `valid` makes it a row. That
+        # includes what belongs to the command: `pending` holds the current one until all its tiles have been offered.
         tile, last_row = self.tile.payload, nest.last
         free = ~valid | last_row
         m.d.comb += [

@@ -125,11 +125,11 @@ class ExecuteBench:
             trace.activities.append(ACTIVITIES[ctx.get(dut.control.activity)])
             if ctx.get(dut.tokens.give):
                 trace.gives.append((cycle, ctx.get(dut.tokens.give_mask)))
-            if ctx.get(dut.control.started):
-                trace.started.append(cycle)
             error = dut.control.error
             if ctx.get(error.valid):
                 trace.errors.append((ErrorCode(ctx.get(error.code)), len(trace.started) - ctx.get(error.begun)))
+            if ctx.get(dut.control.started):
+                trace.started.append(cycle)
             trace.claims.append(ctx.get(dut.claim))
             trace.idle.append(ctx.get(dut.control.idle))
             trace.blocked.append(ctx.get(dut.control.blocked))

@@ -142,6 +142,18 @@ def test_errors(fields, code):
     assert [mask for _, mask in trace.gives] == [1]
 
 
+@pytest.mark.parametrize("fields", [
+    {"ct_count": 1, "weight_row": 511}, {"ct_count": 1, "weight_row": 511, "transpose": 1},
+    {"ct_count": 3, "weight_row": 1, "weight_ct": 255, "x_count": 30}, {"ct_count": 1, "k_last": 0},
+    {"ct_count": 3, "weight_row": 1, "weight_ct": 255, "x_count": 30, "transpose": 1},
+])
+def test_errors_wait_for_earlier_rows(fields):
+    """What fails early, while a long tile goes on, is reported after it, and nothing begins meanwhile."""
+    long = Execute(**{**GOOD, "x_count": 30})
+    trace = check_error(small(), [long, dataclasses.replace(long, **fields), long])
+    assert trace.errors[0][1] == 1 and len(trace.started) <= 2
+
+
 def test_error_in_the_last_row_blames_its_command():
     bench = small()
     trace = check_error(bench, [Execute(**{**GOOD, "ct_count": 1, "x_count": 30, "activation_row": bench.config.activation_rows - 29}),
