@@ -224,8 +224,10 @@ class StoreWalk(wiring.Component):
         left1 = Signal(16, reset_less=True)
         left2 = Signal(16, reset_less=True)
         first = Signal(reset_less=True)
-        wraps = left1 == 1
-        last = wraps & (left2 == 1)
+        # Registered, because they choose what is added to what.
+        wraps = Signal(reset_less=True)  # the repetition's last row
+        final = Signal(reset_less=True)  # the last repetition
+        last = wraps & final
         next_offset = Signal(32)
         m.d.comb += [
             step.eq(walk & self.room),
@@ -234,15 +236,15 @@ class StoreWalk(wiring.Component):
         with m.If(begin):
             m.d.sync += [
                 walk.eq(1), first.eq(1), offset.eq(command.destination), repeat.eq(command.destination), source.eq(command.row),
-                left1.eq(command.count1), left2.eq(command.count2),
+                left1.eq(command.count1), left2.eq(command.count2), wraps.eq(command.count1 == 1), final.eq(command.count2 == 1),
             ]
         with m.Elif(step):
             m.d.sync += [
                 walk.eq(~last), first.eq(0), offset.eq(next_offset), source.eq(source + 1),
-                left1.eq(Mux(wraps, command.count1, left1 - 1)),
+                left1.eq(Mux(wraps, command.count1, left1 - 1)), wraps.eq(Mux(wraps, command.count1 == 1, left1 == 2)),
             ]
             with m.If(wraps):
-                m.d.sync += [repeat.eq(next_offset), left2.eq(left2 - 1)]
+                m.d.sync += [repeat.eq(next_offset), left2.eq(left2 - 1), final.eq(left2 == 2)]
 
         mark = data.StructLayout({"source": self.source_bits, "first": 1, "last": 1})
         addressed = Signal()
