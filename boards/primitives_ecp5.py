@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from .board import Board
 
-__all__ = ["MULTIPLIER_MAP", "PLL", "PLLDividers", "constraints", "pll_dividers"]
+__all__ = ["MULTIPLIER_MAP", "PLL", "PLLDividers", "constraints", "multiplier_site", "pll_dividers"]
 
 # For yosys' techmap: small signed products with their operands at the upper end of a MULT18X18D. Its own map puts them at the
 # lower end and repeats the sign: twenty wires per multiplier into the most crowded tiles of the part.
@@ -34,6 +34,24 @@ module align_multiplier (A, B, Y);
   assign Y = aligned;
 endmodule
 """
+
+
+# Project Trellis, LFE5U-85F: rows and columns of DSP blocks, and the four multipliers of a block: distance to its X, and index.
+_DSP_Y = (10, 34, 58)
+_DSP_X = (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)
+_DSP_Z = ((0, 0), (1, 1), (4, 4), (5, 5))
+
+
+def multiplier_site(device: str, row: int, col: int) -> str | None:
+    """nextpnr's name of the multiplier for a processing element, where the part has one at that place.
+
+    Columns of the array follow columns of DSP blocks and rows fill a block before the next one below: nextpnr left alone
+    scatters the multipliers, and partial sums then cross the part at every step.
+    """
+    if device != "LFE5U-85F" or row >= len(_DSP_Y) * len(_DSP_Z) or col >= len(_DSP_X):
+        return None
+    offset, z = _DSP_Z[row % 4]
+    return f"X{_DSP_X[col] + offset}/Y{_DSP_Y[row // 4]}/MULT18_{z}"
 
 
 class PLLDividers(NamedTuple):

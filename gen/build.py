@@ -18,6 +18,7 @@ from ..arch.manifest import VERILOG_NAME, Manifest
 from ..boards import Board, get_board
 from ..boards.top import constraints
 from . import tools
+from .placement import pin_array
 from .report import Netlist, Timing, make_report, read_netlist, read_timing
 from .toolchain import TOOLCHAINS, Progress, watch
 
@@ -126,6 +127,7 @@ def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = 
         start = time.monotonic()
         with watch(log, "synthesis (yosys)", progress):
             toolchain.synthesise(work / VERILOG_NAME, top, netlist, log=log)
+        pin_array(netlist, board)
         synthesised = read_netlist(netlist, work / VERILOG_NAME, top, board.family)
         _check_netlist(synthesised, board)
         seconds["synthesis"] = time.monotonic() - start
