@@ -23,7 +23,7 @@ class BaseTable(wiring.Component):
 
     Members
     -------
-    running : the lookups have the memory
+    running : lookups come only now; the register port is ignored
     address : word of the table: base register [4:2], size instead of base [1], high half [0]
     write, write_data, read_data : the register port
     lookup : from the engines
@@ -74,7 +74,7 @@ class BaseTable(wiring.Component):
         with m.FSM():
             with m.State("CHOOSE"):
                 for number, port in reversed(list(enumerate(self.lookup))):
-                    with m.If(self.running & port.valid):
+                    with m.If(port.valid):
                         m.d.sync += chosen.eq(number)
                         m.next = "BASE"
             with m.State("BASE"):

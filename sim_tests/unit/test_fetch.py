@@ -76,8 +76,7 @@ def test_any_place_and_pace(bus_bits, stall):
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     choice = random.Random(seed)
-    for _ in range(3):
-        words = choice.choice([1, 2, 7, choice.randrange(100, 300)])
+    for words in (1, 2, 7, choice.randrange(200, 300)):
         got, error, _ = run(base=4 * choice.randrange(1 << 10), offset=4 * choice.randrange(1 << 10), words=words, bus_bits=bus_bits,
                             stall=stall, latency=choice.randrange(1, 30), seed=seed)
         assert error is None and len(got) >= words
@@ -95,12 +94,13 @@ def test_keeps_ahead_of_dispatch():
     (0, 0xFFFF_FFFF, 0x1000, (ErrorCode.ADDRESS, 0x2000)), (0xFFFF_FFFC, 2, 0x1000, (ErrorCode.ADDRESS, 0x1FFC)),
     (0x102, 1, 0x1000, (ErrorCode.VALUE, 0x2100))])
 def test_limits(offset, words, size, error):
-    got, reported, _ = run(base=0x2000, offset=offset, words=min(words, 1 << 32), size=size) if error is None else run_error(
-        offset, words, size)
-    assert reported == error and (error is None or not got)
+    if error is None:
+        assert run(base=0x2000, offset=offset, words=words, size=size)[1] is None
+    else:
+        assert reports_without_reading(offset, words, size) == [error]
 
 
-def run_error(offset, words, size):
+def reports_without_reading(offset, words, size):
     dut = Fetch(address_bits=32, bus_bits=64)
     reports = []
 
@@ -122,8 +122,7 @@ def run_error(offset, words, size):
     simulator.add_testbench(bench)
     simulator.add_testbench(partial(answer_lookups, port=dut.lookup, base=0x2000, size=size), background=True)
     simulator.run()
-    assert len(reports) == 1
-    return [], reports[0], 0
+    return reports
 
 
 def test_nothing_to_read():
@@ -136,6 +135,6 @@ def test_bus_error():
     assert error[0] == ErrorCode.BUS
 
 
-@pytest.mark.parametrize("halt_at", range(0, 40, 3))
+@pytest.mark.parametrize("halt_at", range(0, 60, 3))
 def test_halt(halt_at):
-    run(base=0, offset=0, words=200, latency=9, stall=0.3, seed=halt_at, halt_at=halt_at)
+    run(base=0, offset=0, words=200, latency=9, stall=0.7, seed=halt_at, halt_at=halt_at)

@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from amaranth import Mux
 from amaranth.sim import Simulator
 from bus_memory import BusMemory
 from systolith.arch.commands import Bank, Engine, Load, pack
@@ -36,6 +37,8 @@ class Bench:
         self.depth = self.dut._back.depth
         self.banks = {bank: np.zeros(self.depth[bank] * self.row_bytes[bank], dtype=np.uint8) for bank in Bank}
         self.gives, self.started, self.activities = [], 0, []
+        self.written = [0]  # bytes written before each cycle
+        self.sizes = []  # bytes of each command
         self.error = None
         self.error_gives = None
 
@@ -107,20 +110,26 @@ class Bench:
                 self.banks[Bank.PARAMETER][at:at + 4] = list(word.to_bytes(4, "little"))
 
     async def _watch(self, ctx):
-        control, tokens = self.dut.control, self.dut.tokens
+        dut, control, tokens = self.dut, self.dut.control, self.dut.tokens
+        counts = [Mux(port.valid & port.ready, port.payload.count, 0) for port in (dut.activation.stream, dut.weight.stream)]
         while True:
-            _, _, started, give, mask, activity, error = await ctx.tick().sample(
-                control.started, tokens.give, tokens.give_mask, control.activity, control.error)
+            _, _, started, give, mask, activity, error, *moved = await ctx.tick().sample(
+                control.started, tokens.give, tokens.give_mask, control.activity, control.error, *counts,
+                dut.accumulator.valid, dut.parameter.valid)
             self.started += started
             self.activities.append(STALLS[Engine.LOAD][activity])
+            self.written.append(self.written[-1] + moved[0] + moved[1] + 4 * (moved[2] + moved[3]))
             if give:
                 self.gives.append(mask)
+                # All that the commands up to this one write is visible by now.
+                assert self.written[max(0, len(self.written) - 1 - TIMING.write_cycles)] >= sum(self.sizes[:len(self.gives)])
             if error.valid and self.error is None:
                 self.error, self.error_gives = (ErrorCode(error.code), error.address), len(self.gives)
 
     def run(self, commands, *, body=None, limit=60_000):
         """Feeds ``commands`` and waits until all are complete, an error came, or ``body`` returns; gives the cycles."""
         dut = self.dut
+        self.sizes = [command.run * command.count1 * command.count2 for command in commands]
 
         async def bench(ctx):
             ctx.set(dut.tokens.available, 3)
@@ -247,6 +256,19 @@ def test_range_errors(bank):
     bench = Bench(small(4, 4))
     bench.run([Load(bank=bank, row=0, row_stride1=-1, count1=2, run=12)])  # row −1 is 65535
     assert bench.error == (ErrorCode.RANGE, 0)
+
+
+def test_a_chunk_that_reaches_beyond_the_last_row_is_not_written():
+    bench = Bench(small(4, 4))
+    bench.run([Load(bank=Bank.ACTIVATION, row=255, lane=2, run=4)])
+    assert bench.error == (ErrorCode.RANGE, 0) and not bench.banks[Bank.ACTIVATION].any()
+
+
+def test_an_error_waits_for_the_command_before():
+    """The words of both come without a gap; the first command still counts as complete when the second fails."""
+    bench = Bench(small(8, 8), latency=30)
+    bench.run([Load(bank=Bank.ACTIVATION, run=512, post=3), Load(bank=Bank.WEIGHT, row=128, run=8)])
+    assert bench.error == (ErrorCode.RANGE, 0) and bench.error_gives == 1 and bench.gives == [3]
 
 
 def test_bus_error():
