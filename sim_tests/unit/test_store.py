@@ -325,13 +325,14 @@ def test_address_limit_is_exact(fits):
     assert bench.error == (None if fits else (ErrorCode.ADDRESS, 0x11E0))
 
 
-def test_bus_error():
+@pytest.mark.parametrize("burst", [0x280, 0x2C0])  # amid the command, and its last one
+def test_bus_error(burst):
     """The burst's address is reported; the command and all later ones give no tokens."""
     bench = Bench(small(4, 8), latency=9)
-    bench.memory.bad.add(0x1000 + 0x288)
+    bench.memory.bad.add(0x1000 + burst + 8)
     bench.run([Store(columns=8, count1=4, stride1=32, post=3), Store(columns=8, count1=4, stride1=0x40, destination=0x200, post=1),
                Store(columns=8, destination=0x400, post=2)])
-    assert bench.error == (ErrorCode.BUS, 0x1000 + 0x280)
+    assert bench.error == (ErrorCode.BUS, 0x1000 + burst)
     assert bench.gives == [3]
 
 
