@@ -20,7 +20,7 @@ class LoadEngine(wiring.Component):
     """The engine behind LOAD commands: one side asks, the other writes, and a queue of records between them hides latency.
 
     Throughput: one bus word per cycle into a scratchpad of at least as many lanes, as soon as ``memory.outstanding`` bursts
-    cover the latency; half a run is in flight at least every cycle, so runs of two bus words still fill the bus.
+    cover the latency. The asking side requests a run per cycle, so runs of two bus words still fill the bus.
 
     Parameters
     ----------
