@@ -129,21 +129,21 @@ async def errors(dut: Any) -> None:
 
 
 @cocotb.test()
-async def abort_and_reset(dut: Any) -> None:
+@cocotb.parametrize(command=[Control.ABORT, Control.RESET])
+async def abort_and_reset(dut: Any, command: Control) -> None:
     """ABORT and RESET in the middle of work leave the memory ports legal, and the next program runs."""
-    for command in (Control.ABORT, Control.RESET):
-        bench = await _testbench(dut, stall=0.3, latency=20)
-        rng = np.random.default_rng(SEED)
-        for wait in (30, 150, 400):
-            plan = plan_gemm(CONFIG, 61, 2 * COLS, 2 * ROWS)
-            at = _place({name: region.bytes for name, region in plan.regions.items()})
-            await bench.launch(plan.words, address=at["program"],
-                               regions={region.base: (at[name], region.bytes) for name, region in plan.regions.items() if region.base})
-            end = bench.cycle + wait
-            while bench.cycle < end:
-                await bench.read_register("STATUS")
-            await bench.write_register("CONTROL", Control.START)  # refused while it runs
-            await bench.write_register("CONTROL", command)
-            error = await bench.finish(cycles=20_000)
-            assert error in ((ErrorCode.ABORTED,) if command == Control.ABORT else (ErrorCode.NONE, ErrorCode.ABORTED))
-            await _product(bench, rng, 9, COLS, ROWS, "int8")
+    bench = await _testbench(dut, stall=0.3, latency=20)
+    rng = np.random.default_rng(SEED)
+    for wait in (30, 150, 400):
+        plan = plan_gemm(CONFIG, 61, 2 * COLS, 2 * ROWS)
+        at = _place({name: region.bytes for name, region in plan.regions.items()})
+        await bench.launch(plan.words, address=at["program"],
+                           regions={region.base: (at[name], region.bytes) for name, region in plan.regions.items() if region.base})
+        end = bench.cycle + wait
+        while bench.cycle < end:
+            await bench.read_register("STATUS")
+        await bench.write_register("CONTROL", Control.START)  # refused while it runs
+        await bench.write_register("CONTROL", command)
+        error = await bench.finish(cycles=20_000)
+        assert error == (ErrorCode.ABORTED if command == Control.ABORT else ErrorCode.NONE), error.name
+        await _product(bench, rng, 9, COLS, ROWS, "int8")

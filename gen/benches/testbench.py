@@ -74,7 +74,7 @@ class Testbench:
     async def start(self) -> None:
         """Reset for four cycles, then serve the memory."""
         dut = self.dut
-        cocotb.start_soon(Clock(dut.clk, 10, unit="ns").start())
+        Clock(dut.clk, 10, unit="ns").start()
         for name in ("csr_address", "csr_write", "csr_write_data", "read_response_valid", "read_response_data",
                      "read_response_error", "write_response_valid", "write_response_error", "read_request_ready",
                      "write_request_ready", "write_data_ready"):
