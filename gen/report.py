@@ -82,7 +82,7 @@ def _resources(board: Board, netlist: Netlist, timing: Timing) -> dict[str, dict
     """Used, available and fraction per resource: nextpnr's figures where it has them, the netlist's elsewhere."""
     resources = {}
     for name, kind in {"ff": None, **TOOLCHAINS[board.family].utilisation}.items():
-        if kind in timing.utilisation:
+        if kind is not None and kind in timing.utilisation:
             used, available = timing.utilisation[kind]
         else:
             used = sum(count * CELL_AREA[board.family][cell][1] for cell, count in netlist.cells.items()
