@@ -120,7 +120,7 @@ def matmul(m: Annotated[int, Size], n: Annotated[int, Size], k: Annotated[int, S
         settings = _settings(seed, memory_latency, memory, vcd=vcd, trace=trace is not None)
         with flow.connect(device, board=board, config=config, directory=directory, assignments=assignments or (), settings=settings,
                           progress=console.progress) as accelerator:
-            result = flow.matmul(accelerator, m, n, k, out=out, seed=seed)
+            result = flow.matmul(accelerator, m, n, k, out=out, seed=seed, memory_latency=memory_latency if memory == "ideal" else None)
             if trace is not None:
                 flow.write_command_trace(accelerator, trace)
     console.emit(result, as_json=as_json, show=lambda: show.show_matmul(result))
