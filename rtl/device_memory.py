@@ -2,6 +2,7 @@
 
 from amaranth import *
 from amaranth.lib import wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -10,6 +11,8 @@ from .interfaces import ReadPort, WritePort
 from .uartbone import HostPort
 
 __all__ = ["DeviceMemory"]
+
+_QUEUE_WORDS = 8  # a place comes back six cycles after it was taken: enough for a word per cycle
 
 
 class _Burst(wiring.Component):
@@ -49,10 +52,12 @@ class _Burst(wiring.Component):
 class DeviceMemory(wiring.Component):
     """Block RAM behind the accelerator's memory ports: byte address 0 is the first byte of the RAM.
 
-    Latency: three cycles from an accepted read request to its first word; then one word per cycle, also across bursts.
-    A write is in the RAM at the edge that accepts its word, one word per cycle. Words beyond the memory are answered with
-    an error and not written. The host's single words go first, each costs the accelerator one cycle at most; a read by
-    the host waits behind words that the accelerator has asked for and not yet taken.
+    Latency: 5 cycles from an accepted read request to its first word; then one word per cycle, also across bursts. Writes
+    take one word per cycle; a response means that every later read sees them. Words beyond the memory are answered with an
+    error and not written. The host's single words go first, each costs the accelerator one cycle at most.
+
+    Everything that goes to the RAM comes out of a register, and words wait in a queue for the accelerator: the blocks of a
+    large RAM lie all over the part, and no path leads through the accelerator to them.
 
     Parameters
     ----------
@@ -111,11 +116,13 @@ class DeviceMemory(wiring.Component):
 
         # Writes: the host's word, or the next word of a burst once its response has a place.
         host_write = Signal()
+        host_read = Signal()
+        host_first = host_write | host_read if self.ports == 1 else host_write
         response = self.write.response
         word = self.write.data
         m.d.comb += [
             host_write.eq(self.host.valid & self.host.write),
-            word.ready.eq(writes.valid & ~host_write & (~writes.last | ~response.valid | response.ready)),
+            word.ready.eq(writes.valid & ~host_first & (~writes.last | ~response.valid | response.ready)),
             writes.step.eq(word.valid & word.ready),
         ]
         with m.If(response.ready):
@@ -123,58 +130,50 @@ class DeviceMemory(wiring.Component):
         with m.If(writes.step & writes.last):
             # A burst that leaves the memory does not come back, so its last word tells.
             m.d.sync += [response.valid.eq(1), response.payload.error.eq(writes.outside)]
+        m.d.sync += write_port.en.eq(0)
         with m.If(host_write):
-            m.d.comb += [
+            m.d.sync += [
                 write_port.data.eq(self.host.write_data.replicate(self.bus_bits // 32)),
                 write_port.en.eq(Const(0xf, 4) << (4 * host_lane)),
             ]
         with m.Else():
-            m.d.comb += [
-                write_port.data.eq(word.payload.data),
-                write_port.en.eq(word.payload.strobe & (writes.step & ~writes.outside).replicate(bus_bytes)),
-            ]
+            m.d.sync += write_port.data.eq(word.payload.data)
+            with m.If(writes.step & ~writes.outside):
+                m.d.sync += write_port.en.eq(word.payload.strobe)
 
-        # Reads: RAM output (stage 1), then a register (stage 2) because block RAM is slow from clock to output.
-        # The host's reads pass through the same stages with a tag.
-        host_read = Signal()
-        valid1 = Signal()
-        host1 = Signal()
-        outside1 = Signal()
-        valid2 = Signal()
-        host2 = Signal()
-        data2 = Signal(self.bus_bits, reset_less=True)
-        outside2 = Signal()
-        move2 = Signal()
-        issue = Signal()
+        # Reads: what is asked (stage 1), the RAM's output (stage 2), the queue. A word is asked for when it has a place there.
+        m.submodules.queue = queue = SyncFIFOBuffered(width=self.bus_bits + 1, depth=_QUEUE_WORDS)
+        places = Signal(range(_QUEUE_WORDS + 1), init=_QUEUE_WORDS)
+        host_stage = Signal(3)
+        stage = Signal(2)
+        outside = Signal(2, reset_less=True)
         writing = host_write | writes.step if self.ports == 1 else Const(0)
         m.d.comb += [
-            move2.eq(~valid2 | host2 | self.read.response.ready),
-            issue.eq((~valid1 | move2) & ~writing),
-            host_read.eq(self.host.valid & ~self.host.write & ~(valid1 & host1) & ~(valid2 & host2)),
-            reads.step.eq(reads.valid & issue & ~host_read),
-            read_port.en.eq(issue & (host_read | reads.valid)),
+            host_read.eq(self.host.valid & ~self.host.write & ~host_stage.any()),
+            reads.step.eq(reads.valid & (places != 0) & ~host_read & ~writing),
+            queue.w_en.eq(stage[1]),
+            queue.w_data.eq(Cat(read_port.data, outside[1])),
+            self.read.response.valid.eq(queue.r_rdy),
+            queue.r_en.eq(self.read.response.ready),
+            Cat(self.read.response.payload.data, self.read.response.payload.error).eq(queue.r_data),
         ]
-        with m.If(issue):
-            m.d.sync += [valid1.eq(host_read | reads.valid), host1.eq(host_read), outside1.eq(reads.outside)]
-        with m.Elif(move2):
-            m.d.sync += valid1.eq(0)
-        with m.If(move2):
-            m.d.sync += [valid2.eq(valid1), host2.eq(host1), outside2.eq(outside1), data2.eq(read_port.data)]
-        m.d.comb += [
-            self.read.response.valid.eq(valid2 & ~host2),
-            self.read.response.payload.data.eq(data2),
-            self.read.response.payload.error.eq(outside2),
-            self.host.read_data.eq(data2.word_select(host_lane, 32)),
-            self.host.ready.eq(self.host.write | (valid2 & host2)),
+        host_data = Signal(32, reset_less=True)
+        m.d.sync += [
+            places.eq(places - reads.step + (queue.r_rdy & queue.r_en)),
+            stage.eq(Cat(reads.step, stage)),
+            outside.eq(Cat(reads.outside, outside)),
+            host_stage.eq(Cat(host_read, host_stage)),
+            host_data.eq(read_port.data.word_select(host_lane, 32)),
         ]
+        m.d.comb += [self.host.read_data.eq(host_data), self.host.ready.eq(self.host.write | host_stage[2])]
 
         write_address = Mux(host_write, host_word, writes.word)
         read_address = Mux(host_read, host_word, reads.word)
         if self.ports == 1:
-            # One expression for both ports lets synthesis see a single-port RAM.
-            address = Signal(range(depth))
-            m.d.comb += address.eq(Mux(writing, write_address, read_address))
-            m.d.comb += [write_port.addr.eq(address), read_port.addr.eq(address)]
+            # One register for both ports, never both enabled, lets synthesis see a single-port RAM.
+            address = Signal(range(depth), reset_less=True)
+            m.d.sync += address.eq(Mux(writing, write_address, read_address))
+            m.d.comb += [write_port.addr.eq(address), read_port.addr.eq(address), read_port.en.eq(~write_port.en.any())]
         else:
-            m.d.comb += [write_port.addr.eq(write_address), read_port.addr.eq(read_address)]
+            m.d.sync += [write_port.addr.eq(write_address), read_port.addr.eq(read_address)]
         return m

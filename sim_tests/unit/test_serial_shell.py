@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The serial shell, bit by bit over its line, around a stand-in for the core whose memory ports the test drives."""
 
 import random

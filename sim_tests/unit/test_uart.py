@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The serial line, bit by bit, against a line model that knows nothing of the RTL."""
 
 import random

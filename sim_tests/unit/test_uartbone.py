@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """UARTBone frames against a word memory in Python."""
 
 import random
