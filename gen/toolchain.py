@@ -18,7 +18,7 @@ __all__ = ["TOOLCHAINS", "Progress", "Toolchain", "watch"]
 Progress = Callable[[str], None]
 
 _HEADINGS = re.compile(r"^(?:\d+(?:\.\d+)*\. Executing (?P<yosys>[^(]+?) (?:pass|backend|frontend)"
-                       r"|Info: (?P<nextpnr>(?:Packing|Placed|Placing|Running|Routing|Creating|Starting)[^:]*))", re.MULTILINE)
+                       r"|Info: (?P<nextpnr>(?:Packing|Placed|Placing|Running|Routing|Creating|Starting)[^:\n]*))", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
