@@ -29,7 +29,7 @@ def run(directory, a_bits, b_bits, y_bits, mapped, *, signed="signed"):
     if mapped:
         script += ["techmap -map block.v gate", "opt", "miter -equiv -flatten gold gate miter", "hierarchy -top miter",
                    "sat -verify -prove trigger 0 miter"]
-    done = subprocess.run([tools.yosys(), "-q", "-p", "; ".join(script)], cwd=directory, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([tools.yosys(), "-q", "-p", "; ".join(script)], cwd=directory, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
