@@ -59,20 +59,20 @@ def test_every_space(space, text):
 ])
 def test_neighbours_do_not_meet(text):
     for seed in SEEDS:
-        run(text, seed, strict=True)
+        assert run(text, seed, strict=True).error is ErrorCode.NONE
 
 
 def test_order_through_a_third_engine():
     text = ("load base=1 run=4 post=execute\nexecute activation_row=50 wait=load post=store\n"
             "store base=1 target=activation row=16 wait=execute")
     for seed in SEEDS:
-        run(text, seed, strict=True)
+        assert run(text, seed, strict=True).error is ErrorCode.NONE
 
 
 def test_earlier_commands_of_the_giver_are_ordered_too():
     text = "load base=1 run=4\nload base=1 row=9 run=4 post=execute\nexecute wait=load"
     for seed in SEEDS:
-        run(text, seed, strict=True)
+        assert run(text, seed, strict=True).error is ErrorCode.NONE
 
 
 def test_the_start_of_a_command_does_not_tell_that_the_one_before_is_complete():
