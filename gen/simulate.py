@@ -79,15 +79,21 @@ def _compile(compiler: str, sources: list[Path], flags: tuple[str, ...], directo
         return list(pool.map(one, sources))
 
 
+def _defines(vcd: bool) -> tuple[str, ...]:
+    """What Verilator's own Makefile defines; every object of one library must agree on it."""
+    return (f"-DVM_TRACE={int(vcd)}", f"-DVM_TRACE_VCD={int(vcd)}", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_FST=0",
+            "-DVM_TRACE_SAIF=0", "-DVERILATOR=1")
+
+
 def _runtime(cache: Path, compiler: str, include: Path, *, vcd: bool) -> list[Path]:
     """Verilator's own library, which every design shares: compiled once for each version."""
     sources = [include / name for name in RUNTIME + (RUNTIME_VCD if vcd else ())]
-    flags = (*COMMON_FLAGS, f"-I{include}", f"-I{include / 'vltstd'}", f"-DVM_TRACE={int(vcd)}", f"-DVM_TRACE_VCD={int(vcd)}",
-             "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0", "-DVERILATOR=1")
+    flags = (*COMMON_FLAGS, *_defines(vcd))
+    # Not keyed by where Verilator lies: every environment with the same version shares it.
     folder = cache / f"runtime-{_key(str(tools.versions().get('verilator')), compiler, *flags, *FAST_FLAGS)}"
     if not folder.is_dir():
         work = Path(tempfile.mkdtemp(dir=cache, prefix="building-"))
-        _compile(compiler, sources, flags, work)
+        _compile(compiler, sources, (*flags, f"-I{include}", f"-I{include / 'vltstd'}"), work)
         try:
             os.rename(work, folder)
         except OSError:  # another process was quicker
@@ -120,8 +126,7 @@ def compile_simulation(directory: str | Path, *, vcd: bool = False, cache: Path 
     root, compiler = tools.verilator_root(), tools.compiler()
     include = root / "include"
     flags: tuple[str, ...] = (*COMMON_FLAGS, f"-DBUS_BYTES={manifest.config.bus_bytes}", f"-DSTATUS_OFFSET={offset_of('STATUS')}",
-             f"-DVM_TRACE={int(vcd)}", f"-DVM_TRACE_VCD={int(vcd)}", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0",
-             "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0", "-DVERILATOR=1")
+                              *_defines(vcd))
     cache = cache or platformdirs.user_cache_path("systolith") / "simulation"
     cache.mkdir(parents=True, exist_ok=True)
     key = _key(verilog, HARNESS.read_text(encoding="utf-8"), str(tools.versions().get("verilator")), compiler, *VERILATOR_FLAGS,
