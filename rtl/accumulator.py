@@ -45,12 +45,12 @@ class Accumulator(wiring.Component):
     load: wiring.PureInterface
     drain: wiring.PureInterface
 
-    # A touch: address, ``read_latency_cycles``, operand register, sum register, write.
-    read_latency_cycles = 1
-    lead_cycles = read_latency_cycles + 1
+    # A touch: address, memory and the register behind it, sum register, write.
+    read_latency_cycles = 2
+    lead_cycles = read_latency_cycles
     distance_cycles = lead_cycles + 2
     load_cycles = 1
-    drain_cycles = read_latency_cycles + 2
+    drain_cycles = 1 + read_latency_cycles + 1
 
     def __init__(self, *, cols: int, half_rows: int, psum_bits: int, delay: list[int]):
         if half_rows < 2 or half_rows & half_rows - 1:
@@ -102,14 +102,15 @@ class Accumulator(wiring.Component):
         for c in range(self.cols):
             read, select, write = (rows.o[tap * self.cols + c] for tap in range(len(taps)))
             reads, _, writes = (valid.o[tap * self.cols + c] for tap in range(len(taps)))
-            operand = Signal(signed(32), name=f"operand{c}", reset_less=True)
             total = Signal(signed(32), name=f"total{c}", reset_less=True)
             words = []
             for half in range(2):
                 m.submodules[f"ram{half}_{c}"] = ram = memory.Memory(
                     shape=signed(32), depth=self.half_rows, init=[], attrs={"no_rw_check": 1})
                 read_port, write_port = ram.read_port(), ram.write_port()
-                words.append(read_port.data)
+                word = Signal(signed(32), name=f"word{half}_{c}", reset_less=True)
+                words.append(word)
+                m.d.sync += word.eq(read_port.data)
                 m.d.comb += [
                     read_port.addr.eq(Mux(reads & (read.half == half), read.row, drain_row)),
                     write_port.addr.eq(Mux(loading[half], load_row, write.row)),
@@ -117,8 +118,7 @@ class Accumulator(wiring.Component):
                     write_port.en.eq(Mux(loading[half], load_column[c], writes & (write.half == half))),
                 ]
             m.d.sync += [
-                operand.eq(Mux(select.accumulate, Mux(select.half, words[1], words[0]), 0)),
-                total.eq(operand + self.psum[c]),
+                total.eq(Mux(select.accumulate, Mux(select.half, words[1], words[0]), 0) + self.psum[c]),
                 self.drain.words[c].eq(Mux(drain_half.o[0], words[1], words[0])),
             ]
         return m

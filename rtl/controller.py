@@ -35,8 +35,8 @@ class End(enum.Enum, shape=2):
 class Controller(wiring.Component):
     """State machine behind CONTROL and STATUS, and the first error's registers.
 
-    START clears everything (``clear``, one cycle) and begins; the program runs until all of it is done, or until an error,
-    ABORT or RESET: then ``halt`` until nothing is in flight. Of errors in one cycle LOAD's comes first, then EXECUTE's,
+    START clears everything (``clear``, the cycle after) and begins; the program runs until all of it is done, or until an error,
+    ABORT or RESET: then ``halt`` until nothing is in flight. In the cycle of ``clear`` ABORT has nothing to stop. Of errors in one cycle LOAD's comes first, then EXECUTE's,
     STORE's, FETCH's. DEADLOCK is found in the cycle in which it begins. PROGRAM registers ignore writes while RUNNING.
 
     Members
@@ -48,7 +48,7 @@ class Controller(wiring.Component):
     token_overflow, gives : per engine (LOAD, EXECUTE, STORE), of the token counters
     program_offset, program_words : hold while RUNNING
     running : the program runs; a cycle with ``running`` is one of CYCLES
-    clear : everything but registers of the host returns to its reset state
+    clear : everything but registers of the host returns to its reset state; a register, since it reaches all of the core
     irq : the interrupt line
     """
 
@@ -95,20 +95,26 @@ class Controller(wiring.Component):
         refused = Signal()
         m.d.comb += self.running.eq(state == State.RUNNING)
 
+        clearing = Signal()
+        m.d.sync += [self.clear.eq(clearing), self.fetch.start.eq(self.clear & self.running)]
+        with m.If(self.clear):
+            m.d.sync += end.eq(End.RUNS)  # not earlier: what waits in a halted engine must not begin before it is cleared
+
         # Nothing that has begun is left to do; a halted engine's waiting commands have not begun.
         halted = end != End.RUNS
         quiet = self.fetch.idle & Cat(engine.idle for engine in engines).all()
         done = quiet & self.fetch.finished & ~self.fetch.pending.any()
         found = self._find_error(m, engines, asked(Control.ABORT))
 
-        m.d.sync += self.fetch.start.eq(0)
         m.d.comb += [port.halt.eq(halted) for port in (*engines, self.fetch)]
         with m.If(self.running):
             with m.If(asked(Control.RESET)):
                 m.d.sync += end.eq(End.RESETS)
+            with m.Elif(self.clear):
+                pass  # what the engines say is of the program before
             with m.Elif(halted & quiet):
                 m.d.sync += [state.eq(Mux(end == End.RESETS, State.IDLE, State.ERROR)), irq.eq(end == End.FAILS)]
-                m.d.comb += self.clear.eq(end == End.RESETS)
+                m.d.comb += clearing.eq(end == End.RESETS)
             with m.Elif(~halted & found.valid):
                 m.d.sync += [end.eq(End.FAILS), error.eq(Cat(found.code, found.engine, found.command, found.address))]
             with m.Elif(~halted & done):
@@ -117,17 +123,17 @@ class Controller(wiring.Component):
                 m.d.sync += refused.eq(1)
         with m.Else():
             with m.If(asked(Control.RESET)):
-                m.d.comb += self.clear.eq(1)
+                m.d.comb += clearing.eq(1)
                 m.d.sync += state.eq(State.IDLE)
             with m.Elif(asked(Control.START)):
-                m.d.comb += self.clear.eq(1)
-                m.d.sync += [state.eq(State.RUNNING), self.fetch.start.eq(1)]
+                m.d.comb += clearing.eq(1)
+                m.d.sync += state.eq(State.RUNNING)
             with m.If(writes["PROGRAM_OFFSET"]):
                 m.d.sync += self.program_offset.eq(self.write_data)
             with m.If(writes["PROGRAM_WORDS"]):
                 m.d.sync += self.program_words.eq(self.write_data)
-        with m.If(self.clear):
-            m.d.sync += [end.eq(End.RUNS), error.eq(0), refused.eq(0), irq.eq(0)]
+        with m.If(clearing):
+            m.d.sync += [error.eq(0), refused.eq(0), irq.eq(0)]
         with m.If(asked(Control.CLEAR_IRQ)):
             m.d.sync += irq.eq(0)
         with m.If(writes["IRQ_ENABLE"]):

@@ -39,7 +39,8 @@ class Bench:
     async def start(self):
         self.rest()
         await self.write("CONTROL", Control.START)
-        assert self.state == State.RUNNING
+        assert self.state == State.RUNNING and self.ctx.get(self.dut.clear)
+        await self.ctx.tick()
 
     async def pulse(self, *signals, cycles=1):
         for signal in signals:
@@ -80,9 +81,11 @@ def test_a_program_from_start_to_done():
         await b.write("IRQ_ENABLE", 1)
         ctx.set(dut.writes, 1)
         ctx.set(dut.write_data, int(Control.START))
-        assert ctx.get(dut.clear) and b.state == State.IDLE
+        assert not ctx.get(dut.clear) and b.state == State.IDLE
         await ctx.tick()
         ctx.set(dut.writes, 0)
+        assert ctx.get(dut.clear) and not ctx.get(dut.fetch.start) and ctx.get(dut.running)
+        await ctx.tick()
         assert not ctx.get(dut.clear) and ctx.get(dut.fetch.start) and ctx.get(dut.running)
         await ctx.tick()
         assert not ctx.get(dut.fetch.start)
@@ -221,10 +224,41 @@ def test_reset_while_running(after_error):
         await ctx.tick().repeat(3)
         assert b.state == State.RUNNING and ctx.get(dut.load.halt) and not ctx.get(dut.clear)
         ctx.set(dut.load.idle, 1)
-        assert ctx.get(dut.clear)
         await ctx.tick()
-        assert b.get("status") == State.IDLE and not ctx.get(dut.clear) and not ctx.get(dut.load.halt)
+        assert b.get("status") == State.IDLE and ctx.get(dut.clear) and ctx.get(dut.load.halt)
+        await ctx.tick()
+        assert not ctx.get(dut.clear) and not ctx.get(dut.load.halt)
         assert b.error == (ErrorCode.NONE, Engine.NONE, 0)
+    run(body)
+
+
+def test_nothing_of_the_program_before_ends_the_next():
+    async def body(b, ctx, dut):
+        for first in ((dut.fetch.finished,), (dut.load.error.valid,)):  # levels that hold until they are cleared
+            await b.start()
+            await b.pulse(*first)
+            await ctx.tick()
+            assert b.state in (State.DONE, State.ERROR)
+            for signal in first:
+                ctx.set(signal, 1)
+            await b.write("CONTROL", Control.START)
+            await ctx.tick()
+            for signal in first:
+                ctx.set(signal, 0)
+            await ctx.tick().repeat(3)
+            assert b.state == State.RUNNING and not ctx.get(dut.load.halt)
+            await b.write("CONTROL", Control.RESET)
+            await ctx.tick().repeat(3)
+    run(body)
+
+
+def test_reset_right_after_start():
+    async def body(b, ctx, dut):
+        b.rest()
+        await b.write("CONTROL", Control.START)
+        await b.write("CONTROL", Control.RESET)
+        await ctx.tick().repeat(3)
+        assert b.state == State.IDLE and not ctx.get(dut.load.halt)
     run(body)
 
 
