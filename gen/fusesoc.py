@@ -24,7 +24,8 @@ def core_file(manifest: Manifest) -> str:
         f'description: "Matrix-multiply accelerator, {array.rows} x {array.cols} int8, build hash {manifest.hash[:16]}"', "",
         "filesets:",
         "  rtl:", f"    files: [{VERILOG_NAME}]", "    file_type: verilogSource",
-        "  driver:", "    files:", "      - systolith.h: {is_include_file: true}", "    file_type: cSource", "",
+        "  driver:", "    files:", "      - systolith.h: {is_include_file: true}",
+        "      - systolith_driver.h: {is_include_file: true}", "      - systolith.c", "    file_type: cSource", "",
         "targets:"]
     for name, top in targets.items():
         lines += [f"  {name}:", "    filesets: [rtl]", f"    toplevel: {top}"]

@@ -1,4 +1,4 @@
-"""From a configuration to a folder with an accelerator: Verilog, manifest, C header, register document, FuseSoC core."""
+"""From a configuration to a folder with an accelerator: Verilog, manifest, C driver, register document, FuseSoC core."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..boards.top import AcceleratorModule, BoardTop
 from ..rtl.core import Core
 from . import tools
 from .fusesoc import CORE_NAME, core_file
-from .header import c_header, register_document
+from .header import DRIVER_FILES, c_header, driver_file, register_document
 from .verilog import emit
 
 __all__ = ["GenerateError", "GenerateResult", "generate", "native_verilog"]
@@ -108,6 +108,7 @@ def generate(config: Config, directory: str | Path, *, board: Board | None = Non
     manifest = Manifest(config=config, hash=digest, board=board.name if board else None, version=__version__, tops=tops,
                         memory_bytes=board.memory_bytes if board else 0, tools=tools.versions())
     files = {VERILOG_NAME: f"{text}\n{_identity_verilog(digest)}", "systolith.h": c_header(manifest),
+             **{name: driver_file(name) for name in DRIVER_FILES},
              "REGISTERS.md": register_document(manifest), CORE_NAME: core_file(manifest)}
     digests = {name: hashlib.sha256(content.encode()).hexdigest() for name, content in files.items()}
     manifest = dataclasses.replace(manifest, files=digests)

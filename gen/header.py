@@ -1,14 +1,17 @@
-"""The C header and the register document of one accelerator, written from the tables in ``arch``."""
+"""The C header and the register document of one accelerator, written from the tables in ``arch``, and the C driver beside them."""
 
 from __future__ import annotations
 
 import enum
+from pathlib import Path
 
 from ..arch.commands import COMMANDS, Command, Engine, Field, Opcode, fields_of
 from ..arch.manifest import Manifest
 from ..arch.registers import ERROR_HELP, REGISTERS, Control, ErrorCode, Feature, State, Status
 
-__all__ = ["c_header", "register_document"]
+__all__ = ["DRIVER_FILES", "c_header", "driver_file", "register_document"]
+
+DRIVER_FILES = ("systolith_driver.h", "systolith.c")
 
 _ENUMS: tuple[tuple[str, type[enum.IntEnum] | type[enum.IntFlag]], ...] = (
     ("CONTROL", Control), ("STATE", State), ("STATUS", Status), ("FEATURE", Feature), ("ENGINE", Engine), ("ERROR", ErrorCode),
@@ -28,6 +31,10 @@ def _define(name: str, value: str, comment: str = "") -> str:
     return f"{line}  /* {comment} */" if comment else line
 
 
+def _table(name: str, entries: list[str]) -> list[str]:
+    return [f"#define SYSTOLITH_TABLE_{name} \\", ", \\\n".join(f"    {entry}" for entry in entries)]
+
+
 def c_header(manifest: Manifest) -> str:
     """``systolith.h``: register offsets, bit values, error codes, command layouts and the sizes of this accelerator. C99."""
     lines = ["/* Register map, command set and sizes of one generated accelerator. */", "#ifndef SYSTOLITH_H", "#define SYSTOLITH_H", "",
@@ -38,6 +45,10 @@ def c_header(manifest: Manifest) -> str:
     for prefix, kind in _ENUMS:
         lines += ["", f"/* {(kind.__doc__ or prefix).splitlines()[0]} */"]
         lines += [_define(f"{prefix}_{member.name}", f"{int(member)}u") for member in kind]
+    lines += ["", "/* Contents of the driver's tables: pairs of an identity register and its value; each error's name, and what to do. */"]
+    lines += _table("IDENTITY", [f"{{SYSTOLITH_{name}, SYSTOLITH_IS_{name}}}" for name in manifest.identity])
+    lines += _table("ERROR_NAMES", [f'[SYSTOLITH_ERROR_{code.name}] = "{code.name}"' for code in ErrorCode])
+    lines += _table("ERROR_HELP", [f'[SYSTOLITH_ERROR_{code.name}] = "{ERROR_HELP[code]}"' for code in ErrorCode])
     lines += ["", "/* Commands: word, least significant bit and width of every field. */",
               "#define SYSTOLITH_HEADER(opcode, words) ((uint32_t)(opcode) | (uint32_t)(words) << 8)"]
     for command in COMMANDS.values():
@@ -46,6 +57,11 @@ def c_header(manifest: Manifest) -> str:
         lines += [_define(f"{name}_{field.name.upper()}", f"{field.word}, {field.lsb}, {field.width}", field.doc)
                   for field in fields_of(command)]
     return "\n".join([*lines, "", _SET_FIELD, "#endif", ""])
+
+
+def driver_file(name: str) -> str:
+    """One of ``DRIVER_FILES``: the driver is the same for all accelerators, and takes what differs from ``systolith.h``."""
+    return (Path(__file__).parent / "driver" / name).read_text(encoding="utf-8")
 
 
 def _bits(field: Field) -> str:

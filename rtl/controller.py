@@ -104,7 +104,9 @@ class Controller(wiring.Component):
         halted = end != End.RUNS
         quiet = self.fetch.idle & Cat(engine.idle for engine in engines).all()
         done = quiet & self.fetch.finished & ~self.fetch.pending.any()
-        found = self._find_error(m, engines, asked(Control.ABORT))
+        held_abort = Signal()  # an ABORT that comes in the cycle of ``clear``
+        m.d.sync += held_abort.eq(asked(Control.ABORT) & self.clear)
+        found = self._find_error(m, engines, asked(Control.ABORT) | held_abort)
 
         m.d.comb += [port.halt.eq(halted) for port in (*engines, self.fetch)]
         with m.If(self.running):

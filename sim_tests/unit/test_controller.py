@@ -252,6 +252,16 @@ def test_nothing_of_the_program_before_ends_the_next():
     run(body)
 
 
+def test_abort_right_after_start():
+    async def body(b, ctx, dut):
+        b.rest()
+        await b.write("CONTROL", Control.START)
+        await b.write("CONTROL", Control.ABORT)
+        await ctx.tick().repeat(3)
+        assert b.state == State.ERROR and b.error == (ErrorCode.ABORTED, Engine.NONE, 0)
+    run(body)
+
+
 def test_reset_right_after_start():
     async def body(b, ctx, dut):
         b.rest()
