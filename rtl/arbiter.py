@@ -1,10 +1,11 @@
 """One memory read port for two readers."""
 
 from amaranth import *
-from amaranth.lib import fifo, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .interfaces import ReadPort
+from .queue import Queue
 
 __all__ = ["ReadArbiter"]
 
@@ -40,7 +41,7 @@ class ReadArbiter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         # Which reader each burst in flight belongs to, and how many words it has.
-        m.submodules.order = order = fifo.SyncFIFOBuffered(width=9, depth=self.outstanding)
+        m.submodules.order = order = Queue(width=9, depth=self.outstanding)
 
         held = Signal()
         held_bulk = Signal()

@@ -2,12 +2,12 @@
 
 from amaranth import *
 from amaranth.lib import wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from .interfaces import ReadPort, WritePort
+from .queue import Queue
 from .uartbone import HostPort
 
 __all__ = ["DeviceMemory"]
@@ -142,7 +142,7 @@ class DeviceMemory(wiring.Component):
                 m.d.sync += write_port.en.eq(word.payload.strobe)
 
         # Reads: what is asked (stage 1), the RAM's output (stage 2), the queue. A word is asked for when it has a place there.
-        m.submodules.queue = queue = SyncFIFOBuffered(width=self.bus_bits + 1, depth=_QUEUE_WORDS)
+        m.submodules.queue = queue = Queue(width=self.bus_bits + 1, depth=_QUEUE_WORDS)
         places = Signal(range(_QUEUE_WORDS + 1), init=_QUEUE_WORDS)
         host_stage = Signal(3)
         stage = Signal(2)

@@ -1,12 +1,13 @@
 """Hands the commands of a program to the queues of their engines."""
 
 from amaranth import *
-from amaranth.lib import fifo, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.commands import COMMANDS
 from ..arch.registers import ErrorCode
 from .interfaces import ErrorShape
+from .queue import Queue
 
 __all__ = ["Dispatch"]
 
@@ -75,7 +76,7 @@ class Dispatch(wiring.Component):
 
         for index, (code, command) in enumerate(COMMANDS.items()):
             name = code.name.lower()
-            queue = fifo.SyncFIFOBuffered(width=32, depth=self.queue_commands * command.words)
+            queue = Queue(width=32, depth=self.queue_commands * command.words)
             m.submodules[f"{name}_queue"] = queue
             o = getattr(self, f"o_{name}")
             m.d.comb += [

@@ -1,11 +1,12 @@
 """From accumulator words to bytes: bias, requantisation, and the channels' parameters."""
 
 from amaranth import *
-from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .interfaces import ParameterLoad
+from .queue import Queue
 from .requantise import MULTIPLIER_BITS, SHIFT_BITS, requantiser
 from .skew import Skew
 
@@ -172,7 +173,7 @@ class Epilogue(wiring.Component):
             ]
             results.append(requantise.o)
 
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=self.o.payload.shape().size, depth=self.depth)
+        m.submodules.queue = queue = Queue(width=self.o.payload.shape().size, depth=self.depth)
         chunk = Signal(self.o.payload.shape())
         parts = Array(Cat(sums[first:first + self.raw_lanes]) for first in range(0, self.lanes, self.raw_lanes))
         m.d.comb += [

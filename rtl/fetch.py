@@ -1,12 +1,13 @@
 """Reads the program from memory."""
 
 from amaranth import *
-from amaranth.lib import fifo, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from ..arch.registers import ErrorCode
 from .interfaces import BaseLookup, ErrorShape, ReadPort
+from .queue import Queue
 
 __all__ = ["Fetch"]
 
@@ -63,7 +64,7 @@ class Fetch(wiring.Component):
         burst_beats = self.burst_beats
         burst_bits = exact_log2(burst_beats)
         depth = 2 * burst_beats
-        m.submodules.buffer = buffer = fifo.SyncFIFOBuffered(width=self.bus_bits, depth=depth)
+        m.submodules.buffer = buffer = Queue(width=self.bus_bits, depth=depth)
 
         beat_bytes_bits = exact_log2(self.bus_bits // 8)
         beat_address = Signal(self.address_bits - beat_bytes_bits, reset_less=True)

@@ -1,7 +1,7 @@
 """LOAD: memory to scratchpads, parameters and accumulator."""
 
 from amaranth import *
-from amaranth.lib import fifo, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.commands import PEERS, Bank, Engine, Load
@@ -11,6 +11,7 @@ from .interfaces import BaseLookup, EngineControl, ReadPort, TokenPort, activity
 from .load_back import LoadBack
 from .load_front import LoadFront
 from .locks import HALVES
+from .queue import Queue
 from .timing import DatapathTiming
 
 __all__ = ["LoadEngine"]
@@ -82,7 +83,7 @@ class LoadEngine(wiring.Component):
         m.submodules.front = front = self._front
         m.submodules.back = back = self._back
         record = front.record.payload
-        m.submodules.records = records = fifo.SyncFIFOBuffered(
+        m.submodules.records = records = Queue(
             width=record.shape().size, depth=self.config.memory.outstanding)
 
         for own, inner in (

@@ -1,7 +1,7 @@
 """STORE: accumulator rows through the epilogue to memory or a scratchpad."""
 
 from amaranth import *
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.commands import PEERS, Engine, Operation, Store, Target
@@ -21,6 +21,7 @@ from .interfaces import (
 )
 from .locks import HALVES
 from .placer import LanePlace, Placer
+from .queue import Queue
 from .store_memory import MemoryWriter
 from .store_read import RowReader
 from .store_walk import StoreWalk
@@ -168,8 +169,8 @@ class StoreEngine(wiring.Component):
         """Each row to the queues of reader and writers; claims for the halves of rows not yet read."""
         row = walk.row
         place = Signal(data.StructLayout({"local": self._place, "end": 1}))
-        m.submodules.rows = rows = fifo.SyncFIFOBuffered(width=reader.row.payload.shape().size, depth=_ROWS)
-        m.submodules.places = places = fifo.SyncFIFOBuffered(width=place.shape().size, depth=_PLACES)
+        m.submodules.rows = rows = Queue(width=reader.row.payload.shape().size, depth=_ROWS)
+        m.submodules.places = places = Queue(width=place.shape().size, depth=_PLACES)
         # One cycle late, and ``in_flight`` rows may still come.
         levels = ((rows.level, _ROWS), (places.level, _PLACES), (memory.rows, memory.depth))
         m.d.sync += walk.room.eq(Cat(level < depth - walk.in_flight - 1 for level, depth in levels).all())

@@ -1,13 +1,14 @@
 """Rows and their chunks to memory writes."""
 
 from amaranth import *
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from .epilogue import Chunk
 from .interfaces import WritePort
 from .packer import Packer, Place
+from .queue import Queue
 from .store_bursts import WriteBursts
 from .store_walk import BURST_BEATS, Span
 
@@ -76,7 +77,7 @@ class MemoryWriter(wiring.Component):
 
         m.submodules.bursts = bursts = WriteBursts(self.layout)
         entry = Signal(data.StructLayout({"span": self.layout, "post": 2}))
-        m.submodules.waiting = waiting = fifo.SyncFIFOBuffered(width=entry.shape().size, depth=self.depth)
+        m.submodules.waiting = waiting = Queue(width=entry.shape().size, depth=self.depth)
         waiting_entry = data.View(entry.shape(), waiting.r_data)
         wiring.connect(m, bursts.request, wiring.flipped(request))
         m.d.comb += [
@@ -90,7 +91,7 @@ class MemoryWriter(wiring.Component):
 
         # Every burst, until its response.
         asked = Signal(data.StructLayout({"address": self.layout.address_bits, "last": 1, "post": 2}))
-        m.submodules.pending = pending = fifo.SyncFIFOBuffered(width=asked.shape().size, depth=OUTSTANDING)
+        m.submodules.pending = pending = Queue(width=asked.shape().size, depth=OUTSTANDING)
         answered = data.View(asked.shape(), pending.r_data)
         m.d.comb += [
             asked.address.eq(bursts.burst.address), asked.last.eq(bursts.last), asked.post.eq(post),
@@ -104,8 +105,8 @@ class MemoryWriter(wiring.Component):
         m.submodules.packer = packer = Packer(bus_bytes=self.layout.bus_bytes, chunk_bytes=self.chunk_bytes)
         wiring.connect(m, packer.i, wiring.flipped(self.i))
         wiring.connect(m, packer.place, wiring.flipped(self.place))
-        m.submodules.owed = owed = fifo.SyncFIFOBuffered(width=exact_log2(BURST_BEATS), depth=OUTSTANDING)
-        m.submodules.packed = packed = fifo.SyncFIFOBuffered(width=packer.o.payload.shape().size, depth=_PACKED)
+        m.submodules.owed = owed = Queue(width=exact_log2(BURST_BEATS), depth=OUTSTANDING)
+        m.submodules.packed = packed = Queue(width=packer.o.payload.shape().size, depth=_PACKED)
         beat = Signal.like(owed.r_data)
         moves = words.valid & words.ready
         starved = (owed.level == 0) & ~request.valid

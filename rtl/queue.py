@@ -1,0 +1,82 @@
+"""A first-in first-out queue in block RAM, look-up tables or flip-flops, whichever its size suits."""
+
+from amaranth import *
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Queue"]
+
+
+class Queue(wiring.Component):
+    """``depth`` words of ``width`` bits, with Amaranth's FIFO ports.
+
+    Cycle by cycle the same as :class:`amaranth.lib.fifo.SyncFIFOBuffered`, but its memory never reads the word that is being
+    written (the two addresses are equal only where it is empty or full), and says so to synthesis: that saves the logic
+    that would pass such a word on, which is more than the rest of a small queue.
+
+    Latency: 2 cycles from writing into an empty queue until the word is at ``r_data``. Throughput: one word per cycle from 3
+    words on; two words pass one in two cycles, as one word does.
+
+    Parameters
+    ----------
+    width : bits of a word
+    depth : words, from 1 on; one of them is in the register behind the memory
+
+    Members
+    -------
+    w_data, w_en, w_rdy : a word is written in a cycle with ``w_en`` and ``w_rdy``
+    r_data, r_en, r_rdy : the oldest word, which leaves in a cycle with ``r_en`` and ``r_rdy``
+    level : words inside
+    """
+
+    w_data: Signal
+    w_en: Signal
+    w_rdy: Signal
+    r_data: Signal
+    r_en: Signal
+    r_rdy: Signal
+    level: Signal
+
+    def __init__(self, *, width: int, depth: int):
+        if depth < 1:
+            raise ValueError(f"depth must be at least 1, not {depth!r}")
+        self.width = width
+        self.depth = depth
+        super().__init__({
+            "w_data": In(width), "w_en": In(1), "w_rdy": Out(1),
+            "r_data": Out(width), "r_en": In(1), "r_rdy": Out(1),
+            "level": Out(range(depth + 1)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        write = self.w_en & self.w_rdy
+        if self.depth == 1:
+            word = Signal(self.width, reset_less=True)
+            m.d.comb += [self.w_rdy.eq(~self.r_rdy), self.r_data.eq(word), self.level.eq(self.r_rdy)]
+            with m.If(write):
+                m.d.sync += [word.eq(self.w_data), self.r_rdy.eq(1)]
+            with m.Elif(self.r_en):
+                m.d.sync += self.r_rdy.eq(0)
+            return m
+
+        depth = self.depth - 1
+        m.submodules.words = words = memory.Memory(shape=self.width, depth=depth, init=[], attrs={"no_rw_check": 1})
+        write_port, read_port = words.write_port(), words.read_port()
+        stored = Signal(range(depth + 1))
+        read = (stored != 0) & (~self.r_rdy | self.r_en)
+        m.d.comb += [
+            self.w_rdy.eq(stored != depth), self.level.eq(stored + self.r_rdy), self.r_data.eq(read_port.data),
+            write_port.data.eq(self.w_data), write_port.en.eq(write), read_port.en.eq(read),
+        ]
+        m.d.sync += stored.eq(stored + write - read)
+        for port, moves in ((write_port, write), (read_port, read)):
+            place = Signal(range(depth), name=f"{'write' if port is write_port else 'read'}_place")
+            m.d.comb += port.addr.eq(place)
+            with m.If(moves):
+                m.d.sync += place.eq(Mux(place == depth - 1, 0, place + 1))
+        with m.If(read):
+            m.d.sync += self.r_rdy.eq(1)
+        with m.Elif(self.r_en):
+            m.d.sync += self.r_rdy.eq(0)
+        return m
