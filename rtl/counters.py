@@ -69,7 +69,7 @@ class Counters(wiring.Component):
     """Counts cycles, memory traffic, commands, and what each engine did in each cycle.
 
     In every cycle with ``count`` CYCLES and exactly one counter of each engine increment: busy + Σ stalls = CYCLES, as long as
-    nothing wraps. All is counted two cycles later.
+    nothing wraps. All is counted three cycles later: a register in front ends the paths that come from everywhere.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class Counters(wiring.Component):
     word_written, strobe : a bus word is written, and which of its bytes
     totals : :func:`totals_layout`
     address, read_data : an engine's counter, engine [4:3] (1 LOAD, 2 EXECUTE, 3 STORE) and activity [2:0], one cycle after
-        the address; 0 while ``count``
+        the address; 0 while ``count``, from the second cycle on
     """
 
     clear: Signal
@@ -114,24 +114,33 @@ class Counters(wiring.Component):
         totals = self.totals
         words_read = Signal(32)
         written = Signal(range(self.bus_bytes + 1))
+        count, word_read, word_written = Signal(), Signal(), Signal()
+        started = Signal.like(self.started)
+        strobe = Signal.like(self.strobe, reset_less=True)
         m.d.comb += totals.bytes_read.eq(words_read * self.bus_bytes)
         m.d.sync += [
-            totals.cycles.eq(totals.cycles + self.count),
-            words_read.eq(words_read + self.word_read),
-            written.eq(Mux(self.word_written, sum(self.strobe), 0)),
+            count.eq(self.count), started.eq(self.started),
+            word_read.eq(self.word_read), word_written.eq(self.word_written), strobe.eq(self.strobe),
+            totals.cycles.eq(totals.cycles + count),
+            words_read.eq(words_read + word_read),
+            written.eq(Mux(word_written, sum(strobe), 0)),
             totals.bytes_written.eq(totals.bytes_written + written),
-            totals.commands.eq(totals.commands + sum(self.started)),
+            totals.commands.eq(totals.commands + sum(started)),
         ]
         with m.If(self.clear):
-            m.d.sync += [register.eq(0) for register in (totals.cycles, words_read, written, totals.bytes_written, totals.commands)]
+            m.d.sync += [register.eq(0) for register in (
+                count, started, word_read, word_written,
+                totals.cycles, words_read, written, totals.bytes_written, totals.commands)]
 
         if self.bits:
             chosen = Signal(2, reset_less=True)
             m.d.sync += chosen.eq(self.address[3:])
             for number, (engine, activity) in enumerate(zip(STALLS, self.activity, strict=True), start=1):
                 m.submodules[engine.name.lower()] = counters = ActivityCounters(bits=self.bits)
+                observed = Signal.like(activity, name=f"{engine.name.lower()}_observed", reset_less=True)
+                m.d.sync += observed.eq(activity)
                 m.d.comb += [
-                    counters.clear.eq(self.clear), counters.count.eq(self.count), counters.activity.eq(activity),
+                    counters.clear.eq(self.clear), counters.count.eq(count), counters.activity.eq(observed),
                     counters.index.eq(self.address[:3]),
                 ]
                 with m.If(chosen == number):

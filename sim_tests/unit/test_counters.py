@@ -38,7 +38,7 @@ def test_sums(bits):
         ctx.set(dut.count, 0)
         for port in (dut.started, dut.word_read, dut.word_written):
             ctx.set(port, 0)
-        await ctx.tick().repeat(2)
+        await ctx.tick().repeat(3)
         values.update({name: ctx.get(dut.totals[name]) for name in totals_layout().members})
         for engine, causes in STALLS.items():
             for index, cause in enumerate(causes):
@@ -47,7 +47,7 @@ def test_sums(bits):
                 await ctx.tick()
                 values[f"{engine.name}_{cause}".lower()] = ctx.get(dut.read_data)
         ctx.set(dut.count, 1)
-        await ctx.tick()
+        await ctx.tick().repeat(2)
         assert ctx.get(dut.read_data) == 0
 
     simulator = Simulator(dut)
