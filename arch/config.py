@@ -143,10 +143,10 @@ class Config:
     memory: MemoryConfig = dataclasses.field(default_factory=MemoryConfig)
     epilogue: EpilogueConfig = dataclasses.field(default_factory=EpilogueConfig)
     control: ControlConfig = dataclasses.field(default_factory=ControlConfig)
-    shell: str = "native"
+    shell: str = "axi"
 
     def __post_init__(self) -> None:
-        _check_choice("shell", self.shell, ["native", "serial"], later=["axi"])
+        _check_choice("shell", self.shell, ["axi", "native", "serial"])
         for name, kib, rows, need in (
                 ("activation", self.memory.activation_kib, self.activation_rows, 2),
                 ("weight", self.memory.weight_kib, self.weight_rows, 2 * self.array.rows)):
@@ -247,7 +247,7 @@ def resolve(settings: Mapping[str, Any] | None = None) -> Config:
     memory_config = MemoryConfig(**memory)
     epilogue.setdefault("lanes", min(4, array.cols, memory_config.bus_bits // 8))
     return Config(array=array, memory=memory_config, epilogue=EpilogueConfig(**epilogue),
-                  control=ControlConfig(**settings.get("control", {})), shell=settings.get("shell", "native"))
+                  control=ControlConfig(**settings.get("control", {})), shell=settings.get("shell", "axi"))
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

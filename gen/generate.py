@@ -17,6 +17,7 @@ from ..arch.config import Config
 from ..arch.manifest import MANIFEST_NAME, VERILOG_NAME, Manifest
 from ..boards import Board
 from ..boards.top import AcceleratorModule, BoardTop
+from ..rtl.axi_shell import AXIShell
 from ..rtl.core import Core
 from . import tools
 from .fusesoc import CORE_NAME, core_file
@@ -24,7 +25,6 @@ from .header import DRIVER_FILES, c_header, driver_file, register_document
 from .verilog import emit
 
 __all__ = ["GenerateError", "GenerateResult", "generate", "native_verilog"]
-
 
 
 class GenerateError(RuntimeError):
@@ -76,12 +76,19 @@ def _write(directory: Path, files: dict[str, str]) -> None:
         raise GenerateError(f"folder {str(directory)!r} cannot be written: {error.strerror}") from None
 
 
-def _board_verilog(board: Board, config: Config, core: wiring.Component) -> str:
-    return emit(BoardTop(board=board, config=config, accelerator=AcceleratorModule(core.signature)), "systolith_board")
+def _shell_verilog(board: Board | None, config: Config, core: wiring.Component) -> dict[str, tuple[str, str]]:
+    """What stands around ``systolith``: use → name of the module and its text."""
+    if config.shell == "axi":
+        use, top = "axi", AXIShell(config=config, core=AcceleratorModule(core.signature))
+    elif config.shell == "serial" and board is not None:
+        use, top = "board", BoardTop(board=board, config=config, accelerator=AcceleratorModule(core.signature))
+    else:
+        return {}
+    return {use: (f"systolith_{use}", emit(top, f"systolith_{use}"))}
 
 
 def generate(config: Config, directory: str | Path, *, board: Board | None = None) -> GenerateResult:
-    """Write the accelerator ``config`` into ``directory``, with a top module for ``board`` where it has a shell.
+    """Write the accelerator ``config`` into ``directory``, with a top module where it has a shell: for ``board``, or on AXI.
 
     The same configuration gives the same Verilog, byte by byte.
 
@@ -98,12 +105,9 @@ def generate(config: Config, directory: str | Path, *, board: Board | None = Non
     if config.shell == "serial" and board is None:
         raise GenerateError("shell = 'serial' takes clock, baud rate and memory from a board; add --board, or use shell = 'native'")
     core = Core(config)
-    parts = [emit(core, "systolith_core"), native_verilog(core)]
-    tops = {"core": "systolith"}
-    if board is not None and config.shell != "native":
-        parts.append(_board_verilog(board, config, core))
-        tops["board"] = "systolith_board"
-    text = "\n".join(parts)
+    shell = _shell_verilog(board, config, core)
+    tops = {"core": "systolith", **{use: name for use, (name, _) in shell.items()}}
+    text = "\n".join([emit(core, "systolith_core"), native_verilog(core), *(verilog for _, verilog in shell.values())])
     digest = hashlib.sha256(text.encode()).hexdigest()
     manifest = Manifest(config=config, hash=digest, board=board.name if board else None, version=__version__, tops=tops,
                         memory_bytes=board.memory_bytes if board else 0, tools=tools.versions())

@@ -1,12 +1,7 @@
-"""The benches: matrix products against NumPy over stalls and latencies, and what must end in an error.
-
-``SYSTOLITH_DIRECTORY`` and ``SYSTOLITH_SEED`` come from ``gen/verify.py``.
-"""
+"""Matrix products against NumPy over stalls and latencies, and what must end in an error, on whatever ports the accelerator has."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import cocotb
@@ -14,37 +9,14 @@ import numpy as np
 
 from ...arch import numerics
 from ...arch.commands import Command, Execute, Load, Store, pack
-from ...arch.config import Config
-from ...arch.manifest import Manifest
 from ...arch.plan_gemm import plan_gemm
 from ...arch.registers import Control, ErrorCode
+from .setting import COLS, CONFIG, GAP, MANIFEST, ROWS, SEED, place, start
 from .testbench import Testbench
-
-MANIFEST = Manifest.read(Path(os.environ["SYSTOLITH_DIRECTORY"]))
-CONFIG: Config = MANIFEST.config
-SEED = int(os.environ["SYSTOLITH_SEED"])
-ROWS, COLS = CONFIG.array.rows, CONFIG.array.cols
-GAP = 192  # bytes of sentinel between regions, and not a multiple of any bus word's page
 
 # Smaller than the array, one more than it, primes, several tiles in every direction, and a single row.
 SHAPES = [(1, 1, 1), (ROWS + 1, COLS + 1, ROWS + 1), (7, 5, 3), (13, 2 * COLS + 3, 3 * ROWS + 1), (1, COLS, 2 * ROWS),
           (61, COLS, 2 * ROWS + 5)]
-
-
-def _place(sizes: dict[str, int]) -> dict[str, int]:
-    """Addresses with sentinels between regions; each a little off the bus words."""
-    addresses, at = {}, GAP
-    for index, (name, size) in enumerate(sizes.items()):
-        offset = 0 if name == "program" else 4 * (index % 2) if name == "parameters" else (3 * index) % CONFIG.bus_bytes
-        addresses[name] = at + offset
-        at = -(-(at + offset + size) // 64) * 64 + GAP
-    return addresses
-
-
-async def _testbench(dut: Any, *, stall: float = 0.0, latency: int = 1, size: int = 1 << 17) -> Testbench:
-    bench = Testbench(dut, CONFIG, size=size, latency=latency, stall=stall, seed=SEED)
-    await bench.start()
-    return bench
 
 
 async def _product(bench: Testbench, rng: np.random.Generator, m: int, n: int, k: int, out: str) -> None:
@@ -54,7 +26,7 @@ async def _product(bench: Testbench, rng: np.random.Generator, m: int, n: int, k
     bias = rng.integers(-(1 << 16), 1 << 16, n, dtype=np.int32)
     multiplier, shift = numerics.quantize_multiplier(rng.uniform(2**-12, 2**-7, n))
     plan = plan_gemm(CONFIG, m, n, k, out=out, bias=True, zero_point=-3, low=-120, high=115)  # type: ignore[arg-type]
-    at = _place({name: region.bytes for name, region in plan.regions.items()})
+    at = place({name: region.bytes for name, region in plan.regions.items()})
     operands = {"a": a, "w": w, "parameters": np.stack([bias, multiplier, shift.astype(np.int32)], axis=1).astype("<i4")}
     for name, values in operands.items():
         octets = np.ascontiguousarray(values).view(np.uint8).ravel()
@@ -79,7 +51,7 @@ async def _product(bench: Testbench, rng: np.random.Generator, m: int, n: int, k
 @cocotb.test()
 async def identity(dut: Any) -> None:
     """The device shows what the manifest says."""
-    bench = await _testbench(dut)
+    bench = await start(dut)
     for name, value in MANIFEST.identity.items():
         assert await bench.read_register(name) == value, f"{name} must be {value:#x}"
 
@@ -88,7 +60,7 @@ async def identity(dut: Any) -> None:
 @cocotb.parametrize(out=["int32", "int8"], stall=[0.0, 0.4], latency=[1, 20, 100])
 async def product(dut: Any, out: str, stall: float, latency: int) -> None:
     """Matrix products of all shapes, one after the other without a reset between."""
-    bench = await _testbench(dut, stall=stall, latency=latency)
+    bench = await start(dut, stall=stall, latency=latency)
     rng = np.random.default_rng(SEED)
     for m, n, k in SHAPES:
         await _product(bench, rng, m, n, k, out)
@@ -107,7 +79,7 @@ async def _fails(bench: Testbench, program: list[Command] | np.ndarray, *, sizes
 @cocotb.test()
 async def errors(dut: Any) -> None:
     """Each error code is reached, nothing is written, and the next program runs."""
-    bench = await _testbench(dut, latency=5)
+    bench = await start(dut, latency=5)
     cases: list[tuple[ErrorCode, list[Command] | np.ndarray, dict[int, int]]] = [
         (ErrorCode.OPCODE, np.array([0x0000_0A0F], np.uint32), {}),
         (ErrorCode.LENGTH, pack([Load()])[:-1], {}),
@@ -132,11 +104,11 @@ async def errors(dut: Any) -> None:
 @cocotb.parametrize(command=[Control.ABORT, Control.RESET])
 async def abort_and_reset(dut: Any, command: Control) -> None:
     """ABORT and RESET in the middle of work leave the memory ports legal, and the next program runs."""
-    bench = await _testbench(dut, stall=0.3, latency=20)
+    bench = await start(dut, stall=0.3, latency=20)
     rng = np.random.default_rng(SEED)
     for wait in (30, 150, 400):
         plan = plan_gemm(CONFIG, 61, 2 * COLS, 2 * ROWS)
-        at = _place({name: region.bytes for name, region in plan.regions.items()})
+        at = place({name: region.bytes for name, region in plan.regions.items()})
         await bench.launch(plan.words, address=at["program"],
                            regions={region.base: (at[name], region.bytes) for name, region in plan.regions.items() if region.base})
         end = bench.cycle + wait

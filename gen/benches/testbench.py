@@ -1,55 +1,22 @@
-"""What the benches share: the memory behind the accelerator's ports, the register port, and running one program.
-
-The memory checks the protocol while it serves it: payloads hold while they wait, bursts are aligned and inside the memory,
-data never lead their request, ``last`` stands on the last word of each burst.
-"""
+"""What the benches share, whatever the accelerator's ports are: memory, running one program, and what must hold at its end."""
 
 from __future__ import annotations
 
-import collections
+import abc
 import random
 from typing import Any
 
-import cocotb
 import numpy as np
-from cocotb.clock import Clock
-from cocotb.triggers import RisingEdge
 
 from ...arch import registers
 from ...arch.config import Config
-from ...arch.registers import Control, ErrorCode, State, offset_of
+from ...arch.registers import Control, ErrorCode, State
 
 __all__ = ["Testbench"]
 
 
-class _Stream:
-    """One handshake on the accelerator's pins, sampled once per cycle; remembers what must hold while it waits."""
-
-    def __init__(self, dut: Any, prefix: str, payload: tuple[str, ...]):
-        self.name = prefix
-        self.valid = getattr(dut, f"{prefix}_valid")
-        self.ready = getattr(dut, f"{prefix}_ready")
-        self.payload = [getattr(dut, f"{prefix}_{name}") for name in payload]
-        self.waiting: tuple[int, ...] | None = None
-        self.accepting = False
-
-    def sample(self) -> tuple[int, ...] | None:
-        """From the accelerator: the payload accepted in the cycle that just ended, or None."""
-        if not int(self.valid.value):
-            assert self.waiting is None, f"{self.name}: valid was withdrawn before ready"
-            return None
-        values = tuple(int(signal.value) for signal in self.payload)
-        assert self.waiting in (None, values), f"{self.name}: payload changed from {self.waiting} to {values} while it waited"
-        self.waiting = None if self.accepting else values
-        return values if self.accepting else None
-
-    def accept(self, yes: bool) -> None:
-        self.accepting = yes
-        self.ready.value = int(yes)
-
-
-class Testbench:
-    """The accelerator, its clock, a memory of ``size`` bytes with ``latency`` cycles, and a register port.
+class Testbench(abc.ABC):
+    """The accelerator, its clock, a memory of ``size`` bytes with ``latency`` cycles, and access to its registers.
 
     ``stall`` is the probability with which each handshake is held up in a cycle: 0 for none. Addresses from ``size`` on
     answer with an error.
@@ -63,103 +30,25 @@ class Testbench:
         self.latency = latency
         self.stall = stall
         self.cycle = 0
-        self.read_request = _Stream(dut, "read_request", ("address", "beats"))
-        self.write_request = _Stream(dut, "write_request", ("address", "beats"))
-        self.write_data = _Stream(dut, "write_data", ("data", "strobe", "last"))
-        # (cycle from which it may be answered, payload)
-        self.reads: collections.deque[tuple[int, int, int]] = collections.deque()
-        self.writes: collections.deque[list[int]] = collections.deque()
-        self.answers: collections.deque[tuple[int, int]] = collections.deque()
 
+    @abc.abstractmethod
     async def start(self) -> None:
-        """Reset for four cycles, then serve the memory."""
-        dut = self.dut
-        Clock(dut.clk, 10, unit="ns").start()
-        for name in ("csr_address", "csr_write", "csr_write_data", "read_response_valid", "read_response_data",
-                     "read_response_error", "write_response_valid", "write_response_error", "read_request_ready",
-                     "write_request_ready", "write_data_ready"):
-            getattr(dut, name).value = 0
-        dut.rst.value = 1
-        for _ in range(4):
-            await RisingEdge(dut.clk)
-        dut.rst.value = 0
-        cocotb.start_soon(self._serve())
+        """Reset, then serve the memory."""
 
-    def _go(self) -> bool:
-        return self.stall == 0 or self.random.random() >= self.stall
-
-    def _check_burst(self, kind: str, address: int, beats: int) -> None:
-        assert address % self.config.bus_bytes == 0, f"{kind} burst at {address:#x} must start on a bus word"
-
-    async def _serve(self) -> None:
-        dut, bus_bytes = self.dut, self.config.bus_bytes
-        read_valid = write_answer_valid = False
-        while True:
-            await RisingEdge(dut.clk)
-            self.cycle += 1
-            if read_valid and int(dut.read_response_ready.value):
-                read_valid = False
-            if write_answer_valid and int(dut.write_response_ready.value):
-                write_answer_valid = False
-            if (request := self.read_request.sample()) is not None:
-                self._check_burst("read", *request)
-                self.reads += [(self.cycle + self.latency, request[0] + i * bus_bytes, 0) for i in range(request[1] + 1)]
-            if (request := self.write_request.sample()) is not None:
-                self._check_burst("write", *request)
-                self.writes.append([request[0], request[1], 0])
-            if (word := self.write_data.sample()) is not None:
-                self._write(*word)
-            if not read_valid:
-                if self.reads and self.reads[0][0] <= self.cycle and self._go():
-                    _, address, _ = self.reads.popleft()
-                    read_valid = True
-                    inside = address + bus_bytes <= len(self.memory)
-                    dut.read_response_data.value = (
-                        int.from_bytes(self.memory[address:address + bus_bytes].tobytes(), "little") if inside else 0)
-                    dut.read_response_error.value = int(not inside)
-                dut.read_response_valid.value = int(read_valid)
-            if not write_answer_valid:
-                if self.answers and self.answers[0][0] <= self.cycle and self._go():
-                    write_answer_valid = True
-                    dut.write_response_error.value = self.answers.popleft()[1]
-                dut.write_response_valid.value = int(write_answer_valid)
-            self.read_request.accept(self._go())
-            self.write_request.accept(self._go())
-            self.write_data.accept(bool(self.writes) and self._go())
-
-    def _write(self, data: int, strobe: int, last: int) -> None:
-        assert self.writes, "write data came before its request"
-        burst = self.writes[0]
-        address, beats, error = burst
-        bus_bytes = self.config.bus_bytes
-        assert last == (beats == 0), f"write burst: last must be {int(beats == 0)} with {beats} words left, not {last}"
-        if address + bus_bytes <= len(self.memory):
-            for i, byte in enumerate(data.to_bytes(bus_bytes, "little")):
-                if strobe >> i & 1:
-                    self.memory[address + i] = byte
-        else:
-            error = 1
-        if beats:
-            burst[:] = [address + bus_bytes, beats - 1, error]
-        else:
-            self.writes.popleft()
-            self.answers.append((self.cycle + self.latency, error))
-
+    @abc.abstractmethod
     async def write_register(self, name: str, value: int) -> None:
-        dut = self.dut
-        dut.csr_address.value = offset_of(name)
-        dut.csr_write_data.value = value & 0xFFFFFFFF
-        dut.csr_write.value = 1
-        await RisingEdge(dut.clk)
-        dut.csr_write.value = 0
+        """Write the low 32 bits of ``value``."""
 
-    async def read_register(self, name: str) -> int:
-        dut = self.dut
-        dut.csr_address.value = offset_of(name)
-        await RisingEdge(dut.clk)
-        await RisingEdge(dut.clk)
-        await RisingEdge(dut.clk)
-        return int(dut.csr_read_data.value)
+    @abc.abstractmethod
+    async def read_register(self, name: str) -> int: ...
+
+    @abc.abstractmethod
+    async def wait(self) -> None:
+        """Let some cycles pass in which a program may end."""
+
+    @abc.abstractmethod
+    def check_quiet(self) -> None:
+        """Raise AssertionError unless all that was asked of the memory has been answered."""
 
     async def set_base(self, index: int, address: int, size: int) -> None:
         for name, value in (("BASE", address), ("SIZE", size)):
@@ -182,6 +71,7 @@ class Testbench:
         end = self.cycle + cycles
         while (state := await self.read_register("STATUS") & 3) == State.RUNNING:
             assert self.cycle < end, f"the program must end within {cycles} cycles"
+            await self.wait()
         total = await self.read_register("CYCLES")
         if self.config.control.counter_bits:
             for engine, causes in registers.STALLS.items():
@@ -189,5 +79,5 @@ class Testbench:
                 assert sum(spent.values()) == total, f"{engine.name}: busy + stalls must be {total} cycles, not {spent}"
         error = ErrorCode(await self.read_register("ERROR_CODE"))
         assert (state == State.ERROR) == (error != ErrorCode.NONE), f"state {state} with error {error.name}"
-        assert not self.writes and not self.answers, "the program ended with writes on their way"
+        self.check_quiet()
         return error

@@ -109,9 +109,9 @@ def folder(tmp_path_factory):
 
 def test_files_and_manifest(folder):
     manifest = Manifest.read(folder)
-    assert manifest.config == CONFIG and manifest.board is None and manifest.tops == {"core": "systolith"}
+    assert manifest.config == CONFIG and manifest.board is None and manifest.tops == {"core": "systolith", "axi": "systolith_axi"}
     verilog = manifest.check_verilog(folder)
-    assert {"systolith", "systolith_core", "systolith_identity"} <= set(modules_of(verilog))
+    assert {"systolith", "systolith_core", "systolith_identity", "systolith_axi"} <= set(modules_of(verilog))
     assert all(name.startswith("systolith") for name in modules_of(verilog))
     for name, digest in manifest.files.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest

@@ -1,0 +1,160 @@
+"""The accelerator behind AXI: cocotbext-axi's manager on the registers and its subordinate on the memory, under our checker."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.queue import Queue
+from cocotb.triggers import First, RisingEdge, Timer
+from cocotb.utils import get_sim_time
+from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiResp, AxiSlave
+
+from ...arch.config import Config
+from ...arch.registers import offset_of
+from .axi_checker import AXIChecker, AXILiteChecker
+from .testbench import Testbench
+
+__all__ = ["AXITestbench"]
+
+_PERIOD_NS = 10
+_POLL_NS = 200 * _PERIOD_NS  # between two looks at STATUS, unless an interrupt comes first
+
+
+class _Later:
+    """A channel of cocotbext-axi on which everything takes ``latency`` cycles more, several things at a time."""
+
+    def __init__(self, channel: Any, latency: int):
+        self.channel = channel
+        self.delay_ns = latency * _PERIOD_NS
+        self.queue: Queue[tuple[float, Any]] = Queue()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.channel, name)
+
+    async def _put(self, item: Any) -> None:
+        await self.queue.put((get_sim_time("ns") + self.delay_ns, item))
+
+    async def _get(self) -> Any:
+        due, item = await self.queue.get()
+        if (left := due - get_sim_time("ns")) > 0:
+            await Timer(left, "ns")
+        return item
+
+
+class _LaterRequests(_Later):
+    """What the memory receives."""
+
+    def __init__(self, channel: Any, latency: int):
+        super().__init__(channel, latency)
+        channel.queue_occupancy_limit = -1
+        cocotb.start_soon(self._relay())
+
+    async def _relay(self) -> None:
+        while True:
+            await self._put(await self.channel.recv())
+
+    async def recv(self) -> Any:
+        return await self._get()
+
+
+class _LaterResponses(_Later):
+    """What the memory sends."""
+
+    def __init__(self, channel: Any, latency: int):
+        super().__init__(channel, latency)
+        cocotb.start_soon(self._relay())
+
+    async def _relay(self) -> None:
+        while True:
+            await self.channel.send(await self._get())
+
+    async def send(self, item: Any) -> None:
+        await self._put(item)
+
+
+class AXITestbench(Testbench):
+    """:class:`Testbench` around module ``systolith_axi``.
+
+    Members
+    -------
+    registers : cocotbext-axi's manager on the register port
+    checker : of the memory's bus
+    bad : addresses; a bus word that holds one of them is answered with an error, and not written
+    response : what an error is, SLVERR or DECERR
+    """
+
+    def __init__(self, dut: Any, config: Config, *, size: int, latency: int, stall: float, seed: int):
+        super().__init__(dut, config, size=size, latency=latency, stall=stall, seed=seed)
+        logging.getLogger("cocotb").setLevel(logging.WARNING)  # the models tell of every transfer
+        self.bad: set[int] = set()
+        self.response = AxiResp.SLVERR
+        self.checker = AXIChecker(dut, config.bus_bytes)
+        self.register_checker = AXILiteChecker(dut)
+
+    async def start(self) -> None:
+        dut = self.dut
+        Clock(dut.aclk, _PERIOD_NS, unit="ns").start()
+        dut.aresetn.value = 0
+        self.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.aclk, dut.aresetn, reset_active_level=False)
+        slave = AxiSlave(AxiBus.from_prefix(dut, "m_axi"), dut.aclk, dut.aresetn, target=self, reset_active_level=False)
+        reads, writes, registers = slave.read_if, slave.write_if, self.registers
+        if self.stall:
+            for channel in (reads.ar_channel, reads.r_channel, writes.aw_channel, writes.w_channel, writes.b_channel,
+                            registers.read_if.ar_channel, registers.read_if.r_channel, registers.write_if.aw_channel,
+                            registers.write_if.w_channel, registers.write_if.b_channel):
+                channel.set_pause_generator(self.random.random() < self.stall for _ in itertools.count())
+        reads.ar_channel = _LaterRequests(reads.ar_channel, self.latency)
+        writes.b_channel = _LaterResponses(writes.b_channel, self.latency)
+        for _ in range(4):
+            await RisingEdge(dut.aclk)
+        self.checker.check_reset()
+        self.register_checker.check_reset()
+        dut.aresetn.value = 1
+        cocotb.start_soon(self._watch())
+
+    async def _watch(self) -> None:
+        edge = RisingEdge(self.dut.aclk)
+        while True:
+            await edge
+            self.cycle += 1
+            self.checker.sample()
+            self.register_checker.sample()
+
+    # What cocotbext-axi's subordinate calls; an exception is an error response.
+
+    async def read(self, address: int, length: int) -> bytes:
+        self._check(address, length)
+        return self.memory[address:address + length].tobytes()
+
+    async def write(self, address: int, data: bytes) -> None:
+        self._check(address, len(data))
+        self.memory[address:address + len(data)] = np.frombuffer(data, np.uint8)
+
+    def _check(self, address: int, length: int) -> None:
+        if address + length > len(self.memory) or not self.bad.isdisjoint(range(address, address + length)):
+            raise IndexError(f"{address:#x} is not memory")
+
+    async def write_register(self, name: str, value: int) -> None:
+        done = await self.registers.write(offset_of(name), (value & 0xFFFFFFFF).to_bytes(4, "little"))
+        assert done.resp == AxiResp.OKAY, f"writing {name}: {done.resp.name}"
+
+    async def read_register(self, name: str) -> int:
+        done = await self.registers.read(offset_of(name), 4)
+        assert done.resp == AxiResp.OKAY, f"reading {name}: {done.resp.name}"
+        return int.from_bytes(done.data, "little")
+
+    async def launch(self, words: np.ndarray, *, address: int, regions: dict[int, tuple[int, int]]) -> None:
+        self.checker.writable = [(start, start + size) for start, size in regions.values()]
+        await self.write_register("IRQ_ENABLE", 1)
+        await super().launch(words, address=address, regions=regions)
+
+    async def wait(self) -> None:
+        await First(RisingEdge(self.dut.irq), Timer(_POLL_NS, "ns"))
+
+    def check_quiet(self) -> None:
+        self.checker.check_quiet()
