@@ -49,6 +49,7 @@ def identity_registers(config: Config, *, build_hash: int = 0) -> dict[str, int]
         "ACCUMULATOR_ROWS": config.memory.accumulator_rows,
         "PARAMETER_GROUPS": config.parameter_groups,
         "LANES": config.epilogue.lanes | config.bus_bytes << 16,
+        "QUEUE_PROGRAMS": config.control.queue_programs,
     }
 
 

@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 from .commands import Engine
 
-__all__ = ["BASES", "COUNTERS", "MAGIC", "REGISTERS", "STALLS", "Control", "ErrorCode", "Feature", "Register", "State", "offset_of"]
+__all__ = ["BASES", "COMPLETED_BITS", "COUNTERS", "MAGIC", "REGISTERS", "STALLS", "Control", "ErrorCode", "Feature", "Register", "State",
+           "Status", "offset_of"]
 
 MAGIC = 0x53595354  # "SYST"
 BASES = 8
+COMPLETED_BITS = 16
 
 
 class State(enum.IntEnum):
@@ -30,12 +32,14 @@ class Control(enum.IntFlag):
     ABORT = 2
     RESET = 4
     CLEAR_IRQ = 8
+    ENQUEUE = 16
 
 
 class Status(enum.IntFlag):
     """Bits of STATUS above the state."""
     IRQ = 4
-    START_REFUSED = 8  # START was written while RUNNING; cleared by the next accepted START or RESET
+    START_REFUSED = 8  # the last START or ENQUEUE was not accepted
+    WAITING = 0xF00  # programs that wait behind the running one; in ERROR, those that will not run
 
 
 class Feature(enum.IntFlag):
@@ -121,9 +125,10 @@ def _layout() -> tuple[Register, ...]:
     add("PARAMETER_GROUPS", "ro", "groups of the parameter memory")
     add("LANES", "ro", "epilogue lanes [15:0], bus bytes [31:16]")
     add("MEMORY_BYTES", "ro", "bytes of on-chip device memory behind a serial shell, 0 where memory is outside")
-    add("CONTROL", "rw", "START 1, ABORT 2, RESET 4, CLEAR_IRQ 8", at=0x040)
-    add("STATUS", "ro", "state [1:0] (0 idle, 1 running, 2 done, 3 error), IRQ 4, START_REFUSED 8")
-    add("IRQ_ENABLE", "rw", "bit 0: interrupt when a program ends")
+    add("QUEUE_PROGRAMS", "ro", "programs that may wait behind the running one; 0 without a queue")
+    add("CONTROL", "rw", "START 1, ABORT 2, RESET 4, CLEAR_IRQ 8, ENQUEUE 16", at=0x040)
+    add("STATUS", "ro", "state [1:0] (0 idle, 1 running, 2 done, 3 error), IRQ 4, START_REFUSED 8, waiting programs [11:8]")
+    add("IRQ_ENABLE", "rw", "bit 0: interrupt when a program ends, each one of a queue")
     add("PROGRAM_OFFSET", "rw", "first byte of the program from base 0, a multiple of 4")
     add("PROGRAM_WORDS", "rw", "length of the program in 32-bit words")
     add("ERROR_CODE", "ro", "ErrorCode of the last program")
@@ -131,12 +136,14 @@ def _layout() -> tuple[Register, ...]:
     add("ERROR_COMMAND", "ro", "index of the command among those of that engine (FETCH: among all)")
     add("ERROR_ADDRESS_LO", "ro", "memory address, for ADDRESS and BUS")
     add("ERROR_ADDRESS_HI", "ro", "memory address, high word")
+    add("PROGRAM_BASES", "rw", "set of base registers, 0 or 1: at their addresses below, and of the next program; only 0 without a queue")
+    add("COMPLETED", "ro", "programs that ended well since RESET, modulo 65536; 0 without a queue")
     for index in range(BASES):
         add(f"BASE{index}_LO", "rw", f"base register {index}: address of byte 0", at=0x080 + 16 * index)
         add(f"BASE{index}_HI", "rw", f"base register {index}, high word")
         add(f"SIZE{index}_LO", "rw", f"limit {index}: bytes that may be touched from base {index} on")
         add(f"SIZE{index}_HI", "rw", f"limit {index}, high word")
-    add("CYCLES", "ro", "cycles from START accepted to DONE", at=0x100)
+    add("CYCLES", "ro", "cycles of the program, from START accepted to DONE; if it waited, from the end of the one before", at=0x100)
     add("BYTES_READ", "ro", "bytes read from memory, whole bus words, program included")
     add("BYTES_WRITTEN", "ro", "bytes written to memory, strobed bytes only")
     add("COMMANDS", "ro", "commands started, all engines")

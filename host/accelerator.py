@@ -13,7 +13,7 @@ from ..arch.assembler import format_command
 from ..arch.commands import COMMANDS, Engine, Opcode, ProgramError, unpack
 from ..arch.manifest import Manifest
 from ..arch.plan_gemm import GemmPlan
-from ..arch.registers import BASES, ERROR_HELP, STALLS, Control, ErrorCode, State, offset_of
+from ..arch.registers import BASES, ERROR_HELP, STALLS, Control, ErrorCode, State, Status, offset_of
 from .device import Device, DeviceError, check_identity
 from .matmul import MatmulJob, Requantise
 
@@ -24,14 +24,18 @@ class ProgramFailed(RuntimeError):
     """A program ended with an error.
 
     ``code``, ``engine``, ``command`` (its index among those of that engine, or among all for FETCH), ``address`` are what the
-    error registers show; ``text`` is the command in assembly language, if there is one.
+    error registers show; ``text`` is the command in assembly language, if there is one. Of a queue, ``program`` is the number of
+    the one that failed, and ``dropped`` how many behind it do not run.
     """
 
-    def __init__(self, code: ErrorCode, engine: Engine, command: int, address: int, text: str | None):
+    def __init__(self, code: ErrorCode, engine: Engine, command: int, address: int, text: str | None, *,
+                 program: int | None = None, dropped: int = 0):
         self.code, self.engine, self.command, self.address, self.text = code, engine, command, address, text
+        self.program, self.dropped = program, dropped
         where = f" at address 0x{address:x}" if code in (ErrorCode.ADDRESS, ErrorCode.BUS) else ""
         what = f": {text}" if text else ""
-        super().__init__(f"{code.name} in {engine.name} command {command}{where} ({ERROR_HELP[code]}){what}")
+        which = "" if program is None else f"program {program} of the queue ({dropped} behind it do not run): "
+        super().__init__(f"{which}{code.name} in {engine.name} command {command}{where} ({ERROR_HELP[code]}){what}")
 
 
 class CounterError(DeviceError):
@@ -122,29 +126,67 @@ class Accelerator:
         DeviceTimeout
             It did not end.
         """
-        words = np.ascontiguousarray(words, np.uint32)
+        self.write_bases(bases, sizes)
+        self.write_program(words, bases=bases, sizes=sizes)
+        self.write("CONTROL", Control.START)
+        self.device.wait(self.timeout_s)
+        status = self.read("STATUS")
+        state = State(status & 3)
+        if status & Status.START_REFUSED:
+            raise DeviceError("the device refused to start the program: another one was running; is another host using it?")
+        self.read_counters()
+        if state is State.ERROR:
+            raise self.failure(words)
+        if state is not State.DONE:
+            raise DeviceError(f"the program was started and the device is {state.name}; is another host using it?")
+        return self.counters
+
+    def write_bases(self, bases: Sequence[int], sizes: Sequence[int]) -> None:
+        """Set the base registers: addresses and limits in bytes; those left out are closed."""
         if len(bases) != len(sizes) or not 1 <= len(bases) <= BASES:
             raise ValueError(f"bases and sizes must be alike and from 1 to {BASES}, not {len(bases)} and {len(sizes)}")
-        if 4 * words.size > sizes[0]:
-            raise ValueError(f"the program's {4 * words.size} bytes must lie within size 0, not {sizes[0]}")
-        self.device.write_memory(bases[0], words)
         for index in range(BASES):
             base, size = (bases[index], sizes[index]) if index < len(bases) else (0, 0)
             self._write_pair(f"BASE{index}", base)
             self._write_pair(f"SIZE{index}", size)
-        self._write("PROGRAM_OFFSET", 0)
-        self._write("PROGRAM_WORDS", words.size)
-        self._write("CONTROL", Control.START)
-        self.device.wait(self.timeout_s)
-        state = State(self._read("STATUS") & 3)
-        self.counters = self._read_counters()
-        if state is State.ERROR:
-            engine, command = Engine(self._read("ERROR_ENGINE")), self._read("ERROR_COMMAND")
-            raise ProgramFailed(ErrorCode(self._read("ERROR_CODE")), engine, command, self._read_pair("ERROR_ADDRESS"),
-                                _command_text(words, engine, command))
-        if state is not State.DONE:
-            raise DeviceError(f"the program was started and the device is {state.name}; is another host using it?")
-        return self.counters
+
+    def write_program(self, words: npt.NDArray[np.uint32], *, bases: Sequence[int], sizes: Sequence[int]) -> None:
+        """Put the program at ``bases[0]`` and set the registers that say where it is."""
+        words = np.ascontiguousarray(words, np.uint32)
+        if 4 * words.size > sizes[0]:
+            raise ValueError(f"the program's {4 * words.size} bytes must lie within size 0, not {sizes[0]}")
+        self.device.write_memory(bases[0], words)
+        self.write("PROGRAM_OFFSET", 0)
+        self.write("PROGRAM_WORDS", words.size)
+
+    def failure(self, words: npt.NDArray[np.uint32] | None, *, program: int | None = None, dropped: int = 0) -> ProgramFailed:
+        """What the error registers show of the program ``words``."""
+        engine, command = Engine(self.read("ERROR_ENGINE")), self.read("ERROR_COMMAND")
+        text = None if words is None else _command_text(np.ascontiguousarray(words, np.uint32), engine, command)
+        return ProgramFailed(ErrorCode(self.read("ERROR_CODE")), engine, command, self._read_pair("ERROR_ADDRESS"), text,
+                             program=program, dropped=dropped)
+
+    def read(self, name: str) -> int:
+        """The register called ``name``."""
+        return self.device.read_register(offset_of(name))
+
+    def write(self, name: str, value: int) -> None:
+        """Set the register called ``name``."""
+        self.device.write_register(offset_of(name), value)
+
+    def read_counters(self) -> dict[str, Any]:
+        """Read ``counters`` of the program that ended last."""
+        counters: dict[str, Any] = {name: self.read(name.upper()) for name in ("bytes_read", "bytes_written", "commands")}
+        if self.device.counts_cycles:
+            cycles = self.read("CYCLES")
+            counters["cycles"] = cycles
+            if self.config.control.counter_bits:
+                counters["stalls"] = stalls = {
+                    engine.name.lower(): {cause: self.read(f"{engine.name}_{cause.upper()}") for cause in causes}
+                    for engine, causes in STALLS.items()}
+                self._check_sums(cycles, stalls)
+        self.counters = counters
+        return counters
 
     def matmul(self, a: npt.NDArray[np.int8], w: npt.NDArray[np.int8], bias: npt.NDArray[np.int32] | None = None,
                requantise: Requantise | None = None) -> npt.NDArray[Any]:
@@ -186,30 +228,12 @@ class Accelerator:
             "macs_issued": sum(plan.macs_issued for plan in self.plans), "host_bytes_rearranged": product.bytes_rearranged}
         return product.result
 
-    def _read(self, name: str) -> int:
-        return self.device.read_register(offset_of(name))
-
-    def _write(self, name: str, value: int) -> None:
-        self.device.write_register(offset_of(name), value)
-
     def _read_pair(self, name: str) -> int:
-        return self._read(f"{name}_LO") | self._read(f"{name}_HI") << 32
+        return self.read(f"{name}_LO") | self.read(f"{name}_HI") << 32
 
     def _write_pair(self, name: str, value: int) -> None:
-        self._write(f"{name}_LO", value & 0xFFFFFFFF)
-        self._write(f"{name}_HI", value >> 32)
-
-    def _read_counters(self) -> dict[str, Any]:
-        counters: dict[str, Any] = {name: self._read(name.upper()) for name in ("bytes_read", "bytes_written", "commands")}
-        if self.device.counts_cycles:
-            cycles = self._read("CYCLES")
-            counters["cycles"] = cycles
-            if self.config.control.counter_bits:
-                counters["stalls"] = stalls = {
-                    engine.name.lower(): {cause: self._read(f"{engine.name}_{cause.upper()}") for cause in causes}
-                    for engine, causes in STALLS.items()}
-                self._check_sums(cycles, stalls)
-        return counters
+        self.write(f"{name}_LO", value & 0xFFFFFFFF)
+        self.write(f"{name}_HI", value >> 32)
 
     def _check_sums(self, cycles: int, stalls: dict[str, dict[str, int]]) -> None:
         """Every engine was busy or stalled in every cycle, and nothing else: modulo the width of the counters."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import time
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -55,8 +56,12 @@ class Device(abc.ABC):
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Return once no program runs. Raises :class:`DeviceTimeout` after ``timeout_s`` seconds, if given."""
+        self.poll(lambda: State(self.read_register(offset_of("STATUS")) & 3) is not State.RUNNING, timeout_s)
+
+    def poll(self, ended: Callable[[], bool], timeout_s: float | None = None) -> None:
+        """Return once ``ended()``, which reads registers, is true. Raises :class:`DeviceTimeout` as :meth:`wait` does."""
         start, pause_s = time.monotonic(), 0.0
-        while State(self.read_register(offset_of("STATUS")) & 3) is State.RUNNING:
+        while not ended():
             if timeout_s is not None and time.monotonic() - start > timeout_s:
                 raise DeviceTimeout(f"the program has not ended after {timeout_s} s")
             time.sleep(pause_s)

@@ -10,17 +10,20 @@ import numpy.typing as npt
 from ..arch.hazards import HazardError
 from ..arch.manifest import Manifest
 from ..arch.model import Model, Result
-from ..arch.registers import BASES, REGISTERS, Control, State, offset_of
+from ..arch.registers import BASES, COMPLETED_BITS, REGISTERS, Control, State, Status, offset_of
 from .device import Device
 
 __all__ = ["ModelDevice"]
 
 _NAMES = {register.offset: register.name for register in REGISTERS}
 _WRITABLE = {register.offset for register in REGISTERS if register.access == "rw"}
+_IN_SETS = {f"{kind}{index}_{half}" for kind in ("BASE", "SIZE") for index in range(BASES) for half in ("LO", "HI")}
 
 
 class ModelDevice(Device):
     """Runs programs on the functional model: exact results and error registers, no clock, so cycle counters read 0.
+
+    A program has ended when the write that starts it returns, so none ever waits in the queue.
 
     Parameters
     ----------
@@ -44,16 +47,20 @@ class ModelDevice(Device):
         self.hazards: tuple[Any, ...] = ()
         self._model = Model(manifest.config, self.memory)
         self._registers = {register.name: 0 for register in REGISTERS} | manifest.identity
+        self._queues = manifest.config.control.queue_programs > 0
+        self._sets = tuple(dict.fromkeys(_IN_SETS, 0) for _ in range(2))
 
     def read_register(self, offset: int) -> int:
         name = _NAMES.get(offset)
-        return 0 if name is None or name == "CONTROL" else self._registers[name]
+        return 0 if name is None or name == "CONTROL" else self._bank(name)[name]
 
     def write_register(self, offset: int, value: int) -> None:
         if offset == offset_of("CONTROL"):
-            self._control(Control(value & 15))
+            self._control(Control(value & 31))
+        elif offset == offset_of("PROGRAM_BASES"):
+            self._registers["PROGRAM_BASES"] = value & int(self._queues)
         elif offset in _WRITABLE:
-            self._registers[_NAMES[offset]] = value & 0xFFFFFFFF
+            self._bank(_NAMES[offset])[_NAMES[offset]] = value & 0xFFFFFFFF
 
     def read_memory(self, address: int, count: int) -> npt.NDArray[np.uint8]:
         self.check_range(address, count)
@@ -65,13 +72,21 @@ class ModelDevice(Device):
         self.memory[address:address + octets.size] = octets
 
     def _control(self, control: Control) -> None:
+        failed = self._registers["STATUS"] & 3 == State.ERROR
         if control & Control.RESET:
-            self._registers["STATUS"] = State.IDLE
-        if control & Control.START:
+            self._registers |= {"STATUS": State.IDLE, "COMPLETED": 0}
+        elif control & Control.START or (control & Control.ENQUEUE and not failed):
             self._run()
+        elif control & Control.ENQUEUE:
+            self._registers["STATUS"] |= Status.START_REFUSED
+
+    def _bank(self, name: str) -> dict[str, int]:
+        """Where a register is: base registers are in the set that PROGRAM_BASES names."""
+        return self._sets[self._registers["PROGRAM_BASES"]] if name in _IN_SETS else self._registers
 
     def _pair(self, name: str) -> int:
-        return self._registers[f"{name}_LO"] | self._registers[f"{name}_HI"] << 32
+        low, high = f"{name}_LO", f"{name}_HI"
+        return self._bank(low)[low] | self._bank(high)[high] << 32
 
     def _run(self) -> None:
         """A program runs whole within the write that starts it."""
@@ -90,4 +105,5 @@ class ModelDevice(Device):
             "ERROR_ADDRESS_LO": result.address & 0xFFFFFFFF, "ERROR_ADDRESS_HI": result.address >> 32,
             "BYTES_READ": result.bytes_read & 0xFFFFFFFF, "BYTES_WRITTEN": result.bytes_written & 0xFFFFFFFF,
             "COMMANDS": result.commands & 0xFFFFFFFF,
+            "COMPLETED": self._registers["COMPLETED"] + (self._queues and not result.error) & (1 << COMPLETED_BITS) - 1,
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -132,11 +133,23 @@ class SimulatedDevice(Device):
         while (outcome := self._library.systolith_run(self._handle, min(_CHUNK_CYCLES, end - self.cycle))) == _OUT_OF_TIME:
             late = timeout_s is not None and time.monotonic() - start > timeout_s
             if late or self.cycle >= end:
-                doing = describe_activity(self._library.systolith_activity(self._handle))
-                limit = f"{timeout_s} s" if late else f"{self.max_cycles} cycles"
-                raise DeviceTimeout(f"the program has not ended after {limit}: {doing}")
+                raise self._timeout(timeout_s if late else None)
         if outcome == _PROTOCOL:
             raise DeviceError(f"memory port: {self._library.systolith_message(self._handle).decode()}")
+
+    def poll(self, ended: Callable[[], bool], timeout_s: float | None = None) -> None:
+        """Each look at a register takes a cycle; :class:`DeviceTimeout` as for :meth:`wait`."""
+        start, end = time.monotonic(), self.cycle + self.max_cycles
+        while not ended():
+            late = timeout_s is not None and time.monotonic() - start > timeout_s
+            if late or self.cycle >= end:
+                raise self._timeout(timeout_s if late else None)
+
+    def _timeout(self, seconds: float | None) -> DeviceTimeout:
+        """After ``seconds``, or after ``max_cycles``."""
+        limit = f"{self.max_cycles} cycles" if seconds is None else f"{seconds} s"
+        doing = describe_activity(self._library.systolith_activity(self._handle))
+        return DeviceTimeout(f"the program has not ended after {limit}: {doing}")
 
     def take_events(self) -> npt.NDArray[np.void]:
         """The trace since the last call, an array of :data:`EVENT`."""

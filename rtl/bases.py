@@ -13,34 +13,42 @@ __all__ = ["BaseTable"]
 class BaseTable(wiring.Component):
     """A memory of (base, size) pairs with one read port, shared by the register port and ``lookups`` engines.
 
-    While ``running``, lookups are served one after the other, lower ports first, each in 4 cycles. Otherwise the register port
-    reads and writes; read data are valid one cycle after the address. Bits beyond ``address_bits`` read 0.
+    There may be two sets of them: one for the running program, which lookups see, and one that the register port sees. While
+    ``running``, lookups are served one after the other, lower ports first, each in 4 cycles; the register port reads nothing
+    sensible, and writes only the other set. Otherwise it reads and writes; read data are valid one cycle after the address.
+    Bits beyond ``address_bits`` read 0.
 
     Parameters
     ----------
     address_bits : width of base and size
     lookups : number of lookup ports
+    sets : 1 or 2
 
     Members
     -------
-    running : lookups come only now; the register port is ignored
+    running : lookups come only now
+    running_set, port_set : set that lookups and the register port see; without effect if there is one
     address : word of the table: base register [4:2], size instead of base [1], high half [0]
     write, write_data, read_data : the register port
     lookup : from the engines
     """
 
     running: Signal
+    running_set: Signal
+    port_set: Signal
     address: Signal
     write: Signal
     write_data: Signal
     read_data: Signal
     lookup: list[wiring.PureInterface]
 
-    def __init__(self, *, address_bits: int, lookups: int):
+    def __init__(self, *, address_bits: int, lookups: int, sets: int = 1):
         self.address_bits = address_bits
         self.lookups = lookups
+        self.sets = sets
         super().__init__({
-            "running": In(1), "address": In(5), "write": In(1), "write_data": In(32), "read_data": Out(32),
+            "running": In(1), "running_set": In(1), "port_set": In(1),
+            "address": In(5), "write": In(1), "write_data": In(32), "read_data": Out(32),
             "lookup": In(BaseLookup(address_bits)).array(lookups),
         })
 
@@ -48,14 +56,15 @@ class BaseTable(wiring.Component):
         m = Module()
         wide = self.address_bits > 32
         width = 64 if wide else self.address_bits
-        m.submodules.table = table = memory.Memory(shape=width, depth=2 * BASES, init=[])
+        m.submodules.table = table = memory.Memory(shape=width, depth=2 * BASES * self.sets, init=[])
         write_port = table.write_port(granularity=32 if wide else None)
         read_port = table.read_port()
 
-        enable = self.write & ~self.running
+        running_set, port_set = (self.running_set, self.port_set) if self.sets == 2 else (C(0, 0), C(0, 0))
+        enable = self.write & ~(self.running & (running_set == port_set))
         high = self.address[0]
         m.d.comb += [
-            write_port.addr.eq(self.address[1:]),
+            write_port.addr.eq(Cat(self.address[1:], port_set)),
             write_port.data.eq(self.write_data.replicate(2) if wide else self.write_data),
             write_port.en.eq(Cat(enable & ~high, enable & high) if wide else enable & ~high),
         ]
@@ -70,7 +79,7 @@ class BaseTable(wiring.Component):
         m.d.comb += index.eq(Array(port.index for port in self.lookup)[chosen])
         for port in self.lookup:
             m.d.comb += [port.base.eq(base), port.size.eq(read_port.data)]
-        m.d.comb += read_port.addr.eq(self.address[1:])
+        m.d.comb += read_port.addr.eq(Cat(self.address[1:], port_set))
         with m.FSM():
             with m.State("CHOOSE"):
                 for number, port in reversed(list(enumerate(self.lookup))):
@@ -78,10 +87,10 @@ class BaseTable(wiring.Component):
                         m.d.sync += chosen.eq(number)
                         m.next = "BASE"
             with m.State("BASE"):
-                m.d.comb += read_port.addr.eq(Cat(C(0, 1), index))
+                m.d.comb += read_port.addr.eq(Cat(C(0, 1), index, running_set))
                 m.next = "SIZE"
             with m.State("SIZE"):
-                m.d.comb += read_port.addr.eq(Cat(C(1, 1), index))
+                m.d.comb += read_port.addr.eq(Cat(C(1, 1), index, running_set))
                 m.d.sync += base.eq(read_port.data)
                 m.next = "ANSWER"
             with m.State("ANSWER"):

@@ -5,10 +5,11 @@ from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.commands import PEERS, Engine
-from ..arch.registers import Control, ErrorCode, State, Status
+from ..arch.registers import COMPLETED_BITS, Control, ErrorCode, State
 from .counters import totals_layout
 from .csr import WRITTEN, status_layout
 from .interfaces import EngineControl, ErrorShape
+from .program_queue import ProgramQueue, program_layout
 
 __all__ = ["Controller", "FetchStatus"]
 
@@ -36,8 +37,16 @@ class Controller(wiring.Component):
     """State machine behind CONTROL and STATUS, and the first error's registers.
 
     START clears everything (``clear``, the cycle after) and begins; the program runs until all of it is done, or until an error,
-    ABORT or RESET: then ``halt`` until nothing is in flight. In the cycle of ``clear`` ABORT has nothing to stop. Of errors in one cycle LOAD's comes first, then EXECUTE's,
-    STORE's, FETCH's. DEADLOCK is found in the cycle in which it begins. PROGRAM registers ignore writes while RUNNING.
+    ABORT or RESET: then ``halt`` until nothing is in flight. Of errors in one cycle LOAD's comes first, then EXECUTE's, STORE's,
+    FETCH's. DEADLOCK is found in the cycle in which it begins.
+
+    ENQUEUE begins in IDLE and DONE too; while RUNNING its program waits, and the end of the one before it is its START. After
+    an error nothing that waits begins. Without a queue, PROGRAM registers ignore writes while RUNNING.
+
+    Parameters
+    ----------
+    address_bits : of memory
+    queue_programs : how many programs may wait
 
     Members
     -------
@@ -46,7 +55,8 @@ class Controller(wiring.Component):
     totals : what of them counters are
     load, execute, store, fetch : engines, and fetch with dispatch
     token_overflow, gives : per engine (LOAD, EXECUTE, STORE), of the token counters
-    program_offset, program_words : hold while RUNNING
+    program : what runs (:func:`program_layout`)
+    base_set : the set of base registers that the host sees
     running : the program runs; a cycle with ``running`` is one of CYCLES
     clear : everything but registers of the host returns to its reset state; a register, since it reaches all of the core
     irq : the interrupt line
@@ -62,19 +72,20 @@ class Controller(wiring.Component):
     fetch: wiring.PureInterface
     token_overflow: Signal
     gives: Signal
-    program_offset: Signal
-    program_words: Signal
+    program: data.View
+    base_set: Signal
     running: Signal
     clear: Signal
     irq: Signal
 
-    def __init__(self, *, address_bits: int):
+    def __init__(self, *, address_bits: int, queue_programs: int = 0):
         self.address_bits = address_bits
+        self.queue_programs = queue_programs
         super().__init__({
             "writes": In(len(WRITTEN)), "write_data": In(32), "values": Out(status_layout()), "totals": In(totals_layout()),
             **{engine.name.lower(): In(EngineControl(engine, address_bits)) for engine in PEERS},
             "fetch": In(FetchStatus(address_bits)), "token_overflow": In(len(PEERS)), "gives": In(len(PEERS)),
-            "program_offset": Out(32), "program_words": Out(32),
+            "program": Out(program_layout()), "base_set": Out(1),
             "running": Out(1), "clear": Out(1), "irq": Out(1),
         })
 
@@ -93,9 +104,12 @@ class Controller(wiring.Component):
         irq = Signal()
         irq_enable = Signal()
         refused = Signal()
+        completed = Signal(COMPLETED_BITS)
+        m.submodules.queue = queue = ProgramQueue(depth=self.queue_programs)
         m.d.comb += self.running.eq(state == State.RUNNING)
 
         clearing = Signal()
+        resetting = Signal()
         m.d.sync += [self.clear.eq(clearing), self.fetch.start.eq(self.clear & self.running)]
         with m.If(self.clear):
             m.d.sync += end.eq(End.RUNS)  # not earlier: what waits in a halted engine must not begin before it is cleared
@@ -116,38 +130,60 @@ class Controller(wiring.Component):
                 pass  # what the engines say is of the program before
             with m.Elif(halted & quiet):
                 m.d.sync += [state.eq(Mux(end == End.RESETS, State.IDLE, State.ERROR)), irq.eq(end == End.FAILS)]
-                m.d.comb += clearing.eq(end == End.RESETS)
+                m.d.comb += resetting.eq(end == End.RESETS)
             with m.Elif(~halted & found.valid):
                 m.d.sync += [end.eq(End.FAILS), error.eq(Cat(found.code, found.engine, found.command, found.address))]
             with m.Elif(~halted & done):
-                m.d.sync += [state.eq(State.DONE), irq.eq(1)]
+                m.d.sync += [irq.eq(1), completed.eq(completed + 1)]
+                with m.If((queue.waiting != 0) | queue.append):
+                    m.d.comb += [queue.advance.eq(1), clearing.eq(1)]
+                with m.Else():
+                    m.d.sync += state.eq(State.DONE)
             with m.If(asked(Control.START)):
                 m.d.sync += refused.eq(1)
+            with m.Elif(asked(Control.ENQUEUE)):
+                m.d.comb += queue.append.eq(~queue.full & ~halted)
+                m.d.sync += refused.eq(~queue.append)
         with m.Else():
             with m.If(asked(Control.RESET)):
-                m.d.comb += clearing.eq(1)
+                m.d.comb += resetting.eq(1)
                 m.d.sync += state.eq(State.IDLE)
-            with m.Elif(asked(Control.START)):
-                m.d.comb += clearing.eq(1)
-                m.d.sync += state.eq(State.RUNNING)
-            with m.If(writes["PROGRAM_OFFSET"]):
-                m.d.sync += self.program_offset.eq(self.write_data)
-            with m.If(writes["PROGRAM_WORDS"]):
-                m.d.sync += self.program_words.eq(self.write_data)
+            with m.Elif(asked(Control.START) | (asked(Control.ENQUEUE) & (state != State.ERROR))):
+                m.d.comb += [queue.replace.eq(1), clearing.eq(1)]
+                m.d.sync += [state.eq(State.RUNNING), refused.eq(0)]
+                with m.If(asked(Control.START)):
+                    m.d.sync += irq.eq(0)
+            with m.Elif(asked(Control.ENQUEUE)):
+                m.d.sync += refused.eq(1)
+        with m.If(resetting):
+            m.d.comb += [queue.drop.eq(1), clearing.eq(1)]
+            m.d.sync += [refused.eq(0), irq.eq(0), completed.eq(0)]
         with m.If(clearing):
-            m.d.sync += [error.eq(0), refused.eq(0), irq.eq(0)]
+            m.d.sync += error.eq(0)
         with m.If(asked(Control.CLEAR_IRQ)):
             m.d.sync += irq.eq(0)
         with m.If(writes["IRQ_ENABLE"]):
             m.d.sync += irq_enable.eq(self.write_data[0])
 
+        written = queue.i  # what runs is a copy of it, if there is a queue
+        may_write = C(1) if self.queue_programs else ~self.running
+        with m.If(writes["PROGRAM_OFFSET"] & may_write):
+            m.d.sync += written.offset.eq(self.write_data)
+        with m.If(writes["PROGRAM_WORDS"] & may_write):
+            m.d.sync += written.words.eq(self.write_data)
+        if self.queue_programs:
+            with m.If(writes["PROGRAM_BASES"]):
+                m.d.sync += written.bases.eq(self.write_data)
+        m.d.comb += [self.program.eq(queue.current), self.base_set.eq(written.bases)]
+
         values = self.values
         address = error.address | C(0, 64)
         m.d.comb += [
             self.irq.eq(irq & irq_enable),
-            values.status.eq(state | Mux(irq, Status.IRQ, 0) | Mux(refused, Status.START_REFUSED, 0)),
+            values.status.eq(Cat(state, irq, refused, C(0, 4), queue.waiting)),  # as in Status
             values.irq_enable.eq(irq_enable),
-            values.program_offset.eq(self.program_offset), values.program_words.eq(self.program_words),
+            values.program_offset.eq(written.offset), values.program_words.eq(written.words), values.program_bases.eq(written.bases),
+            values.completed.eq(completed if self.queue_programs else 0),
             values.error_code.eq(error.code), values.error_engine.eq(error.engine), values.error_command.eq(error.command),
             values.error_address_lo.eq(address[:32]), values.error_address_hi.eq(address[32:]),
             *(values[name].eq(self.totals[name]) for name in self.totals.shape().members),

@@ -81,11 +81,11 @@ class Core(wiring.Component):
         arbiter = ReadArbiter(address_bits=address_bits, bus_bits=bus_bits, outstanding=config.memory.outstanding + 1)
 
         m.submodules.registers = registers = RegisterMap(config)
-        m.submodules.controller = controller = Controller(address_bits=address_bits)
+        m.submodules.controller = controller = Controller(address_bits=address_bits, queue_programs=config.control.queue_programs)
         m.submodules.counters = counters = Counters(bits=config.control.counter_bits, bus_bytes=config.bus_bytes)
 
         # All that a program moves goes back to its reset state before the next one.
-        bases = BaseTable(address_bits=address_bits, lookups=3)
+        bases = BaseTable(address_bits=address_bits, lookups=3, sets=2 if config.control.queue_programs else 1)
         cleared = ResetInserter(controller.clear)
         for name, block in {**engines, "bases": bases, "fetch": fetch, "dispatch": dispatch, "tokens": tokens, "locks": locks,
                             "arbiter": arbiter, "datapath": datapath}.items():
@@ -97,7 +97,8 @@ class Core(wiring.Component):
             csr.address.eq(self.csr_address), csr.write.eq(self.csr_write), csr.write_data.eq(self.csr_write_data),
             self.csr_read_data.eq(csr.read_data), registers.build_hash.eq(self.build_hash), registers.values.eq(controller.values),
             controller.writes.eq(registers.writes), controller.write_data.eq(csr.write_data), self.irq.eq(controller.irq),
-            bases.running.eq(controller.running), bases.address.eq(registers.table_address), bases.write.eq(registers.table_write),
+            bases.running.eq(controller.running), bases.running_set.eq(controller.program.bases), bases.port_set.eq(controller.base_set),
+            bases.address.eq(registers.table_address), bases.write.eq(registers.table_write),
             bases.write_data.eq(csr.write_data), registers.table_read_data.eq(bases.read_data),
             controller.totals.eq(counters.totals), counters.clear.eq(controller.clear), counters.count.eq(controller.running),
             counters.address.eq(registers.stall_address), registers.stall_read_data.eq(counters.read_data),
@@ -113,8 +114,8 @@ class Core(wiring.Component):
         # Program: fetch, dispatch, engines.
         status = controller.fetch
         m.d.comb += [
-            fetch.offset.eq(controller.program_offset), fetch.words.eq(controller.program_words),
-            dispatch.words.eq(controller.program_words), dispatch.started.eq(self.started),
+            fetch.offset.eq(controller.program.offset), fetch.words.eq(controller.program.words),
+            dispatch.words.eq(controller.program.words), dispatch.started.eq(self.started),
             *(block.start.eq(status.start) for block in (fetch, dispatch)),
             *(block.halt.eq(status.halt) for block in (fetch, dispatch)),
             status.idle.eq(fetch.idle), status.pending.eq(dispatch.pending), status.moved.eq(dispatch.moved),

@@ -64,15 +64,40 @@ void systolith_set_base(const systolith_device *device, unsigned index, uint64_t
     write_pair(device, SYSTOLITH_SIZE0_LO + stride * index, size);
 }
 
+static systolith_result begin(const systolith_device *device, uint32_t offset, uint32_t words, uint32_t action)
+{
+    uint32_t status;
+
+    systolith_write(device, SYSTOLITH_PROGRAM_OFFSET, offset);
+    systolith_write(device, SYSTOLITH_PROGRAM_WORDS, words);
+    barrier(device);
+    systolith_write(device, SYSTOLITH_CONTROL, action);
+    status = systolith_read(device, SYSTOLITH_STATUS);
+    if (!(status & SYSTOLITH_STATUS_START_REFUSED))
+        return SYSTOLITH_OK;
+    return (status & 3u) == SYSTOLITH_STATE_ERROR ? SYSTOLITH_FAILED : SYSTOLITH_REFUSED;
+}
+
 systolith_result systolith_start(const systolith_device *device, uint32_t offset, uint32_t words)
 {
     if (state(device) == SYSTOLITH_STATE_RUNNING)
         return SYSTOLITH_REFUSED;
-    systolith_write(device, SYSTOLITH_PROGRAM_OFFSET, offset);
-    systolith_write(device, SYSTOLITH_PROGRAM_WORDS, words);
-    barrier(device);
-    systolith_write(device, SYSTOLITH_CONTROL, SYSTOLITH_CONTROL_START);
-    return SYSTOLITH_OK;
+    return begin(device, offset, words, SYSTOLITH_CONTROL_START);
+}
+
+systolith_result systolith_enqueue(const systolith_device *device, uint32_t offset, uint32_t words)
+{
+    return begin(device, offset, words, SYSTOLITH_CONTROL_ENQUEUE);
+}
+
+void systolith_select_bases(const systolith_device *device, unsigned set)
+{
+    systolith_write(device, SYSTOLITH_PROGRAM_BASES, set);
+}
+
+uint32_t systolith_completed(const systolith_device *device)
+{
+    return systolith_read(device, SYSTOLITH_COMPLETED);
 }
 
 systolith_result systolith_wait(const systolith_device *device, uint32_t looks)
@@ -146,7 +171,7 @@ const char *systolith_result_text(systolith_result result)
     case SYSTOLITH_OK: return "the program has ended well";
     case SYSTOLITH_ABSENT: return "no accelerator answers at this address";
     case SYSTOLITH_MISMATCH: return "this is another accelerator than systolith.h describes; load the bitstream built with it";
-    case SYSTOLITH_REFUSED: return "a program runs already; wait for its end";
+    case SYSTOLITH_REFUSED: return "a program runs already, or the queue is full; wait for an end";
     case SYSTOLITH_TIMEOUT: return "the program has not ended in time; abort or reset";
     case SYSTOLITH_FAILED: return "the program ended with an error";
     case SYSTOLITH_STOPPED: return "no program has run since the last reset";

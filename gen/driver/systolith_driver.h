@@ -29,7 +29,7 @@ typedef enum systolith_result {
     SYSTOLITH_OK = 0,
     SYSTOLITH_ABSENT = 1,      /* no accelerator answers */
     SYSTOLITH_MISMATCH = 2,    /* another accelerator than this systolith.h describes */
-    SYSTOLITH_REFUSED = 3,     /* a program runs already */
+    SYSTOLITH_REFUSED = 3,     /* a program runs already, or the queue is full */
     SYSTOLITH_TIMEOUT = 4,     /* still running after so many looks */
     SYSTOLITH_FAILED = 5,      /* the program ended with an error: see systolith_read_error */
     SYSTOLITH_STOPPED = 6      /* no program has run since the last reset */
@@ -55,11 +55,20 @@ void systolith_write(const systolith_device *device, uint32_t offset, uint32_t v
 /* Whether the device is the accelerator of systolith.h: OK, ABSENT or MISMATCH. */
 systolith_result systolith_check(const systolith_device *device);
 
-/* Base register `index`: memory addresses base … base + size - 1 may be touched through it. Not while a program runs. */
+/* Base register `index`: memory addresses base … base + size - 1 may be touched through it. Not those of the running program. */
 void systolith_set_base(const systolith_device *device, unsigned index, uint64_t base, uint64_t size);
 
 /* Start the program of `words` 32-bit words at byte `offset` from base 0. OK or REFUSED. */
 systolith_result systolith_start(const systolith_device *device, uint32_t offset, uint32_t words);
+
+/* Queue a program: start it, or let it begin when those before it have ended. REFUSED if the queue is full, FAILED after an error.
+ * Up to SYSTOLITH_IS_QUEUE_PROGRAMS wait. There are two sets of base registers: systolith_select_bases says which one
+ * systolith_set_base sets and the next program uses; a set is set again once the programs that use it have ended. */
+systolith_result systolith_enqueue(const systolith_device *device, uint32_t offset, uint32_t words);
+void systolith_select_bases(const systolith_device *device, unsigned set);
+
+/* Programs that ended well since the last reset, modulo 65536; the interrupt comes for each. 0 without a queue. */
+uint32_t systolith_completed(const systolith_device *device);
 
 /* Look at STATUS up to `looks` times until no program runs, with `pause` between two looks. OK, FAILED, TIMEOUT or STOPPED. */
 systolith_result systolith_wait(const systolith_device *device, uint32_t looks);

@@ -146,3 +146,18 @@ def test_interrupt(drive):
     lines, _ = drive(*drive.bases, "irq:1", f"read:{enable}", f"run:0:{drive.words}:100000", f"read:{status}", "clear", f"read:{status}",
                      "irq:0", f"read:{enable}")
     assert lines[0] == "1" and lines[2:] == [str(State.DONE | Status.IRQ), str(int(State.DONE)), "0"]
+
+
+def test_queue(drive):
+    """Four fit behind the running one; an error in the second, by the other set of base registers, stops the rest."""
+    queue = f"enqueue:0:{drive.words}"
+    base = drive.plan.regions["a"].base
+    lines, memory = drive(*drive.bases, *[queue] * 6, "wait:100000", "completed")
+    assert [code_of(line) for line in lines[:7]] == [OK] * 5 + [REFUSED, OK] and lines[7] == "5"
+    np.testing.assert_array_equal(drive.result(memory), drive.a.astype(np.int32) @ drive.w.astype(np.int32))
+
+    lines, _ = drive(*drive.bases, queue, "select:1", *drive.bases, f"base:{base}:{drive.addresses['a']}:16", *[queue] * 2, "wait:100000",
+                     "completed", "error", queue, f"read:{offset_of('STATUS')}")
+    assert [code_of(line) for line in lines[:4]] == [OK, OK, OK, FAILED]
+    assert lines[4] == "1" and lines[5].startswith("ADDRESS engine 1") and code_of(lines[6]) == FAILED
+    assert int(lines[7]) & Status.WAITING == 1 << 8

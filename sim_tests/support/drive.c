@@ -64,6 +64,12 @@ static void step(const systolith_device *device, const char *text)
         show(systolith_run(device, (uint32_t)argument[0], (uint32_t)argument[1], (uint32_t)argument[2]));
     else if (!strcmp(name, "start"))
         show(systolith_start(device, (uint32_t)argument[0], (uint32_t)argument[1]));
+    else if (!strcmp(name, "enqueue"))
+        show(systolith_enqueue(device, (uint32_t)argument[0], (uint32_t)argument[1]));
+    else if (!strcmp(name, "select"))
+        systolith_select_bases(device, (unsigned)argument[0]);
+    else if (!strcmp(name, "completed"))
+        printf("%" PRIu32 "\n", systolith_completed(device));
     else if (!strcmp(name, "wait"))
         show(systolith_wait(device, (uint32_t)argument[0]));
     else if (!strcmp(name, "reset"))

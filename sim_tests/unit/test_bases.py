@@ -68,3 +68,54 @@ def test_registers_and_lookups(address_bits):
             await after(ctx, index)
         simulator.add_testbench(process)
     simulator.run()
+
+
+def test_two_sets():
+    """The host prepares one set while a program uses the other, which it cannot change."""
+    dut = BaseTable(address_bits=40, lookups=1, sets=2)
+    pairs = [[(1000 * number + index, 2000 * number + index) for index in range(8)] for number in (1, 2)]
+
+    async def fill(ctx, number, values):
+        ctx.set(dut.port_set, number)
+        ctx.set(dut.write, 1)
+        for index, pair in enumerate(values):
+            for half, value in enumerate(pair):
+                for high in range(2):
+                    ctx.set(dut.address, 4 * index + 2 * half + high)
+                    ctx.set(dut.write_data, value >> 32 * high & 0xFFFF_FFFF)
+                    await ctx.tick()
+        ctx.set(dut.write, 0)
+
+    async def look_up(ctx, index):
+        port = dut.lookup[0]
+        ctx.set(port.index, index)
+        ctx.set(port.valid, 1)
+        for _ in range(6):
+            _, _, ready, base, size = await ctx.tick().sample(port.ready, port.base, port.size)
+            if ready:
+                break
+        ctx.set(port.valid, 0)
+        assert ready
+        await ctx.tick()
+        return base, size
+
+    async def bench(ctx):
+        await fill(ctx, 0, pairs[0])
+        ctx.set(dut.running, 1)
+        for running in (0, 1, 0):
+            ctx.set(dut.running_set, running)
+            await fill(ctx, running, [(0, 0)] * 8)
+            await fill(ctx, 1 - running, pairs[1 - running])
+            assert [await look_up(ctx, index) for index in range(8)] == pairs[running]
+        ctx.set(dut.running, 0)
+        for number in range(2):
+            ctx.set(dut.port_set, number)
+            for index in range(8):
+                ctx.set(dut.address, 4 * index)
+                await ctx.tick()
+                assert ctx.get(dut.read_data) == pairs[number][index][0]
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()

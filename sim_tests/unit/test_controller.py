@@ -90,7 +90,7 @@ def test_a_program_from_start_to_done():
         await ctx.tick()
         assert not ctx.get(dut.fetch.start)
         await b.write("PROGRAM_WORDS", 5)
-        assert ctx.get(dut.program_offset) == 0x1234_5678 and ctx.get(dut.program_words) == 77
+        assert ctx.get(dut.program.offset) == 0x1234_5678 and ctx.get(dut.program.words) == 77
         # Each of these alone keeps it running.
         ctx.set(dut.fetch.finished, 1)
         for signal, busy in ((dut.fetch.finished, 0), (dut.fetch.idle, 0), (dut.fetch.pending, 4),
@@ -279,4 +279,135 @@ def test_reset_in_the_cycle_of_the_end():
         await b.write("CONTROL", Control.RESET)
         await ctx.tick().repeat(2)
         assert b.get("status") == State.IDLE
+    run(body)
+
+
+class QueueBench(Bench):
+    """With a queue of two programs, which are told apart by their length."""
+
+    async def enqueue(self, words):
+        await self.write("PROGRAM_WORDS", words)
+        await self.write("CONTROL", Control.ENQUEUE)
+
+    async def end(self):
+        await self.pulse(self.dut.fetch.finished)
+
+    @property
+    def shown(self):
+        """State, IRQ, START_REFUSED, waiting programs, COMPLETED, and what runs."""
+        status = self.get("status")
+        return (State(status & 3), bool(status & Status.IRQ), bool(status & Status.START_REFUSED), (status & Status.WAITING) >> 8,
+                self.get("completed"), self.ctx.get(self.dut.program.words))
+
+
+def run_queue(body):
+    dut = Controller(address_bits=40, queue_programs=2)
+
+    async def bench(ctx):
+        b = QueueBench(ctx, dut)
+        b.rest()
+        await body(b, ctx, dut)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+def test_queued_programs_follow_each_other():
+    async def body(b, ctx, dut):
+        await b.enqueue(1)
+        assert b.shown == (State.RUNNING, False, False, 0, 0, 1)
+        await b.write("PROGRAM_BASES", 1)
+        await b.enqueue(2)
+        await b.write("PROGRAM_BASES", 0)
+        await b.enqueue(3)
+        assert b.shown == (State.RUNNING, False, False, 2, 0, 1) and not ctx.get(dut.program.bases)
+        await b.enqueue(4)
+        assert b.shown == (State.RUNNING, False, True, 2, 0, 1)
+        # The end of one is the START of the next: cleared in the next cycle, fetched in the one after.
+        await b.end()
+        assert b.shown == (State.RUNNING, True, True, 1, 1, 2) and ctx.get(dut.clear) and ctx.get(dut.program.bases)
+        await ctx.tick()
+        assert not ctx.get(dut.clear) and ctx.get(dut.fetch.start)
+        await b.write("CONTROL", Control.CLEAR_IRQ)
+        await b.enqueue(5)
+        assert b.shown == (State.RUNNING, False, False, 2, 1, 2)
+        for completed, words, waiting in ((2, 3, 1), (3, 5, 0)):
+            await b.end()
+            assert b.shown == (State.RUNNING, True, False, waiting, completed, words)
+            await ctx.tick()
+        await b.end()
+        assert b.shown[:5] == (State.DONE, True, False, 0, 4)
+        await b.enqueue(6)
+        assert b.shown == (State.RUNNING, True, False, 0, 4, 6)  # the interrupt of the program before is still to be seen
+    run_queue(body)
+
+
+def test_enqueue_in_the_cycle_of_the_end():
+    async def body(b, ctx, dut):
+        await b.enqueue(1)
+        await b.write("PROGRAM_WORDS", 2)
+        ctx.set(dut.fetch.finished, 1)
+        await b.write("CONTROL", Control.ENQUEUE)
+        ctx.set(dut.fetch.finished, 0)
+        assert b.shown == (State.RUNNING, True, False, 0, 1, 2) and ctx.get(dut.clear)
+    run_queue(body)
+
+
+@pytest.mark.parametrize("restart", [Control.START, Control.RESET])
+def test_an_error_stops_the_queue(restart):
+    async def body(b, ctx, dut):
+        await b.enqueue(1)
+        await b.enqueue(2)
+        await b.enqueue(3)
+        await b.end()
+        await ctx.tick()
+        ctx.set(dut.store.idle, 0)
+        await b.pulse(dut.load.error.valid)
+        await b.enqueue(4)  # an error was found, and is being settled
+        assert b.shown == (State.RUNNING, True, True, 1, 1, 2)
+        ctx.set(dut.store.idle, 1)
+        await ctx.tick()
+        assert b.shown == (State.ERROR, True, True, 1, 1, 2)
+        await b.enqueue(5)
+        await ctx.tick().repeat(3)
+        assert b.shown == (State.ERROR, True, True, 1, 1, 2)
+        await b.write("CONTROL", restart)
+        if restart == Control.START:
+            assert b.shown == (State.RUNNING, False, False, 0, 1, 5)
+        else:
+            assert b.shown[:5] == (State.IDLE, False, False, 0, 0)
+    run_queue(body)
+
+
+@pytest.mark.parametrize("action", [Control.ABORT, Control.RESET])
+def test_abort_and_reset_end_the_queue(action):
+    async def body(b, ctx, dut):
+        await b.enqueue(1)
+        await b.enqueue(2)
+        await b.write("CONTROL", action)
+        await ctx.tick().repeat(4)
+        if action == Control.ABORT:
+            assert b.shown[:4] == (State.ERROR, True, False, 1) and b.error[0] == ErrorCode.ABORTED
+        else:
+            assert b.shown[:5] == (State.IDLE, False, False, 0, 0)
+        await b.write("CONTROL", Control.START)
+        await ctx.tick()
+        await b.end()
+        assert b.shown[0] == State.DONE
+    run_queue(body)
+
+
+def test_without_a_queue_nothing_waits():
+    async def body(b, ctx, dut):
+        b.rest()
+        await b.write("CONTROL", Control.ENQUEUE)
+        assert b.state == State.RUNNING
+        await b.write("CONTROL", Control.ENQUEUE)
+        assert b.get("status") == State.RUNNING | Status.START_REFUSED
+        await b.pulse(dut.fetch.finished)
+        assert b.state == State.DONE and b.get("completed") == 0
+        await b.write("PROGRAM_BASES", 1)
+        assert b.get("program_bases") == 0
     run(body)
