@@ -18,7 +18,7 @@ class AXILiteRegisters(wiring.Component):
     strobes some bytes of a word but not all. What is refused reads 0 and changes nothing; a write of no bytes is no error.
 
     Reads and writes take turns at the register port and wait for nothing else. Address and data of a write may come in any order.
-    Throughput: one write in 4 cycles, one read in 4. Latency: 2 cycles from the last of address and data to the response.
+    Latency: 3 cycles from the last of address and data to the response. Throughput: one write and one read in 3 cycles.
     """
 
     bus: wiring.PureInterface

@@ -15,9 +15,9 @@ _INCREMENTING = 1
 _NORMAL_BUFFERABLE = 0b0011  # AxCACHE: an interconnect may merge, split and buffer; nothing is looked up in a cache
 
 
-def _address_channel(m: Module, bus: wiring.PureInterface, way: str, request: wiring.PureInterface, bus_bits: int) -> None:
+def _address_channel(m: Module, bus: wiring.PureInterface, way: str, request: wiring.PureInterface, bus_bits: int, *, light: bool) -> None:
     """Offers the bursts of ``request`` on channel ``way``: whole bus words, one ID, so that all answers come in order."""
-    slice = RegisterSlice(BurstRequest(len(request.payload.address)))
+    slice = RegisterSlice(BurstRequest(len(request.payload.address)), light=light)
     m.submodules[f"{way}_slice"] = slice
     wiring.connect(m, wiring.flipped(request), slice.i)
     m.d.comb += [
@@ -50,7 +50,7 @@ class AXIReader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         bus = self.bus
-        _address_channel(m, bus, "ar", self.port.request, self.bus_bits)
+        _address_channel(m, bus, "ar", self.port.request, self.bus_bits, light=False)
         m.submodules.r_slice = words = RegisterSlice(self.port.response.payload.shape())
         wiring.connect(m, words.o, wiring.flipped(self.port.response))
         m.d.comb += [
@@ -64,7 +64,7 @@ class AXIWriter(wiring.Component):
     """A :class:`WritePort` on channels AW, W and B. SLVERR and DECERR are the port's error.
 
     Bursts go out as they come: whoever asks sees to it that none crosses 4 kB. A burst's words are offered whether or not its
-    address has been accepted. Latency: 1 cycle each way. Throughput: one burst and one word per cycle.
+    address has been accepted. Latency: 1 cycle each way. Throughput: one word per cycle, and a burst in two, as STORE asks for them.
 
     Parameters
     ----------
@@ -82,10 +82,10 @@ class AXIWriter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         bus = self.bus
-        _address_channel(m, bus, "aw", self.port.request, self.bus_bits)
+        _address_channel(m, bus, "aw", self.port.request, self.bus_bits, light=True)
         m.submodules.w_slice = words = RegisterSlice(self.port.data.payload.shape())
         wiring.connect(m, wiring.flipped(self.port.data), words.i)
-        m.submodules.b_slice = responses = RegisterSlice(self.port.response.payload.shape())
+        m.submodules.b_slice = responses = RegisterSlice(self.port.response.payload.shape(), light=True)
         wiring.connect(m, responses.o, wiring.flipped(self.port.response))
         m.d.comb += [
             bus.wvalid.eq(words.o.valid), words.o.ready.eq(bus.wready), bus.wdata.eq(words.o.payload.data),

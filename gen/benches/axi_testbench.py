@@ -90,7 +90,7 @@ class AXITestbench(Testbench):
 
     def __init__(self, dut: Any, config: Config, *, size: int, latency: int, stall: float, seed: int):
         super().__init__(dut, config, size=size, latency=latency, stall=stall, seed=seed)
-        logging.getLogger("cocotb").setLevel(logging.WARNING)  # the models tell of every transfer
+        logging.getLogger(f"cocotb.{dut._name}").setLevel(logging.ERROR)  # the models tell of every transfer
         self.bad: set[int] = set()
         self.response = AxiResp.SLVERR
         self.checker = AXIChecker(dut, config.bus_bytes)
