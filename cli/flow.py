@@ -213,7 +213,7 @@ def matmul(accelerator: Accelerator, m: int, n: int, k: int, *, out: str = "int3
 
     With the ``memory_latency`` of an otherwise ideal memory, the cycle model's prediction stands beside the measured cycles.
     """
-    from ..arch.cycles import predict_cycles
+    from ..arch.cycles import Memory, predict_cycles
     from ..arch.numerics import quantize_multiplier, requantise
     from ..host.matmul import Requantise
     check_product(m, n, k, out)
@@ -237,8 +237,9 @@ def matmul(accelerator: Accelerator, m: int, n: int, k: int, *, out: str = "int3
             result[key] = counters[key]
     if "cycles" in counters:
         if memory_latency is not None:
-            result["predicted_cycles"] = sum(predict_cycles(accelerator.config, plan.program, memory_latency=memory_latency).cycles
-                                             for plan in accelerator.plans)
+            result["predicted_cycles"] = sum(
+                predict_cycles(accelerator.config, plan.program, memory=Memory(latency=memory_latency), bases=bases).cycles
+                for plan, bases in zip(accelerator.plans, accelerator.bases, strict=True))
         result["utilisation"] = m * n * k / (accelerator.config.macs_per_cycle * counters["cycles"])
     result["seconds"] = time.monotonic() - start
     return result

@@ -82,7 +82,7 @@ class Accelerator:
     ----------
     counters : of the last call: ``bytes_read``, ``bytes_written``, ``commands`` and, where the device has a clock, ``cycles`` and
         ``stalls`` {engine: {cause: cycles}}, whose causes (busy included) add up to ``cycles`` for every engine
-    plans : of the last product, one for each program
+    plans, bases : of the last product, for each program: the plan, and addresses in base registers
 
     Raises
     ------
@@ -99,6 +99,7 @@ class Accelerator:
         self.timeout_s = timeout_s
         self.counters: dict[str, Any] = {}
         self.plans: list[GemmPlan] = []
+        self.bases: list[tuple[int, ...]] = []
         self._notify = notify or (lambda line: None)
 
     def __enter__(self) -> Self:
@@ -213,7 +214,7 @@ class Accelerator:
         if len(parts) > 1:
             self._notify(f"{product} does not fit {self.device.memory_bytes} bytes of device memory: done in {len(parts)} programs")
         total: dict[str, Any] = {}
-        self.plans = []
+        self.plans, self.bases = [], []
         for part in parts:
             plan, addresses = product.plan(part)
             for address, data in product.operands(part, addresses):
@@ -223,6 +224,7 @@ class Accelerator:
             accumulate(total, self.run(plan.words, bases=bases, sizes=sizes))
             product.store(part, self.device.read_memory(addresses["c"], plan.regions["c"].bytes))
             self.plans.append(plan)
+            self.bases.append(bases)
         self.counters = total | {
             "programs": len(parts), "macs": sum(plan.gemm.macs for plan in self.plans),
             "macs_issued": sum(plan.macs_issued for plan in self.plans), "host_bytes_rearranged": product.bytes_rearranged}

@@ -1,0 +1,127 @@
+"""Latencies of the machine's blocks, in cycles, as far as the cycle model needs them.
+
+``rtl`` computes its own from its parts; a test compares the two, so that a change there turns a test red rather than a prediction wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from .config import Config
+
+__all__ = ["LOAD_BURST_BEATS", "STORE_BURST_BEATS", "Latency", "Memory"]
+
+LOAD_BURST_BEATS = 64
+STORE_BURST_BEATS = 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What the cycle model knows of device memory.
+
+    latency : cycles from a request to its first word, and from the last word written to the response
+    cycles_per_beat : cycles from one bus word to the next, at least
+    half_duplex : reads and writes share the words
+    bursts : requests that it accepts ahead
+    """
+
+    latency: int = 30
+    cycles_per_beat: int = 1
+    half_duplex: bool = False
+    bursts: int = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+    """Of one accelerator."""
+
+    config: Config
+
+    # Program: from START to the first request; from a word's arrival to its dispatch; from a command's last word dispatched to its
+    # fields; from the last word of a burst that is dispatched to the request that takes its place.
+    fetch_request = 7
+    fetch_word = 2
+    decode = 3
+    refill = 1
+    # LOAD: from fields to tokens, from tokens to the first request, from a word to its write.
+    load_begin = 6
+    load_request = 3
+    load_write = 1
+    load_record = 2   # from a request to its record
+    # EXECUTE: from tokens to the first vector's step, from there to the first row besides the vectors, from a row to room for the next
+    # command's.
+    execute_preload = 2
+    tile_gap = 1
+    row_pending = -2
+    # STORE: from fields to tokens, from tokens to the first row, from a row to its reading.
+    store_begin = 2
+    store_walk = 10
+    store_row = 3
+    store_words = 3   # from a chunk to its word on the bus
+    store_burst = 3   # from a burst's acceptance to its first word
+    token = 1         # from a give to the cycle in which a waiting command begins
+    lock_rows = 5     # from the first cycle without a claim to EXECUTE's first row
+    lock_reads = 1    # and to STORE's first read
+    end = 2           # from the last give to DONE
+
+    @property
+    def fetch_bytes(self) -> int:
+        return min(128, 16 * self.config.bus_bytes)
+
+    @property
+    def load_bursts(self) -> int:
+        """Bursts that LOAD may have asked for and not written."""
+        return self.config.memory.outstanding + 1
+
+    visible = 3       # a write to a scratchpad, from the cycle of the write
+    drain = 4         # from a drain request to its words
+    shift_to_swap = 1
+    requantise_cycles = {"parallel": 9, "serial": 14}
+    interval_cycles = {"parallel": 1, "serial": 8}
+
+    @property
+    def swap_to_shift(self) -> int:
+        """From a tile's first row to the first vector of the next, which the decision takes 3 cycles for."""
+        return max(self.config.array.rows - 1, 3)
+
+    @property
+    def settle(self) -> int:
+        """From a row until it can be drained."""
+        return self.config.array.rows + self.config.array.cols + 4
+
+    @property
+    def fill_to_emit(self) -> int:
+        """Of the transposer: from the last vector that fills to the first that leaves."""
+        rows, cols = self.config.array.rows, self.config.array.cols
+        return 1 + max(row % cols - ((rows - 1) // cols - row // cols) for row in range(rows))
+
+    @property
+    def emit_to_fill(self) -> int:
+        """Of the transposer: from the last vector that leaves to the first of the next tile; the decision takes 3 cycles."""
+        rows, cols = self.config.array.rows, self.config.array.cols
+        return max(3, *(cols - rows + row - row % cols - row // cols for row in range(rows)))
+
+    @property
+    def select(self) -> int:
+        """Stages of the multiplexer that chooses a group of columns."""
+        groups = -(-self.config.array.cols // self.config.epilogue.lanes)
+        return max(1, -(-(groups - 1).bit_length() // 3))
+
+    @property
+    def raw(self) -> int:
+        """From a group that is read to its chunk."""
+        return self.drain + self.select + 1 + 2
+
+    @property
+    def requantise(self) -> int:
+        return self.raw + self.requantise_cycles[self.config.epilogue.multiplier]
+
+    @property
+    def interval(self) -> int:
+        """Cycles per requantised group."""
+        return self.interval_cycles[self.config.epilogue.multiplier]
+
+    @property
+    def chunks(self) -> int:
+        """Places for chunks behind the epilogue, and in it."""
+        return 1 << (self.requantise // self.interval + 7).bit_length()
