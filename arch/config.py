@@ -113,7 +113,7 @@ class ControlConfig:
     contract, because a program that needs more look-ahead than that deadlocks. ``outer_loops`` 1, 2, 3 are channel tile,
     + kernel column, + kernel row; ``inner_loops`` 1, 2, 3 are x, + y, + batch. ``counter_bits`` 0 leaves out the stall
     counters. ``queue_programs`` is how many programs may wait behind the one that runs, with a second set of base registers;
-    0 leaves the queue out.
+    0 leaves the queue out. ``watchdog_bits`` is the width of WATCHDOG; 0 leaves it out, where memory cannot fail to answer.
     """
 
     queue_commands: int = 4
@@ -122,6 +122,7 @@ class ControlConfig:
     inner_loops: int = 3
     counter_bits: int = 32
     queue_programs: int = 4
+    watchdog_bits: int = 24
 
     def __post_init__(self) -> None:
         _check_choice("control.queue_commands", self.queue_commands, [2, 4, 8, 16])
@@ -130,6 +131,7 @@ class ControlConfig:
         _check_range("control.inner_loops", self.inner_loops, 1, 3)
         _check_choice("control.counter_bits", self.counter_bits, [32, 0, 16, 24, 40, 48])
         _check_choice("control.queue_programs", self.queue_programs, [4, 0, 1, 2, 8])
+        _check_choice("control.watchdog_bits", self.watchdog_bits, [24, 0, 16, 20, 28, 32])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -249,8 +251,8 @@ def resolve(settings: Mapping[str, Any] | None = None) -> Config:
     memory.setdefault("weight_kib", max(48, -(-2 * array.rows * array.cols // 1024)))
     memory_config = MemoryConfig(**memory)
     shell = settings.get("shell", "axi")
-    # A board with a serial link has little room, and its host is slow for other reasons.
-    control = {"queue_programs": 0 if shell == "serial" else 4} | settings.get("control", {})
+    # Behind a serial link the host is slow for other reasons, and the memory is on the chip.
+    control = ({"queue_programs": 0, "watchdog_bits": 0} if shell == "serial" else {}) | settings.get("control", {})
     epilogue.setdefault("lanes", min(4, array.cols, memory_config.bus_bits // 8))
     return Config(array=array, memory=memory_config, epilogue=EpilogueConfig(**epilogue),
                   control=ControlConfig(**control), shell=shell)

@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 from .commands import Engine
 
-__all__ = ["BASES", "COMPLETED_BITS", "COUNTERS", "MAGIC", "REGISTERS", "STALLS", "Control", "ErrorCode", "Feature", "Register", "State",
-           "Status", "offset_of"]
+__all__ = ["BASES", "COMPLETED_BITS", "COUNTERS", "MAGIC", "REGISTERS", "STALLS", "WATCHDOG_CYCLES", "Control", "ErrorCode", "Feature",
+           "Register", "State", "Status", "offset_of"]
 
 MAGIC = 0x53595354  # "SYST"
 BASES = 8
 COMPLETED_BITS = 16
+WATCHDOG_CYCLES = 1 << 20  # after power-up: 10 ms at 100 MHz
 
 
 class State(enum.IntEnum):
@@ -39,6 +40,7 @@ class Status(enum.IntFlag):
     """Bits of STATUS above the state."""
     IRQ = 4
     START_REFUSED = 8  # the last START or ENQUEUE was not accepted
+    BUS_OWED = 16  # in ERROR: the memory has not yet answered all that was asked of it; START is refused
     WAITING = 0xF00  # programs that wait behind the running one; in ERROR, those that will not run
 
 
@@ -64,6 +66,7 @@ class ErrorCode(enum.IntEnum):
     TOKEN_OVERFLOW = 8
     DEADLOCK = 9
     ABORTED = 10
+    TIMEOUT = 11
 
 
 ERROR_HELP = {
@@ -78,6 +81,8 @@ ERROR_HELP = {
     ErrorCode.TOKEN_OVERFLOW: "more tokens posted than the counter holds",
     ErrorCode.DEADLOCK: "every engine waits for a token that none can post",
     ErrorCode.ABORTED: "the host aborted the program",
+    ErrorCode.TIMEOUT: "the memory did not answer within WATCHDOG cycles; while it still owes an answer, STATUS shows BUS_OWED and only "
+                       "RESET helps, with a reset of the memory's bus",
 }
 
 
@@ -127,7 +132,7 @@ def _layout() -> tuple[Register, ...]:
     add("MEMORY_BYTES", "ro", "bytes of on-chip device memory behind a serial shell, 0 where memory is outside")
     add("QUEUE_PROGRAMS", "ro", "programs that may wait behind the running one; 0 without a queue")
     add("CONTROL", "rw", "START 1, ABORT 2, RESET 4, CLEAR_IRQ 8, ENQUEUE 16", at=0x040)
-    add("STATUS", "ro", "state [1:0] (0 idle, 1 running, 2 done, 3 error), IRQ 4, START_REFUSED 8, waiting programs [11:8]")
+    add("STATUS", "ro", "state [1:0] (0 idle, 1 running, 2 done, 3 error), IRQ 4, START_REFUSED 8, BUS_OWED 16, waiting programs [11:8]")
     add("IRQ_ENABLE", "rw", "bit 0: interrupt when a program ends, each one of a queue")
     add("PROGRAM_OFFSET", "rw", "first byte of the program from base 0, a multiple of 4")
     add("PROGRAM_WORDS", "rw", "length of the program in 32-bit words")
@@ -138,6 +143,7 @@ def _layout() -> tuple[Register, ...]:
     add("ERROR_ADDRESS_HI", "ro", "memory address, high word")
     add("PROGRAM_BASES", "rw", "set of base registers, 0 or 1: at their addresses below, and of the next program; only 0 without a queue")
     add("COMPLETED", "ro", "programs that ended well since RESET, modulo 65536; 0 without a queue")
+    add("WATCHDOG", "rw", "cycles without any answer of the memory after which a program that waits for one ends with TIMEOUT; 0 never")
     for index in range(BASES):
         add(f"BASE{index}_LO", "rw", f"base register {index}: address of byte 0", at=0x080 + 16 * index)
         add(f"BASE{index}_HI", "rw", f"base register {index}, high word")

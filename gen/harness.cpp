@@ -94,6 +94,7 @@ public:
     uint64_t cycle() const { return cycle_; }
     const std::string& message() const { return message_; }
     std::vector<Event>& events() { return events_; }
+    void stop_memory(bool on) { stopped_ = on; }
     uint32_t activity() const { return top_->activity; }
     void trace(bool on) { tracing_ = on; previous_ = ~0u; }
 
@@ -155,6 +156,10 @@ private:
     // What the memory offers in this cycle depends on what it accepted in earlier ones only.
     void drive() {
         auto& t = *top_;
+        if (stopped_) {
+            t.read_request_ready = t.write_request_ready = t.write_data_ready = 0;
+            return;
+        }
         t.read_request_ready = reads_.size() < kQueue && !hesitates();
         t.write_request_ready = writes_.size() < kQueue && !hesitates();
         const bool gives_way = settings_.half_duplex && read_last_ && t.write_data_valid;
@@ -285,7 +290,7 @@ private:
     uint8_t* const memory_;
     uint64_t cycle_ = 0, read_free_ = 0, write_free_ = 0;
     uint64_t random_;
-    bool read_done_ = false, response_done_ = false, read_last_ = false, tracing_ = false;
+    bool read_done_ = false, response_done_ = false, read_last_ = false, tracing_ = false, stopped_ = false;
     uint32_t previous_ = ~0u;
     std::deque<Burst> reads_, writes_, responses_;
     Watched read_watch_, write_watch_, data_watch_;
@@ -309,6 +314,7 @@ uint64_t systolith_cycle(Device* device) { return device->cycle(); }
 uint32_t systolith_activity(Device* device) { return device->activity(); }
 const char* systolith_message(Device* device) { return device->message().c_str(); }
 int32_t systolith_vcd(Device* device, const char* path) { return device->vcd(path); }
+void systolith_stop_memory(Device* device, int32_t on) { device->stop_memory(on); }
 void systolith_trace(Device* device, int32_t on) { device->trace(on); }
 uint64_t systolith_event_count(Device* device) { return device->events().size(); }
 const Event* systolith_events(Device* device) { return device->events().data(); }

@@ -20,6 +20,9 @@ from .matmul import MatmulJob, Requantise
 __all__ = ["Accelerator", "CounterError", "ProgramFailed", "Requantise"]
 
 
+_WAITED_FOR = {Engine.FETCH: "words of the program", Engine.LOAD: "data that it reads", Engine.STORE: "the end of its writes"}
+
+
 class ProgramFailed(RuntimeError):
     """A program ended with an error.
 
@@ -33,6 +36,8 @@ class ProgramFailed(RuntimeError):
         self.code, self.engine, self.command, self.address, self.text = code, engine, command, address, text
         self.program, self.dropped = program, dropped
         where = f" at address 0x{address:x}" if code in (ErrorCode.ADDRESS, ErrorCode.BUS) else ""
+        if code is ErrorCode.TIMEOUT:
+            where = f", which waited for {_WAITED_FOR[engine]}"
         what = f": {text}" if text else ""
         which = "" if program is None else f"program {program} of the queue ({dropped} behind it do not run): "
         super().__init__(f"{which}{code.name} in {engine.name} command {command}{where} ({ERROR_HELP[code]}){what}")
@@ -75,7 +80,7 @@ class Accelerator:
     ----------
     device : simulated, modelled or real; closed with the accelerator
     manifest : of the folder that the device was built from
-    timeout_s : limit for one program on the wall clock
+    timeout_s : limit for one program on the wall clock, by default the device's
     notify : receives one line where work had to be split
 
     Attributes
@@ -134,7 +139,9 @@ class Accelerator:
         status = self.read("STATUS")
         state = State(status & 3)
         if status & Status.START_REFUSED:
-            raise DeviceError("the device refused to start the program: another one was running; is another host using it?")
+            why = "the memory owes answers to the one before; reset both" if status & Status.BUS_OWED else \
+                "another one was running; is another host using it?"
+            raise DeviceError(f"the device refused to start the program: {why}")
         self.read_counters()
         if state is State.ERROR:
             raise self.failure(words)

@@ -33,10 +33,12 @@ class Device(abc.ABC):
 
     ``memory_bytes`` : size of the device memory, whose addresses begin at 0
     ``counts_cycles`` : whether the cycle counters mean anything
+    ``timeout_s`` : limit for one program where the caller gives none
     """
 
     memory_bytes: int
     counts_cycles: bool = True
+    timeout_s: float = 60.0
 
     @abc.abstractmethod
     def read_register(self, offset: int) -> int:
@@ -55,15 +57,16 @@ class Device(abc.ABC):
         """Put the bytes of an array, in C order, at ``address``. Raises ``ValueError`` outside the memory."""
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Return once no program runs. Raises :class:`DeviceTimeout` after ``timeout_s`` seconds, if given."""
+        """Return once no program runs. Raises :class:`DeviceTimeout` after ``timeout_s`` seconds, by default the device's."""
         self.poll(lambda: State(self.read_register(offset_of("STATUS")) & 3) is not State.RUNNING, timeout_s)
 
     def poll(self, ended: Callable[[], bool], timeout_s: float | None = None) -> None:
         """Return once ``ended()``, which reads registers, is true. Raises :class:`DeviceTimeout` as :meth:`wait` does."""
         start, pause_s = time.monotonic(), 0.0
+        limit_s = self.timeout_s if timeout_s is None else timeout_s
         while not ended():
-            if timeout_s is not None and time.monotonic() - start > timeout_s:
-                raise DeviceTimeout(f"the program has not ended after {timeout_s} s")
+            if time.monotonic() - start > limit_s:
+                raise DeviceTimeout(f"the program has not ended after {limit_s} s")
             time.sleep(pause_s)
             pause_s = min(0.01, pause_s + 0.0005)
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ..arch.hazards import HazardError
 from ..arch.manifest import Manifest
 from ..arch.model import Model, Result
-from ..arch.registers import BASES, COMPLETED_BITS, REGISTERS, Control, State, Status, offset_of
+from ..arch.registers import BASES, COMPLETED_BITS, REGISTERS, WATCHDOG_CYCLES, Control, State, Status, offset_of
 from .device import Device
 
 __all__ = ["ModelDevice"]
@@ -47,7 +47,10 @@ class ModelDevice(Device):
         self.hazards: tuple[Any, ...] = ()
         self._model = Model(manifest.config, self.memory)
         self._registers = {register.name: 0 for register in REGISTERS} | manifest.identity
-        self._queues = manifest.config.control.queue_programs > 0
+        control = manifest.config.control
+        self._queues = control.queue_programs > 0
+        self._watchdog = (1 << control.watchdog_bits) - 1
+        self._registers["WATCHDOG"] = min(WATCHDOG_CYCLES, self._watchdog)
         self._sets = tuple(dict.fromkeys(_IN_SETS, 0) for _ in range(2))
 
     def read_register(self, offset: int) -> int:
@@ -59,6 +62,8 @@ class ModelDevice(Device):
             self._control(Control(value & 31))
         elif offset == offset_of("PROGRAM_BASES"):
             self._registers["PROGRAM_BASES"] = value & int(self._queues)
+        elif offset == offset_of("WATCHDOG"):
+            self._registers["WATCHDOG"] = value & self._watchdog
         elif offset in _WRITABLE:
             self._bank(_NAMES[offset])[_NAMES[offset]] = value & 0xFFFFFFFF
 

@@ -39,6 +39,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "cycle": (ctypes.c_uint64, [ctypes.c_void_p]),
     "activity": (ctypes.c_uint32, [ctypes.c_void_p]),
     "message": (ctypes.c_char_p, [ctypes.c_void_p]),
+    "stop_memory": (None, [ctypes.c_void_p, ctypes.c_int32]),
     "vcd": (ctypes.c_int32, [ctypes.c_void_p, ctypes.c_char_p]),
     "trace": (None, [ctypes.c_void_p, ctypes.c_int32]),
     "event_count": (ctypes.c_uint64, [ctypes.c_void_p]),
@@ -122,6 +123,10 @@ class SimulatedDevice(Device):
         octets = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
         self.check_range(address, octets.size)
         self.memory[address:address + octets.size] = octets
+
+    def stop_memory(self, stopped: bool = True) -> None:
+        """From now on the memory accepts and answers nothing, or does again; the host's own accesses still work."""
+        self._library.systolith_stop_memory(self._handle, int(stopped))
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Run the clock until the program ends.

@@ -5,11 +5,12 @@ from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.commands import PEERS, Engine
-from ..arch.registers import COMPLETED_BITS, Control, ErrorCode, State
+from ..arch.registers import COMPLETED_BITS, STALLS, WATCHDOG_CYCLES, Control, ErrorCode, State
 from .counters import totals_layout
 from .csr import WRITTEN, status_layout
 from .interfaces import EngineControl, ErrorShape
 from .program_queue import ProgramQueue, program_layout
+from .watchdog import Watchdog
 
 __all__ = ["Controller", "FetchStatus"]
 
@@ -43,10 +44,14 @@ class Controller(wiring.Component):
     ENQUEUE begins in IDLE and DONE too; while RUNNING its program waits, and the end of the one before it is its START. After
     an error nothing that waits begins. Without a queue, PROGRAM registers ignore writes while RUNNING.
 
+    TIMEOUT does not wait until nothing is in flight, and after it ``halt`` stays: what the memory still answers is drained, and
+    START is refused until all of it has come. RESET does not wait for that.
+
     Parameters
     ----------
     address_bits : of memory
     queue_programs : how many programs may wait
+    watchdog_bits : of WATCHDOG; 0 leaves it out
 
     Members
     -------
@@ -55,6 +60,7 @@ class Controller(wiring.Component):
     totals : what of them counters are
     load, execute, store, fetch : engines, and fetch with dispatch
     token_overflow, gives : per engine (LOAD, EXECUTE, STORE), of the token counters
+    memory_moves : a handshake on a memory port
     program : what runs (:func:`program_layout`)
     base_set : the set of base registers that the host sees
     running : the program runs; a cycle with ``running`` is one of CYCLES
@@ -72,20 +78,22 @@ class Controller(wiring.Component):
     fetch: wiring.PureInterface
     token_overflow: Signal
     gives: Signal
+    memory_moves: Signal
     program: data.View
     base_set: Signal
     running: Signal
     clear: Signal
     irq: Signal
 
-    def __init__(self, *, address_bits: int, queue_programs: int = 0):
+    def __init__(self, *, address_bits: int, queue_programs: int = 0, watchdog_bits: int = 0):
         self.address_bits = address_bits
         self.queue_programs = queue_programs
+        self.watchdog_bits = watchdog_bits
         super().__init__({
             "writes": In(len(WRITTEN)), "write_data": In(32), "values": Out(status_layout()), "totals": In(totals_layout()),
             **{engine.name.lower(): In(EngineControl(engine, address_bits)) for engine in PEERS},
             "fetch": In(FetchStatus(address_bits)), "token_overflow": In(len(PEERS)), "gives": In(len(PEERS)),
-            "program": Out(program_layout()), "base_set": Out(1),
+            "memory_moves": In(1), "program": Out(program_layout()), "base_set": Out(1),
             "running": Out(1), "clear": Out(1), "irq": Out(1),
         })
 
@@ -110,6 +118,7 @@ class Controller(wiring.Component):
 
         clearing = Signal()
         resetting = Signal()
+        owed = Signal()
         m.d.sync += [self.clear.eq(clearing), self.fetch.start.eq(self.clear & self.running)]
         with m.If(self.clear):
             m.d.sync += end.eq(End.RUNS)  # not earlier: what waits in a halted engine must not begin before it is cleared
@@ -117,10 +126,13 @@ class Controller(wiring.Component):
         # Nothing that has begun is left to do; a halted engine's waiting commands have not begun.
         halted = end != End.RUNS
         quiet = self.fetch.idle & Cat(engine.idle for engine in engines).all()
+        m.d.comb += owed.eq((state == State.ERROR) & ~quiet)
         done = quiet & self.fetch.finished & ~self.fetch.pending.any()
         held_abort = Signal()  # an ABORT that comes in the cycle of ``clear``
         m.d.sync += held_abort.eq(asked(Control.ABORT) & self.clear)
-        found = self._find_error(m, engines, asked(Control.ABORT) | held_abort)
+        late = self._watch(m, writes["WATCHDOG"], halted, quiet)
+        expired = late.any()
+        found = self._find_error(m, engines, asked(Control.ABORT) | held_abort, late)
 
         m.d.comb += [port.halt.eq(halted) for port in (*engines, self.fetch)]
         with m.If(self.running):
@@ -128,11 +140,13 @@ class Controller(wiring.Component):
                 m.d.sync += end.eq(End.RESETS)
             with m.Elif(self.clear):
                 pass  # what the engines say is of the program before
-            with m.Elif(halted & quiet):
+            with m.Elif(halted & (quiet | expired)):
                 m.d.sync += [state.eq(Mux(end == End.RESETS, State.IDLE, State.ERROR)), irq.eq(end == End.FAILS)]
                 m.d.comb += resetting.eq(end == End.RESETS)
             with m.Elif(~halted & found.valid):
                 m.d.sync += [end.eq(End.FAILS), error.eq(Cat(found.code, found.engine, found.command, found.address))]
+                with m.If(expired):
+                    m.d.sync += [state.eq(State.ERROR), irq.eq(1)]
             with m.Elif(~halted & done):
                 m.d.sync += [irq.eq(1), completed.eq(completed + 1)]
                 with m.If((queue.waiting != 0) | queue.append):
@@ -148,12 +162,12 @@ class Controller(wiring.Component):
             with m.If(asked(Control.RESET)):
                 m.d.comb += resetting.eq(1)
                 m.d.sync += state.eq(State.IDLE)
-            with m.Elif(asked(Control.START) | (asked(Control.ENQUEUE) & (state != State.ERROR))):
+            with m.Elif((asked(Control.START) & ~owed) | (asked(Control.ENQUEUE) & (state != State.ERROR))):
                 m.d.comb += [queue.replace.eq(1), clearing.eq(1)]
                 m.d.sync += [state.eq(State.RUNNING), refused.eq(0)]
                 with m.If(asked(Control.START)):
                     m.d.sync += irq.eq(0)
-            with m.Elif(asked(Control.ENQUEUE)):
+            with m.Elif(asked(Control.START) | asked(Control.ENQUEUE)):
                 m.d.sync += refused.eq(1)
         with m.If(resetting):
             m.d.comb += [queue.drop.eq(1), clearing.eq(1)]
@@ -180,7 +194,7 @@ class Controller(wiring.Component):
         address = error.address | C(0, 64)
         m.d.comb += [
             self.irq.eq(irq & irq_enable),
-            values.status.eq(Cat(state, irq, refused, C(0, 4), queue.waiting)),  # as in Status
+            values.status.eq(Cat(state, irq, refused, owed, C(0, 3), queue.waiting)),  # as in Status
             values.irq_enable.eq(irq_enable),
             values.program_offset.eq(written.offset), values.program_words.eq(written.words), values.program_bases.eq(written.bases),
             values.completed.eq(completed if self.queue_programs else 0),
@@ -190,7 +204,29 @@ class Controller(wiring.Component):
         ]
         return m
 
-    def _find_error(self, m: Module, engines: list[wiring.PureInterface], abort: Value) -> data.View:
+    def _watch(self, m: Module, write: Value, halted: Value, quiet: Value) -> Value:
+        """Who waits for a memory that has not moved for WATCHDOG cycles: LOAD, EXECUTE (never), STORE, FETCH."""
+        late = Signal(len(STALLS) + 1)
+        if not self.watchdog_bits:
+            return late
+        limit = Signal(self.watchdog_bits, init=min(WATCHDOG_CYCLES, (1 << self.watchdog_bits) - 1))
+        with m.If(write):
+            m.d.sync += limit.eq(self.write_data)
+        m.submodules.watchdog = watchdog = Watchdog(bits=self.watchdog_bits)
+        waits = Signal(len(late))
+        # From registers: the engines' activity comes late in the cycle. A program that is being stopped waits for what is in flight.
+        m.d.sync += [
+            watchdog.moves.eq(self.memory_moves), watchdog.waits.eq(self.running & Mux(halted, ~quiet, waits.any())),
+        ]
+        m.d.comb += [
+            waits.eq(Cat(*(getattr(self, engine.name.lower()).activity == causes.index("memory") if "memory" in causes else 0
+                           for engine, causes in STALLS.items()), ~self.fetch.idle)),
+            watchdog.limit.eq(limit), self.values.watchdog.eq(limit),
+            late.eq(Mux(watchdog.expired, Mux(waits.any(), waits, 1 << len(STALLS)), 0)),
+        ]
+        return late
+
+    def _find_error(self, m: Module, engines: list[wiring.PureInterface], abort: Value, late: Value) -> data.View:
         """The first error of this cycle: ``valid`` and what the error registers will show."""
         found = Signal(data.StructLayout({
             "valid": 1, "code": ErrorCode, "engine": Engine, "command": _COMMAND_BITS, "address": self.address_bits}))
@@ -207,6 +243,8 @@ class Controller(wiring.Component):
 
         # The least urgent first: later statements win.
         m.d.comb += [found.engine.eq(Engine.NONE), found.command.eq(dispatched), found.code.eq(ErrorCode.ABORTED), found.valid.eq(abort)]
+        with m.If(late.any()):
+            m.d.comb += [found.valid.eq(1), found.code.eq(ErrorCode.TIMEOUT), found.engine.eq(Engine.FETCH)]
         with m.If(deadlock):
             m.d.comb += [found.valid.eq(1), found.code.eq(ErrorCode.DEADLOCK), found.engine.eq(Engine.FETCH)]
         with m.If(self.fetch.error.valid):
@@ -214,14 +252,16 @@ class Controller(wiring.Component):
                 found.valid.eq(1), found.code.eq(self.fetch.error.code), found.engine.eq(Engine.FETCH),
                 found.address.eq(Mux(_has_address(self.fetch.error.code), self.fetch.error.address, 0)),
             ]
-        for engine, name, port, overflow, give in reversed(list(zip(
-                PEERS, ("load", "execute", "store"), engines, self.token_overflow, self.gives, strict=True))):
+        for engine, name, port, overflow, give, is_late in reversed(list(zip(
+                PEERS, ("load", "execute", "store"), engines, self.token_overflow, self.gives, late[:-1], strict=True))):
             started = Signal(_COMMAND_BITS, name=f"{name}_started")
             given = Signal(_COMMAND_BITS, name=f"{name}_given")
             with m.If(self.clear):
                 m.d.sync += [started.eq(0), given.eq(0)]
             with m.Else():
                 m.d.sync += [started.eq(started + port.started), given.eq(given + give)]
+            with m.If(is_late):
+                m.d.comb += [found.engine.eq(engine), found.command.eq(given)]
             with m.If(overflow):
                 m.d.comb += [
                     found.valid.eq(1), found.code.eq(ErrorCode.TOKEN_OVERFLOW), found.engine.eq(engine), found.command.eq(given),

@@ -81,7 +81,8 @@ class Core(wiring.Component):
         arbiter = ReadArbiter(address_bits=address_bits, bus_bits=bus_bits, outstanding=config.memory.outstanding + 1)
 
         m.submodules.registers = registers = RegisterMap(config)
-        m.submodules.controller = controller = Controller(address_bits=address_bits, queue_programs=config.control.queue_programs)
+        m.submodules.controller = controller = Controller(
+            address_bits=address_bits, queue_programs=config.control.queue_programs, watchdog_bits=config.control.watchdog_bits)
         m.submodules.counters = counters = Counters(bits=config.control.counter_bits, bus_bytes=config.bus_bytes)
 
         # All that a program moves goes back to its reset state before the next one.
@@ -100,6 +101,9 @@ class Core(wiring.Component):
             bases.running.eq(controller.running), bases.running_set.eq(controller.program.bases), bases.port_set.eq(controller.base_set),
             bases.address.eq(registers.table_address), bases.write.eq(registers.table_write),
             bases.write_data.eq(csr.write_data), registers.table_read_data.eq(bases.read_data),
+            controller.memory_moves.eq(Cat(
+                getattr(self, f"{channel}_valid") & getattr(self, f"{channel}_ready")
+                for channel in ("read_request", "read_response", "write_request", "write_data", "write_response")).any()),
             controller.totals.eq(counters.totals), counters.clear.eq(controller.clear), counters.count.eq(controller.running),
             counters.address.eq(registers.stall_address), registers.stall_read_data.eq(counters.read_data),
             counters.started.eq(self.started),

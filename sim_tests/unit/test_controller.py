@@ -62,7 +62,7 @@ class Bench:
 
 
 def run(body, **parameters):
-    dut = Controller(address_bits=40, **parameters)
+    dut = Controller(address_bits=40, watchdog_bits=8, **parameters)
 
     async def bench(ctx):
         await body(Bench(ctx, dut), ctx, dut)
@@ -410,4 +410,113 @@ def test_without_a_queue_nothing_waits():
         assert b.state == State.DONE and b.get("completed") == 0
         await b.write("PROGRAM_BASES", 1)
         assert b.get("program_bases") == 0
+    run(body)
+
+
+MEMORY = 4  # what LOAD and STORE report while they wait for it
+
+
+async def expire(b, cycles, **activity):
+    """Cycles until the state is no longer RUNNING, at most ``cycles``."""
+    for name, value in activity.items():
+        b.ctx.set(getattr(b.dut, name).activity, value)
+    for count in range(cycles):
+        if b.state != State.RUNNING:
+            return count
+        await b.ctx.tick()
+    return None
+
+
+@pytest.mark.parametrize("activity, idle, engine, command", [
+    ({"load": MEMORY}, "load", Engine.LOAD, 1), ({"store": MEMORY}, "store", Engine.STORE, 2), ({}, "fetch", Engine.FETCH, 0),
+    ({"load": MEMORY, "store": MEMORY}, "load", Engine.LOAD, 1)])
+def test_a_memory_that_never_answers(activity, idle, engine, command):
+    async def body(b, ctx, dut):
+        assert b.get("watchdog") == 255
+        await b.write("WATCHDOG", 10)
+        assert b.get("watchdog") == 10
+        await b.start()
+        ctx.set(dut.gives, 0b101)
+        await ctx.tick()
+        ctx.set(dut.gives, 0b100)
+        await ctx.tick()
+        ctx.set(dut.gives, 0)
+        ctx.set(getattr(dut, idle).idle, 0)
+        for name, value in activity.items():
+            ctx.set(getattr(dut, name).activity, value)
+        for _ in range(5):  # whatever moves puts it off
+            await ctx.tick().repeat(8)
+            await b.pulse(dut.memory_moves)
+            assert b.state == State.RUNNING
+        assert await expire(b, 20) == 11
+        assert b.error == (ErrorCode.TIMEOUT, engine, command) and ctx.get(dut.irq) == 0
+        assert b.get("status") == State.ERROR | Status.IRQ | Status.BUS_OWED and ctx.get(dut.load.halt)
+
+        await b.write("CONTROL", Control.START)
+        assert b.get("status") == State.ERROR | Status.IRQ | Status.BUS_OWED | Status.START_REFUSED
+        ctx.set(getattr(dut, idle).idle, 1)  # it has answered after all
+        await ctx.tick()
+        assert not b.get("status") & Status.BUS_OWED and ctx.get(dut.load.halt)
+        for name in activity:
+            ctx.set(getattr(dut, name).activity, 1)
+        await b.write("CONTROL", Control.START)
+        await ctx.tick().repeat(2)
+        assert b.get("status") == State.RUNNING and not ctx.get(dut.load.halt)
+    run(body)
+
+
+def test_reset_of_a_memory_that_owes():
+    async def body(b, ctx, dut):
+        await b.write("WATCHDOG", 10)
+        await b.start()
+        ctx.set(dut.store.idle, 0)
+        assert await expire(b, 20, store=MEMORY) is not None
+        await b.write("CONTROL", Control.RESET)
+        assert b.state == State.IDLE and ctx.get(dut.clear) and b.error == (ErrorCode.NONE, Engine.NONE, 0)
+        assert b.get("watchdog") == 10
+    run(body)
+
+
+@pytest.mark.parametrize("action", [Control.ABORT, Control.RESET])
+def test_abort_and_reset_do_not_wait_for_a_dead_memory(action):
+    async def body(b, ctx, dut):
+        await b.write("WATCHDOG", 10)
+        await b.start()
+        ctx.set(dut.load.idle, 0)
+        ctx.set(dut.load.activity, 1)  # a halted engine may say anything
+        await b.write("CONTROL", action)
+        assert await expire(b, 20) is not None
+        if action == Control.ABORT:
+            assert b.error[0] == ErrorCode.ABORTED and b.get("status") & Status.BUS_OWED
+        else:
+            assert b.state == State.IDLE
+    run(body)
+
+
+def test_reset_in_the_cycle_in_which_the_watchdog_expires():
+    async def body(b, ctx, dut):
+        for delay in range(6, 16):
+            await b.write("WATCHDOG", 10)
+            await b.start()
+            ctx.set(dut.load.idle, 0)
+            ctx.set(dut.load.activity, MEMORY)
+            await ctx.tick().repeat(delay)
+            await b.write("CONTROL", Control.RESET)
+            assert await expire(b, 20) is not None
+            ctx.set(dut.load.activity, 1)
+            ctx.set(dut.load.idle, 1)
+            await b.write("CONTROL", Control.RESET)
+            await ctx.tick().repeat(3)
+    run(body)
+
+
+def test_waiting_for_others_is_no_timeout():
+    async def body(b, ctx, dut):
+        await b.write("WATCHDOG", 10)
+        await b.start()
+        ctx.set(dut.execute.idle, 0)
+        assert await expire(b, 40, load=2, execute=0, store=2) is None
+        await b.write("WATCHDOG", 0)
+        ctx.set(dut.load.idle, 0)
+        assert await expire(b, 300, load=MEMORY) is None
     run(body)
