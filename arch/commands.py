@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 __all__ = ["COMMANDS", "COMMAND_SET_VERSION", "Bank", "Command", "Engine", "Execute", "Field", "Load", "Opcode",
-           "Operation", "ProgramError", "Store", "fields_of", "pack", "unpack"]
+           "Operation", "ProgramError", "Store", "fields_of", "pack", "signed16", "unpack"]
 
 COMMAND_SET_VERSION = 1
 PARAMETER_WORDS = 3  # 32-bit words per channel in memory: bias, multiplier, shift
@@ -249,6 +249,11 @@ MAX_WORDS = max(command.words for command in COMMANDS.values())
 def fields_of(command: type[Command]) -> tuple[Field, ...]:
     """Fields of a command type with their places, header mask bits included."""
     return tuple(Field(f.name, **f.metadata) for f in dataclasses.fields(command))
+
+
+def signed16(value: int) -> int:
+    """A number of rows modulo 2**16 as the signed field that holds it."""
+    return (value + 0x8000) % 0x10000 - 0x8000
 
 
 def pack(program: list[Command]) -> np.ndarray:

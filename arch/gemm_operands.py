@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 from typing import NamedTuple
 
-from .commands import PARAMETER_WORDS, Bank, Load
+from .commands import PARAMETER_WORDS, Bank, Load, signed16
 from .gemm_tiling import Gemm, Step, Tiling, doubling, k_parts, panels
 from .program import Region
 
@@ -18,11 +18,6 @@ __all__ = ["Activations", "Operand", "Parameters", "Piece", "TransposedWeights",
 BASES = {"program": 0, "a": 1, "w": 2, "c": 3, "parameters": 4}
 _PARAMETER_BYTES = 4 * PARAMETER_WORDS
 _LONGEST_RUN = (1 << 24) - 1
-
-
-def signed16(value: int) -> int:
-    """A number of rows modulo 2**16 as the signed field that holds it."""
-    return (value + 0x8000) % 0x10000 - 0x8000
 
 
 class Piece(NamedTuple):

@@ -12,9 +12,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from .commands import PARAMETER_WORDS, Bank, Command, Execute, Operation, Store, pack
+from .commands import PARAMETER_WORDS, Bank, Command, Execute, Operation, Store, pack, signed16
 from .config import Config
-from .gemm_operands import BASES, signed16
+from .gemm_operands import BASES
 from .gemm_schedule import Costs, Fetch, Schedule, schedule
 from .gemm_tiling import Block, Gemm, Step, Tiling
 from .program import Program, Region

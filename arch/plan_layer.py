@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .commands import PARAMETER_WORDS, Bank, Execute, Load, Operation, Source, Store
+from .commands import PARAMETER_WORDS, Bank, Execute, Load, Operation, Source, Store, signed16
 from .config import Config
 from .hazards import Space
-from .plan_operands import Destination, MemoryTensor, Ring, Rounding, Weights, signed16
+from .plan_operands import Destination, MemoryTensor, Ring, Rounding, WeightCache, Weights
 from .program import Program, Region
 from .tiling import Chunk, ConvShape, PlanError, Tensor, Tile, chunks, pieces
 
@@ -36,6 +36,7 @@ class LayerPlanner:
         self.config = config
         self.program = program
         self.weights = Ring(0, config.weight_rows if weight_rows is None else weight_rows)
+        self._cache = WeightCache(config, program, self.weights)
         self.parameters = Ring(0, config.parameter_groups)
         self._half = 0
         if self.parameters.size * config.epilogue.lanes < config.array.cols:
@@ -62,7 +63,7 @@ class LayerPlanner:
             sums = Region(Space.ACCUMULATOR, half, half + tile.pixels)
             tensor, window = source(tile)
             for chunk in parts:
-                weight_fields, weight_rows = weights.fields(self, first, width, chunk)
+                weight_fields, weight_rows = weights.fields(self._cache, first, width, chunk)
                 self.program.add(Execute(accumulate=int(chunk is not parts[0]), accumulator_row=half, pad=pad, **weight_fields,
                                          **_walk(shape, tile, chunk, tensor)),
                                  reads=[window, weight_rows], writes=[sums])

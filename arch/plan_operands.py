@@ -8,24 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from .commands import Bank, Load, Target
+from .commands import Bank, Load, Target, signed16
 from .config import Config
 from .hazards import Space
-from .program import Region
+from .program import Program, Region
 from .tiling import Chunk, ConvShape
 
-if TYPE_CHECKING:
-    from .plan_layer import LayerPlanner
-
 __all__ = ["ActivationTarget", "Destination", "MemoryTarget", "MemoryTensor", "MemoryWeights", "ResidentWeights", "Ring", "Rounding",
-           "TransposedTarget", "TransposedWeights", "WeightTarget", "Weights", "signed16"]
-
-
-def signed16(value: int) -> int:
-    """Rows modulo 2**16, as the signed field that holds them."""
-    return (value + 0x8000) % 0x10000 - 0x8000
+           "TransposedTarget", "TransposedWeights", "WeightCache", "WeightTarget", "Weights"]
 
 
 class Ring:
@@ -63,10 +55,19 @@ class Rounding:
     high: int = 127
 
 
+@dataclasses.dataclass(frozen=True)
+class WeightCache:
+    """Rows of the weight scratchpad for weights from memory, and the program that loads them there."""
+
+    config: Config
+    program: Program
+    ring: Ring
+
+
 class Weights(Protocol):
     """A weight matrix of a layer, found or brought into the weight scratchpad."""
 
-    def fields(self, planner: LayerPlanner, first: int, width: int, chunk: Chunk) -> tuple[dict[str, int], Region]:
+    def fields(self, cache: WeightCache, first: int, width: int, chunk: Chunk) -> tuple[dict[str, int], Region]:
         """EXECUTE's weight fields for filters ``first`` … ``first`` + ``width`` − 1, and the rows it will read."""
 
 
@@ -78,18 +79,18 @@ class MemoryWeights:
     offset: int
     shape: ConvShape
 
-    def fields(self, planner: LayerPlanner, first: int, width: int, chunk: Chunk) -> tuple[dict[str, int], Region]:
+    def fields(self, cache: WeightCache, first: int, width: int, chunk: Chunk) -> tuple[dict[str, int], Region]:
         filters, channels, taps = self.shape.filters, self.shape.channels, self.shape.kernel[1]
-        row, fresh = planner.weights.place((self, first, chunk.first), chunk.count)
+        row, fresh = cache.ring.place((self, first, chunk.first), chunk.count)
         region = Region(Space.WEIGHT, row, row + chunk.count)
         if fresh:
             offset = self.offset + chunk.first * filters + first
-            if width == filters == planner.config.array.cols:
+            if width == filters == cache.config.array.cols:
                 place = {"run": chunk.count * width}
             else:
                 place = {"run": width, "count1": chunk.count, "stride1": filters, "row_stride1": 1}
-            planner.program.add(Load(bank=Bank.WEIGHT, base=self.base, offset=offset, row=row, **place), writes=[region])
-        return {"weight_row": row, "weight_ct": planner.config.array.rows, "weight_kx": signed16(channels),
+            cache.program.add(Load(bank=Bank.WEIGHT, base=self.base, offset=offset, row=row, **place), writes=[region])
+        return {"weight_row": row, "weight_ct": cache.config.array.rows, "weight_kx": signed16(channels),
                 "weight_ky": signed16(taps * channels)}, region
 
 
@@ -100,9 +101,9 @@ class ResidentWeights:
     row: int
     inner: int
 
-    def fields(self, planner: LayerPlanner, first: int, width: int, chunk: Chunk) -> tuple[dict[str, int], Region]:
-        row = self.row + first // planner.config.array.cols * self.inner + chunk.first
-        return {"weight_row": row, "weight_ct": planner.config.array.rows}, Region(Space.WEIGHT, row, row + chunk.count)
+    def fields(self, cache: WeightCache, first: int, width: int, chunk: Chunk) -> tuple[dict[str, int], Region]:
+        row = self.row + first // cache.config.array.cols * self.inner + chunk.first
+        return {"weight_row": row, "weight_ct": cache.config.array.rows}, Region(Space.WEIGHT, row, row + chunk.count)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,9 +127,9 @@ class TransposedWeights:
         cols = config.array.cols
         return -(-filters // cols) * cols * TransposedWeights.vector_rows(config, inner)
 
-    def fields(self, planner: LayerPlanner, first: int, width: int, chunk: Chunk) -> tuple[dict[str, int], Region]:
-        array = planner.config.array
-        stride, each = self.vector_rows(planner.config, self.inner), -(-array.rows // array.cols)
+    def fields(self, cache: WeightCache, first: int, width: int, chunk: Chunk) -> tuple[dict[str, int], Region]:
+        array = cache.config.array
+        stride, each = self.vector_rows(cache.config, self.inner), -(-array.rows // array.cols)
         start = self.row + first * stride
         return ({"weight_row": start + chunk.ct * each, "weight_stride": stride, "weight_ct": each, "transpose": 1},
                 Region(Space.WEIGHT, start, start + array.cols * stride))
