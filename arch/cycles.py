@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from . import footprint
 from .commands import PEERS, Command, Engine, Execute, Load, Store, Target
@@ -76,6 +76,11 @@ class _Machine:
         self.burst_words = latency.fetch_bytes // 4
         self.fetches = deque([latency.fetch_request, latency.fetch_request + 1])  # when bursts are asked for
         self.halves: list[tuple[Engine, int]] = [(Engine.NONE, -100)] * 2  # who used it last, and the first cycle without a claim
+        self.granted = [0, 0]                                  # since when the STORE that has a half may read it
+        # Commands that have begun, and when: EXECUTE without its half; STOREs without theirs, and those whose rows are not read yet.
+        self.rows_waiting: deque[tuple[int, int]] = deque()
+        self.claims_waiting: deque[tuple[int, int]] = deque()
+        self.reads_waiting: deque[tuple[int, int]] = deque()
         self.load_number = -1                # the last LOAD that began
         self.load_bursts = Bursts([0], 0, 0)
         self.pending = self.preloader = 0    # EXECUTE: room for a command in the streamer and in the preloader
@@ -85,14 +90,36 @@ class _Machine:
     def run(self) -> Prediction:
         while True:
             self._dispatch()
-            time, engine = self._first()
+            time, act = self._first()
             if self.fetches and self.fetches[0] <= time:
                 self._fetch(self.fetches.popleft())
-            elif engine is Engine.NONE:
+            elif time == _NEVER:
                 break
             else:
-                self._start(engine, time)
+                act(time)
         return Prediction(max(self.complete, default=0) + self.latency.end, tuple(self.begin), tuple(self.complete), self.busy)
+
+    def _first(self) -> tuple[int, Callable[[int], None]]:
+        """What happens next: a command begins, or one that has begun gets its accumulator half."""
+        time, act = self._ready(Engine.LOAD), self._load
+        for number, began in self.rows_waiting:
+            at = max(began, self.halves[self._half(number)][1])
+            if at < time:
+                time, act = at, self._stream
+        if (at := self._ready(Engine.EXECUTE)) < time:
+            time, act = at, self._execute
+        for claim in self.claims_waiting:
+            if (at := self._claimed(*claim)) < time:
+                time, act = at, self._claim
+        if (at := self._ready(Engine.STORE)) < time:
+            time, act = at, self._store
+        return time, act
+
+    def _half(self, number: int) -> int:
+        """The accumulator half of a command."""
+        command = self.program[number]
+        row = command.row if isinstance(command, Store) else command.accumulator_row
+        return row // self.config.half_rows
 
     # Program
 
@@ -135,28 +162,6 @@ class _Machine:
 
     # Commands
 
-    def _first(self) -> tuple[int, Engine]:
-        """The engine whose next command begins first, and when."""
-        best, chosen = _NEVER, Engine.NONE
-        for engine in _ENGINES:
-            time = self._ready(engine)
-            if time < best:
-                best, chosen = time, engine
-        other = {Engine.STORE: Engine.EXECUTE, Engine.EXECUTE: Engine.STORE}.get(chosen)
-        if other and self.queues[other]:
-            # Who has a half keeps it for its next command, if that begins in time, though the other waits.
-            half = self._half(chosen)
-            user, free = self.halves[half]
-            if user is other and self._half(other) == half and (at := self._ready(other)) < free:
-                return at, other
-        return best, chosen
-
-    def _half(self, engine: Engine) -> int:
-        """The accumulator half of the engine's next command."""
-        command = self.program[self.queues[engine][0][0]]
-        row = command.row if isinstance(command, Store) else command.accumulator_row
-        return row // self.config.half_rows
-
     def _ready(self, engine: Engine) -> int:
         if not self.queues[engine]:
             return _NEVER
@@ -174,24 +179,22 @@ class _Machine:
             time = max(time, self.complete[waiting[0]] + self.latency.token)
         return time
 
-    def _start(self, engine: Engine, time: int) -> None:
+    def _begin(self, engine: Engine, time: int) -> int:
+        """The engine's next command begins; which one it is."""
         number, _ = self.queues[engine].popleft()
         command = self.program[number]
         for giver in _peers(command.wait, engine):
             self.posted[giver, engine].popleft()
-        self.begin[number] = time
-        self.begun[engine].append(time)
         for taker in _peers(command.post, engine):
             self.posted[engine, taker].append(number)
-        match command:
-            case Load():
-                self._load(command, number, time)
-            case Execute():
-                self._execute(command, number, time)
-            case Store():
-                self._store(command, number, time)
+        self.begin[number] = time
+        self.complete[number] = _NEVER
+        self.begun[engine].append(time)
+        return number
 
-    def _load(self, c: Load, number: int, time: int) -> None:
+    def _load(self, time: int) -> None:
+        number = self._begin(Engine.LOAD, time)
+        c = self.program[number]
         base = self.bases[c.base]
         key = (0, c.bank, c.run, c.count1, c.count2, c.stride1, c.stride2, base + c.offset)
         bursts = self.shapes.get(key)
@@ -212,12 +215,22 @@ class _Machine:
             walked = max(walked + bursts.before_last, port.accepted(last - 1))
         self.fields_free[Engine.LOAD] = walked
 
-    def _execute(self, c: Execute, number: int, time: int) -> None:
+    def _execute(self, time: int) -> None:
+        number = self._begin(Engine.EXECUTE, time)
+        self.rows_waiting.append((number, time))
+        self.pending = self.preloader = _NEVER
+        self.fields_free[Engine.EXECUTE] = time
+        if self.halves[self._half(number)][0] is Engine.EXECUTE:
+            self._stream(time)
+
+    def _stream(self, granted: int) -> None:
         """Tile after tile: the vectors of a tile come once the rows of the one before have begun."""
+        number, time = self.rows_waiting.popleft()
+        c = self.program[number]
         latency, array = self.latency, self.config.array
         rows, tiles = footprint.accumulator_count(c), footprint.tile_count(c)
-        half = c.accumulator_row // self.config.half_rows
-        vectors = array.rows + 1 + latency.shift_to_swap   # from the first vector's step to the first row
+        half = self._half(number)
+        vectors = max(array.rows + 1 + latency.shift_to_swap, latency.tile)   # from the first vector's step to the first row
         step = time + latency.execute_preload
         gap = latency.swap_to_shift - 2
         if c.transpose:
@@ -225,10 +238,7 @@ class _Machine:
             step += fill
             gap = max(gap, latency.emit_to_fill + fill - latency.shift_to_swap - 2)
         step = max(step, self.first_row + gap)
-        first = max(step + vectors, self.last_row)
-        user, free = self.halves[half]
-        if user is not Engine.EXECUTE:
-            first = max(first, free + latency.lock_rows)
+        first = max(step + vectors, self.last_row, granted + latency.lock_rows)
         self.pending = first + latency.row_pending
         each = max(rows, gap + vectors)
         last = first + (tiles - 1) * each
@@ -236,25 +246,60 @@ class _Machine:
             step = last - each + gap
         self.preloader = step + array.rows + 1
         self.first_row, self.last_row = last, last + rows
-        self.fields_free[Engine.EXECUTE] = time
         self.busy[Engine.EXECUTE] += rows * tiles
         settled = last + rows - 1 + latency.settle
         self.complete[number] = settled
         self.halves[half] = Engine.EXECUTE, settled + 1
 
-    def _store(self, c: Store, number: int, time: int) -> None:
+    def _store(self, time: int) -> None:
+        number = self._begin(Engine.STORE, time)
+        self.reads_waiting.append((number, time))
+        self.claims_waiting.append((number, time))
+        self._store_fields()
+        if self._claimed(number, time) == time:
+            self._claim(time)
+
+    def _claimed(self, number: int, time: int) -> int:
+        """When a STORE that began at ``time`` gets its half, if nobody else keeps it."""
+        user, free = self.halves[self._half(number)]
+        return time if user is Engine.STORE else max(time, free)
+
+    def _store_fields(self) -> None:
+        """The fields of the last STORE are free once its rows are walked, which those of one may be before they are read."""
+        if self.reads_waiting:
+            number, time = self.reads_waiting[0]
+            alone = len(self.reads_waiting) == 1
+            self.fields_free[Engine.STORE] = self.stores.walked(self._rows(self.program[number]), time) if alone else _NEVER
+
+    def _claim(self, time: int) -> None:
+        """A STORE gets its half, and rows are read as far as commands before it have theirs."""
+        claim = next(claim for claim in self.claims_waiting if self._claimed(*claim) <= time)
+        self.claims_waiting.remove(claim)
+        half = self._half(claim[0])
+        if self.halves[half][0] is not Engine.STORE:
+            self.granted[half] = time + self.latency.lock_reads
+        self.halves[half] = Engine.STORE, _NEVER
+        last = self.claims_waiting[0][0] if self.claims_waiting else len(self.program)
+        while self.reads_waiting and self.reads_waiting[0][0] < last:
+            self._read()
+        self._store_fields()
+
+    def _rows(self, c: Store) -> Rows:
         base = self.bases[c.base]
         key = (2, c.operation, c.columns, c.count1, c.count2, c.stride1, c.stride2, base + c.destination, c.bias, c.zero_point, c.low, c.high)
         rows = self.shapes.get(key)
         if rows is None:
             rows = self.shapes[key] = store_rows(self.config, c, base, self.latency)
-        half = c.row // self.config.half_rows
-        user, free = self.halves[half]
-        granted = free + self.latency.lock_reads if user is not Engine.STORE else 0
-        fields, read, done = self.stores.run(rows, time, granted, c.target != Target.MEMORY)
-        self.fields_free[Engine.STORE] = fields
-        self.halves[half] = Engine.STORE, read
-        self.complete[number] = done
+        return rows
+
+    def _read(self) -> None:
+        number, time = self.reads_waiting.popleft()
+        c, half = self.program[number], self._half(number)
+        rows = self._rows(c)
+        self.fields_free[Engine.STORE], read, self.complete[number] = self.stores.run(
+            rows, time, self.granted[half], c.target != Target.MEMORY)
+        if not any(self._half(other) == half for other, _ in self.reads_waiting):
+            self.halves[half] = Engine.STORE, read
         self.busy[Engine.STORE] += rows.busy
 
 

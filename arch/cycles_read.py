@@ -77,7 +77,7 @@ class ReadPort:
     """
 
     def __init__(self, latency: Latency, memory: Memory):
-        self.first_word = memory.latency
+        self.first_word = max(memory.latency, latency.read_order)
         self.room = min(memory.bursts, latency.load_bursts)
         self.count = 0
         self.free = 0

@@ -17,23 +17,31 @@ __all__ = ["Rows", "StorePath", "store_rows"]
 
 _WAITING = 16   # bursts without a response, and rows of the queue that the walk fills
 _ROOM = 10      # rows that may wait behind the walk when it steps
+_UNSEEN = 4     # and that are on their way to where they are counted
 _PLACES = 26    # rows of which the place may wait then
 _NEVER = 1 << 62
 _PACKED = 4     # words between the packer and the bus
 
 
-class Rows(NamedTuple):
-    """The rows of one STORE: of each row, words on the bus and bursts that end with it.
+class _Part(NamedTuple):
+    """Words of a row that belong to one burst: how many, chunks of the row behind the last one that they need, whether the burst ends."""
 
-    ``chunks``, ``interval`` : of a row, and cycles from one to the next; ``joined`` : rows follow each other in memory; ``settings`` : what the epilogue must be
-    empty for to change
+    words: int
+    behind: int
+    ends: bool
+
+
+class Rows(NamedTuple):
+    """The rows of one STORE.
+
+    ``chunks``, ``interval`` : of a row, and cycles from one to the next; ``parts`` : of each row; ``over`` : whether a row's end takes
+    the packer a cycle more; ``settings`` : the epilogue must be empty for them to change; ``latency`` : from a read to its chunk
     """
 
     chunks: int
     interval: int
-    words: list[int]
-    over: list[int]
-    bursts: list[int]
+    parts: list[tuple[_Part, ...]]
+    over: list[bool]
     busy: int
     settings: tuple[int, ...]
     latency: int
@@ -41,29 +49,42 @@ class Rows(NamedTuple):
 
 def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
     """What a STORE reads and writes; ``base`` is the address behind its base register."""
-    raw, lanes = c.operation == Operation.RAW, config.epilogue.lanes
+    raw, lanes, bus = c.operation == Operation.RAW, config.epilogue.lanes, config.bus_bytes
+    chunk_bytes = 4 * config.raw_lanes if raw else lanes
     if raw:
         whole, rest = divmod(c.columns, lanes)
         chunks = whole * -(-lanes // config.raw_lanes) + -(-rest // config.raw_lanes)
     else:
         chunks = -(-c.columns // lanes)
-    count, size, bus = footprint.run_count(c), footprint.store_bytes(c), config.bus_bytes
-    block = STORE_BURST_BEATS * bus
-    start = base + footprint.memory_offsets(c, np.arange(count)) if c.target == Target.MEMORY else np.zeros(count, np.int64)
-    stop = start + size
-    joined = np.append(start[1:] == stop[:-1], False)   # to the next one
-    joins = np.append(False, joined[:-1])
-    # A word counts for the row that completes it, or ends in it.
-    first = np.where(joins, start // bus, start // bus)
-    last = np.where(joined, stop // bus, -(-stop // bus))
-    words = last - first
-    blocks = np.where(joined, stop // block, -(-stop // block)) - start // block
-    # A run's last chunk that reaches into another word takes the packer two cycles.
-    tail = (size - 1) % (4 * config.raw_lanes if raw else lanes) + 1
-    over = ~joined & ((stop - 1) // bus != (stop - tail) // bus)
+    count, size = footprint.run_count(c), footprint.store_bytes(c)
     settings = (int(raw), c.bias, c.zero_point, c.low, c.high)
-    return Rows(chunks, 1 if raw else latency.interval, words.tolist(), over.astype(int).tolist(), blocks.tolist(), int(words.sum()), settings,
-                latency.raw if raw else latency.requantise)
+    start = base + footprint.memory_offsets(c, np.arange(count))
+    joined = np.append(start[1:] == start[:-1] + size, False)   # to the next one
+    known: dict[tuple[int, bool], tuple[tuple[_Part, ...], bool]] = {}
+    kinds = []
+    for kind in zip((start % (STORE_BURST_BEATS * bus)).tolist(), joined.tolist(), strict=True):
+        if kind not in known:
+            known[kind] = _parts(*kind, size, chunks, chunk_bytes, bus)
+        kinds.append(known[kind])
+    parts, over = [parts for parts, _ in kinds], [over for _, over in kinds]
+    busy = max(sum(part.words for row in parts for part in row), count * chunks)
+    return Rows(chunks, 1 if raw else latency.interval, parts, over, busy, settings, latency.raw if raw else latency.requantise)
+
+
+def _parts(start: int, joined: bool, size: int, chunks: int, chunk_bytes: int, bus: int) -> tuple[tuple[_Part, ...], bool]:
+    """A row from byte ``start`` of a block on, by bursts. A word counts where it is completed, or where the run ends with it."""
+    block, stop = STORE_BURST_BEATS * bus, start + size
+    parts = []
+    at = start // bus
+    for boundary in range(block, stop + 1, block):
+        parts.append(_Part(boundary // bus - at, chunks - -(-(boundary - start) // chunk_bytes), True))
+        at = boundary // bus
+    last = stop // bus if joined else -(-stop // bus)
+    if last > at or not parts:
+        parts.append(_Part(last - at, 0, not joined))
+    # A run's last chunk that reaches into another word takes the packer two cycles.
+    tail = (size - 1) % chunk_bytes + 1
+    return tuple(parts), not joined and (stop - 1) // bus != (stop - tail) // bus
 
 
 class StorePath:
@@ -85,8 +106,19 @@ class StorePath:
         self.burst = 0          # the last burst was asked for
         self.asked = 0          # when the next row may be taken to be asked for
         self.responses: deque[int] = deque([0] * _WAITING, _WAITING)
-        self.reads: list[int] = []   # of the rows of a command: when each was read to its end,
-        self.left: list[int] = []    # and has left the epilogue, as far as that is known
+        self.row = 0                 # the command's first row in the lists below
+        self.steps: list[int] = []   # rows that may be in somebody's way: when each was walked,
+        self.takes: list[int] = []   # taken to be read,
+        self.asks: list[int] = []    # taken to be asked for,
+        self.reads: list[int] = []   # was read to the end,
+        self.left: list[int] = []    # has left the epilogue
+
+    def walked(self, rows: Rows, time: int) -> int:
+        """When the fields of a command are free that cannot be read yet: its rows are walked all the same, if the queues hold them."""
+        if len(rows.parts) > _ROOM + _UNSEEN + 1 or self.read > time:
+            return _NEVER
+        ready = 0 if rows.settings == self.settings else self.drained
+        return max(time + self.latency.store_walk + len(rows.parts), time + self.latency.store_walk + 2, ready)
 
     def run(self, rows: Rows, time: int, granted: int, local: bool) -> tuple[int, int, int]:
         """Rows of a command whose tokens are taken at ``time``, from a half that may be read from ``granted`` on.
@@ -99,18 +131,16 @@ class StorePath:
         chunks, interval = rows.chunks, rows.interval
         spare = latency.chunks - 1
         step = time + latency.store_walk - 4
-        steps: list[int] = []     # when each row is walked,
-        takes: list[int] = []     # taken to be read,
-        asks: list[int] = []      # taken to be asked for,
-        self.reads, self.left = [], []  # was read to the end, has left the epilogue
-        for index in range(len(rows.words)):
-            step = self._room(rows, steps, (takes, asks), step + 1)
-            steps.append(step)
+        self._forget(time)
+        self.row = len(self.left)
+        for index in range(len(rows.parts)):
+            step = self._room(rows, step + 1)
+            self.steps.append(step)
             valid = step + 3
             take = max(valid + 2, self.read - 1)
             if not index and change:
                 take = max(take, self.drained)
-            takes.append(take)
+            self.takes.append(take)
             begin = max(take + 1, granted)
             end = begin + chunks * interval
             if (index + 1) * chunks > spare:
@@ -119,23 +149,32 @@ class StorePath:
             self.read = end
             self.reads.append(end - interval)
             if local:
+                self.asks.append(valid)
                 self._leave(rows, len(self.left))
                 continue
             ask = self.asked = max(valid + 2, self.asked)
-            asks.append(ask)
+            self.asks.append(ask)
             self.asked += 1
-            if rows.bursts[index]:
-                self._write(rows, rows.bursts[index])
+            if bursts := sum(part.ends for part in rows.parts[index]):
+                self._write(rows, bursts)
         self.drained = self.read - interval + rows.latency - 1
-        free = max(step + 4, takes[0])
+        free = max(step + 4, self.takes[self.row])
         done = self.packed + 1 + latency.visible if local else self.responses[-1]
         return free, self.read, done
 
-    def _room(self, rows: Rows, steps: list[int], taken: tuple[list[int], ...], time: int) -> int:
-        """When there is room for a row, from ``time`` on: a step is seen 5 cycles later, and a take 2 cycles."""
-        while len(steps) > _ROOM:
-            arrived = bisect_right(steps, time - 5)
-            later = max((take[arrived - _ROOM - 1] + 2 for take in taken if take and arrived > _ROOM), default=0)
+    def _forget(self, time: int) -> None:
+        """Drop rows that are in nobody's way any more."""
+        done = next((row for row, left in enumerate(self.left) if left + 2 > time), len(self.left))
+        for rows in (self.steps, self.takes, self.asks, self.reads, self.left):
+            del rows[:done]
+
+    def _room(self, rows: Rows, time: int) -> int:
+        """When there is room for a row, from ``time`` on: a step is seen 5 cycles later, and what leaves a queue 2 cycles."""
+        while len(self.steps) > _ROOM:
+            arrived = bisect_right(self.steps, time - _UNSEEN - 1)
+            later = 0
+            if arrived > _ROOM:
+                later = max(self.takes[arrived - _ROOM - 1], self.asks[arrived - _ROOM - 1]) + 2
             if arrived > _PLACES:
                 if arrived - _PLACES > len(self.left):
                     self.asked = max(self.asked, time)
@@ -151,30 +190,38 @@ class StorePath:
         if chunk < 0:
             return 0
         row, place = divmod(chunk, rows.chunks)
-        if row >= len(self.left):
+        if self.row + row >= len(self.left):
             self._write(rows, 1)
-        return self.left[row] - (rows.chunks - 1 - place)
+        return self.left[self.row + row] - (rows.chunks - 1 - place)
 
     def _leave(self, rows: Rows, row: int) -> int:
         """When the last chunk of a row leaves the epilogue, as far as the packer takes it."""
         end = max(self.reads[row] + rows.latency, self.packed + rows.chunks - 1)
         self.left.append(end)
-        self.packed = end + 1 + rows.over[row]
+        self.packed = end + 1 + rows.over[row - self.row]
         return end
 
     def _write(self, rows: Rows, bursts: int) -> None:
         """Ask for as many bursts; then the words of all rows that were read leave."""
+        latency, beat = self.latency, self.memory.cycles_per_beat
+        asked = []
         for _ in range(bursts):
             self.burst = max(self.asked, self.burst + 2, self.responses[0] + 1)
             self.responses.append(_NEVER)
+            asked.append(self.burst + latency.store_burst - 1)
         self.asked = self.burst
-        self.word = max(self.word, self.burst - 2 * (bursts - 1) + self.latency.store_burst - 1)
         for row in range(len(self.left), len(self.reads)):
             end = self._leave(rows, row)
-            self.word = max(end + self.latency.store_words + rows.over[row], self.word + self.memory.cycles_per_beat * rows.words[row])
+            over = rows.over[row - self.row]
+            for part in rows.parts[row - self.row]:
+                late = 0 if part.behind else over
+                self.word = max(end - part.behind + latency.store_words + late, max(self.word, asked[0] if asked else 0) + beat * part.words)
+                if part.ends and asked:
+                    asked.pop(0)
+                    self.responses[-1 - len(asked)] = self.word + self.memory.latency
             # What the bus does not take fills the words before it.
-            end = max(end, self.word - _PACKED - self.latency.store_words + 1)
+            end = max(end, self.word - _PACKED - latency.store_words + 1)
             self.left[-1] = end
-            self.packed = end + 1 + rows.over[row]
-        for burst in range(bursts):
-            self.responses[-1 - burst] = self.word + self.memory.latency
+            self.packed = end + 1 + over
+        for _ in asked:
+            self.responses[-1] = self.word + self.memory.latency

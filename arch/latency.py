@@ -47,11 +47,11 @@ class Latency:
     load_begin = 6
     load_request = 3
     load_write = 1
-    load_record = 2   # from a request to its record
+    read_order = 2    # from a request until the arbiter knows whose the words are
     # EXECUTE: from tokens to the first vector's step, from there to the first row besides the vectors, from a row to room for the next
     # command's.
     execute_preload = 2
-    tile_gap = 1
+    tile = 4          # from a tile's first vector's step to its first row, at least
     row_pending = -2
     # STORE: from fields to tokens, from tokens to the first row, from a row to its reading.
     store_begin = 2
