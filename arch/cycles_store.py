@@ -112,6 +112,7 @@ class StorePath:
         self.asks: list[int] = []    # taken to be asked for,
         self.reads: list[int] = []   # was read to the end,
         self.left: list[int] = []    # has left the epilogue
+        self.sent = self.unsent = 0  # rows of which the words may leave; words of the others
 
     def walked(self, rows: Rows, time: int) -> int:
         """When the fields of a command are free that cannot be read yet: its rows are walked all the same, if the queues hold them."""
@@ -151,12 +152,17 @@ class StorePath:
             if local:
                 self.asks.append(valid)
                 self._leave(rows, len(self.left))
+                self.sent = len(self.left)
                 continue
             ask = self.asked = max(valid + 2, self.asked)
             self.asks.append(ask)
             self.asked += 1
             if bursts := sum(part.ends for part in rows.parts[index]):
                 self._write(rows, bursts)
+            else:
+                self.unsent += sum(part.words for part in rows.parts[index])
+                if self.unsent < _PACKED and len(self.left) == len(self.reads) - 1:
+                    self._leave(rows, len(self.left))
         self.drained = self.read - interval + rows.latency - 1
         free = max(step + 4, self.takes[self.row])
         done = self.packed + 1 + latency.visible if local else self.responses[-1]
@@ -167,6 +173,7 @@ class StorePath:
         done = next((row for row, left in enumerate(self.left) if left + 2 > time), len(self.left))
         for rows in (self.steps, self.takes, self.asks, self.reads, self.left):
             del rows[:done]
+        self.sent -= done
 
     def _room(self, rows: Rows, time: int) -> int:
         """When there is room for a row, from ``time`` on: a step is seen 5 cycles later, and what leaves a queue 2 cycles."""
@@ -210,8 +217,9 @@ class StorePath:
             self.responses.append(_NEVER)
             asked.append(self.burst + latency.store_burst - 1)
         self.asked = self.burst
-        for row in range(len(self.left), len(self.reads)):
-            end = self._leave(rows, row)
+        for row in range(self.sent, len(self.reads)):
+            early = row < len(self.left)
+            end = self.left[row] if early else self._leave(rows, row)
             over = rows.over[row - self.row]
             for part in rows.parts[row - self.row]:
                 late = 0 if part.behind else over
@@ -219,9 +227,10 @@ class StorePath:
                 if part.ends and asked:
                     asked.pop(0)
                     self.responses[-1 - len(asked)] = self.word + self.memory.latency
-            # What the bus does not take fills the words before it.
-            end = max(end, self.word - _PACKED - latency.store_words + 1)
-            self.left[-1] = end
-            self.packed = end + 1 + over
+            if not early:  # what the bus does not take fills the words before it
+                self.left[row] = max(end, self.word - _PACKED - latency.store_words + 1)
+                self.packed = self.left[row] + 1 + over
+        self.sent = len(self.reads)
+        self.unsent = 0
         for _ in asked:
             self.responses[-1] = self.word + self.memory.latency
