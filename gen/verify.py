@@ -8,7 +8,7 @@ import io
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -71,8 +71,13 @@ def _results(path: Path) -> tuple[int, tuple[tuple[str, str], ...]]:
     return passed, tuple(failures)
 
 
+def _benches(manifest: Manifest) -> list[str]:
+    names = ["core_bench", "random_bench"]
+    return [f"systolith.gen.benches.{name}" for name in names]
+
+
 def verify(directory: str | Path, *, seed: int = 1, simulator: str = "verilator",
-           bench: str = "systolith.gen.benches.core_bench",
+           benches: Sequence[str] | None = None,
            progress: Callable[[str], None] = lambda message: None) -> VerifyResult:
     """Run the benches on ``DIRECTORY/systolith.v``; the compiled simulation stays in ``DIRECTORY/verify``.
 
@@ -118,8 +123,8 @@ def verify(directory: str | Path, *, seed: int = 1, simulator: str = "verilator"
             built.touch()
         progress(f"running the benches, seed {seed}")
         with contextlib.suppress(SystemExit, Exception):  # what failed is in the results file
-            runner.test(test_module=bench, hdl_toplevel=top, hdl_toplevel_lang="verilog", build_dir=work, test_dir=work,
-                        results_xml=str(results), seed=seed, log_file=work / "test.log", timescale=("1ns", "1ps"))
+            runner.test(test_module=list(benches or _benches(manifest)), hdl_toplevel=top, hdl_toplevel_lang="verilog", build_dir=work,
+                        test_dir=work, results_xml=str(results), seed=seed, log_file=work / "test.log", timescale=("1ns", "1ps"))
     passed, failures = _results(results)
     if not passed and not failures:
         raise VerifyError(f"no test ran; see {work / 'test.log'}")

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import systolith
 from devices import run_words, small_config
-from programs import random_program
 from systolith.arch.assembler import format_command
 from systolith.arch.commands import Execute, Load, Operation, Store, pack
 from systolith.arch.manifest import Manifest
 from systolith.arch.model import Model
+from systolith.arch.random_programs import random_program
 from systolith.gen.simulate import compile_simulation
 from systolith.host.device import DeviceError
 from systolith.host.simulated import SimulatedDevice

@@ -5,9 +5,9 @@ import os
 
 import numpy as np
 from devices import run_words, simulated, small_config
-from programs import random_program
 from systolith.arch.commands import fields_of, pack
 from systolith.arch.model import Model
+from systolith.arch.random_programs import random_program
 from systolith.arch.registers import ErrorCode, offset_of
 
 SEED = int(os.environ.get("SYSTOLITH_SEED", "20261122"))

@@ -5,9 +5,10 @@ import os
 import numpy as np
 import pytest
 from devices import run_words, simulated, small_config
-from programs import flip_bits, random_bits, random_program
+from programs import flip_bits, random_bits
 from systolith.arch.commands import pack
 from systolith.arch.model import Model
+from systolith.arch.random_programs import random_program
 from systolith.arch.registers import Control, ErrorCode, offset_of
 from systolith.host.device import DeviceTimeout
 
