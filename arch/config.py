@@ -89,7 +89,7 @@ class MemoryConfig:
         _check_range("memory.parameter_channels", self.parameter_channels, 1, 65536)
         _check_choice("memory.bus_bits", self.bus_bits, [32, 64, 128, 256, 512])
         _check_range("memory.address_bits", self.address_bits, 16, 64)
-        _check_choice("memory.outstanding", self.outstanding, [1 << n for n in range(2, 10)])
+        _check_choice("memory.outstanding", self.outstanding, [1 << n for n in range(10)])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,9 +111,11 @@ class ControlConfig:
 
     ``queue_commands`` is how many commands of one engine may be waiting behind the one that runs: it is part of the
     contract, because a program that needs more look-ahead than that deadlocks. ``outer_loops`` 1, 2, 3 are channel tile,
-    + kernel column, + kernel row; ``inner_loops`` 1, 2, 3 are x, + y, + batch. ``counter_bits`` 0 leaves out the stall
-    counters. ``queue_programs`` is how many programs may wait behind the one that runs, with a second set of base registers;
+    + kernel column, + kernel row; ``inner_loops`` 1, 2, 3 are x, + y, + batch. ``counter_bits`` 0 leaves out all counters
+    but CYCLES. ``queue_programs`` is how many programs may wait behind the one that runs, with a second set of base registers;
     0 leaves the queue out. ``watchdog_bits`` is the width of WATCHDOG; 0 leaves it out, where memory cannot fail to answer.
+    ``engines`` "serial" makes LOAD and STORE move one byte at a time, one command at a time, in a quarter of the area. Row numbers
+    and counts have ``row_bits`` bits. ``padding`` False leaves out coordinates and pad injection.
     """
 
     queue_commands: int = 4
@@ -123,6 +125,9 @@ class ControlConfig:
     counter_bits: int = 32
     queue_programs: int = 4
     watchdog_bits: int = 24
+    engines: str = "pipelined"
+    row_bits: int = 16
+    padding: bool = True
 
     def __post_init__(self) -> None:
         _check_choice("control.queue_commands", self.queue_commands, [2, 4, 8, 16])
@@ -132,6 +137,9 @@ class ControlConfig:
         _check_choice("control.counter_bits", self.counter_bits, [32, 0, 16, 24, 40, 48])
         _check_choice("control.queue_programs", self.queue_programs, [4, 0, 1, 2, 8])
         _check_choice("control.watchdog_bits", self.watchdog_bits, [24, 0, 16, 20, 28, 32])
+        _check_choice("control.engines", self.engines, ["pipelined", "serial"])
+        _check_range("control.row_bits", self.row_bits, 8, 16)
+        _check_choice("control.padding", self.padding, [True, False])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -164,6 +172,12 @@ class Config:
             raise ConfigError(f"epilogue.lanes must be at most array.cols and the bus bytes, here {limit}, "
                               f"not {self.epilogue.lanes}")
 
+        rows = max(self.activation_rows, self.weight_rows, self.memory.accumulator_rows, self.parameter_groups)
+        if rows > 1 << self.control.row_bits:
+            raise ConfigError(f"control.row_bits must be enough for {rows} rows, not {self.control.row_bits!r}")
+        if self.control.engines == "serial" and self.epilogue.lanes > 1:
+            raise ConfigError(f"epilogue.lanes must be 1 where control.engines is 'serial', not {self.epilogue.lanes!r}")
+
     # Derived sizes. One scratchpad row is one vector for the array: ``rows`` activations or ``cols`` weights.
 
     @property
@@ -189,6 +203,15 @@ class Config:
     def parameter_groups(self) -> int:
         """Groups of ``epilogue.lanes`` channels in the parameter memory."""
         return -(-self.memory.parameter_channels // self.epilogue.lanes)
+
+    @property
+    def offset_bits(self) -> int:
+        """Bits of an offset from a base register: sums of offset and strides are modulo 2**offset_bits."""
+        return min(32, self.memory.address_bits)
+
+    def write_bytes(self, lanes: int) -> int:
+        """Most bytes that LOAD or STORE write at once into a scratchpad of ``lanes`` lanes."""
+        return 1 if self.control.engines == "serial" else min(self.bus_bytes, lanes)
 
     @property
     def raw_lanes(self) -> int:

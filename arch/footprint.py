@@ -1,23 +1,34 @@
 """Which rows and bytes a command touches, and whether the accelerator accepts the command: shared by model and checks.
 
-All functions are vectorised over runs, tiles or output rows, so that a caller bounds their memory, and return rows modulo 2**16
-(not yet compared with a depth) and offsets modulo 2**32.
+All functions are vectorised over runs, tiles or output rows, so that a caller bounds their memory, and return rows modulo 2**16, or
+2**row_bits where they know the configuration (not yet compared with a depth), and offsets modulo 2**32.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from .commands import PARAMETER_WORDS, Bank, Command, Execute, Load, Operation, Source, Store, Target
+from .commands import PARAMETER_WORDS, Bank, Command, Execute, Load, Operation, Source, Store, Target, fields_of
 from .config import Config
 from .registers import ErrorCode
 
-__all__ = ["accumulator_count", "activation_rows", "load_row_bytes", "load_rows", "memory_offsets", "objection", "run_count",
+__all__ = ["accumulator_count", "activation_rows", "field_bits", "load_row_bytes", "load_rows", "memory_offsets", "objection", "run_count",
            "store_bytes", "store_rows", "target_rows", "tile_count", "tile_k_valid", "weight_rows"]
 
-_ROW_MASK = 0xFFFF
-_OFFSET_MASK = 0xFFFF_FFFF
+_PADDING = ("y_origin", "x_origin", "y_step", "x_step", "y_dilation", "x_dilation")
 PARAMETER_BYTES = 4 * PARAMETER_WORDS
+
+
+def field_bits(config: Config, kind: type[Command]) -> dict[str, int]:
+    """Fields of which ``config`` keeps fewer bits than the command set has, and how many; more is UNSUPPORTED."""
+    row_bits = config.control.row_bits
+    counts = {Load: ("count1", "count2"), Store: ("count1", "count2"), Execute: ("ct_count", "x_count", "y_count", "b_count")}
+    bits = dict.fromkeys(counts[kind], row_bits)
+    if kind is Load:
+        bits["run"] = config.memory.address_bits
+    if kind is Execute and not config.control.padding:
+        bits |= dict.fromkeys(_PADDING, 0)
+    return {field.name: bits[field.name] for field in fields_of(kind) if bits.get(field.name, field.width) < field.width}
 
 
 def objection(config: Config, command: Command) -> ErrorCode:
@@ -25,6 +36,8 @@ def objection(config: Config, command: Command) -> ErrorCode:
 
     VALUE or UNSUPPORTED, and RANGE where the output rows of an EXECUTE leave their accumulator half.
     """
+    if any(getattr(command, name) & -1 << bits for name, bits in field_bits(config, type(command)).items()):
+        return ErrorCode.UNSUPPORTED
     match command:
         case Load():
             return _load_objection(config, command)
@@ -79,7 +92,7 @@ def run_count(c: Load | Store) -> int:
 def memory_offsets(c: Load | Store, runs: np.ndarray) -> np.ndarray:
     """First byte of each of ``runs`` (numbers in nest order) from the base register."""
     first = c.offset if isinstance(c, Load) else c.destination
-    return _nest(c, runs, first, c.stride1, c.stride2) & _OFFSET_MASK
+    return _nest(c, runs, first, c.stride1, c.stride2) & 0xFFFF_FFFF
 
 
 def _nest(c: Load | Store, runs: np.ndarray, first: int, stride1: int, stride2: int) -> np.ndarray:
@@ -96,12 +109,16 @@ def load_row_bytes(config: Config, c: Load) -> int:
 def load_rows(config: Config, c: Load, runs: np.ndarray) -> np.ndarray:
     """Rows that each of ``runs`` of a LOAD writes, shape (runs, rows per run)."""
     first = _nest(c, runs, c.row, c.row_stride1, c.row_stride2)
-    return (first[:, None] + np.arange(_spread(c.lane + c.run, load_row_bytes(config, c)))) & _ROW_MASK
+    return (first[:, None] + np.arange(_spread(c.lane + c.run, load_row_bytes(config, c)))) & _row_mask(config)
 
 
 def _spread(count: int, width: int) -> int:
     """Rows that ``count`` bytes of a run take; beyond all rows there are, they are the same again."""
-    return min(-(-count // width), _ROW_MASK + 1)
+    return min(-(-count // width), 1 << 16)
+
+
+def _row_mask(config: Config) -> int:
+    return (1 << config.control.row_bits) - 1
 
 
 def tile_count(c: Execute) -> int:
@@ -133,10 +150,10 @@ def weight_rows(config: Config, c: Execute, tiles: np.ndarray) -> np.ndarray:
     ky, kx, ct = _taps(c, tiles)
     first = c.weight_row + ky * c.weight_ky + kx * c.weight_kx + ct * c.weight_ct
     if not c.transpose:
-        return (first[:, None] + np.arange(config.array.rows) * c.weight_stride) & _ROW_MASK
+        return (first[:, None] + np.arange(config.array.rows) * c.weight_stride) & _row_mask(config)
     pieces = -(-config.array.rows // config.array.cols)
     vectors = np.arange(config.array.cols)[:, None] * c.weight_stride + np.arange(pieces)
-    return (first[:, None, None] + vectors) & _ROW_MASK
+    return (first[:, None, None] + vectors) & _row_mask(config)
 
 
 def activation_rows(c: Execute, tiles: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -145,15 +162,15 @@ def activation_rows(c: Execute, tiles: np.ndarray, outputs: np.ndarray) -> tuple
     line, x = np.divmod(outputs, c.x_count)
     b, y = np.divmod(line, c.y_count)
     rows = (c.activation_row + ct * c.activation_ct + ky * c.activation_ky + kx * c.activation_kx
-            + (b * c.activation_b + y * c.activation_y + x * c.activation_x)) & _ROW_MASK
-    inside_y = (c.y_origin + y * c.y_step + ky * c.y_dilation) & _ROW_MASK < c.height
-    inside_x = (c.x_origin + x * c.x_step + kx * c.x_dilation) & _ROW_MASK < c.width
+            + (b * c.activation_b + y * c.activation_y + x * c.activation_x)) & 0xFFFF
+    inside_y = (c.y_origin + y * c.y_step + ky * c.y_dilation) & 0xFFFF < c.height
+    inside_x = (c.x_origin + x * c.x_step + kx * c.x_dilation) & 0xFFFF < c.width
     return rows, inside_y & inside_x
 
 
 def store_rows(c: Store, runs: np.ndarray) -> np.ndarray:
     """Source row of each of ``runs`` of a STORE."""
-    return (c.row + runs) & _ROW_MASK
+    return (c.row + runs) & 0xFFFF
 
 
 def store_bytes(c: Store) -> int:
@@ -164,4 +181,4 @@ def store_bytes(c: Store) -> int:
 def target_rows(config: Config, c: Store, runs: np.ndarray) -> np.ndarray:
     """Scratchpad rows that each of ``runs`` of a STORE writes, shape (runs, rows each)."""
     first = _nest(c, runs, c.destination, c.stride1, c.stride2)
-    return (first[:, None] + np.arange(_spread(c.lane + store_bytes(c), _target_width(config, c)))) & _ROW_MASK
+    return (first[:, None] + np.arange(_spread(c.lane + store_bytes(c), _target_width(config, c)))) & _row_mask(config)

@@ -98,8 +98,8 @@ class Machine:
             source = addresses[:good, None] + places
             touch(Space.MEMORY, source, write=False)
             touch(space, rows[:good], write=True)
-            # A run goes on modulo 2**16 rows, which only a scratchpad of that many rows can show.
-            flat[(rows[:good, :1] * row_bytes + c.lane + places) % (row_bytes << 16)] = self.memory[source]
+            # A run goes on modulo 2**row_bits rows, which only a scratchpad of that many rows can show.
+            flat[(rows[:good, :1] * row_bytes + c.lane + places) % (row_bytes << self.config.control.row_bits)] = self.memory[source]
             self.traffic.bytes_read += int(np.sum(self.bus_words_bytes(addresses[:good], c.run)))
             if failure:
                 raise failure
@@ -107,7 +107,7 @@ class Machine:
     def _addresses(self, c: Load | Store, runs: np.ndarray, count: int, bases: Sequence[int],
                    sizes: Sequence[int]) -> tuple[np.ndarray, AccessError | None]:
         """Addresses of ``runs`` of ``count`` bytes, up to the first outside the base register's limit or the memory, and that failure."""
-        offsets = footprint.memory_offsets(c, runs)
+        offsets = footprint.memory_offsets(c, runs) & (1 << self.config.offset_bits) - 1
         base, size = bases[c.base], sizes[c.base]
         # Words are moved whole, so the fields that say where they are and the base are multiples of 4.
         aligned = isinstance(c, Store) or c.bank in (Bank.ACTIVATION, Bank.WEIGHT) or base & 3 == 0
@@ -135,6 +135,7 @@ class Machine:
             tiles = np.arange(part.start, part.stop)
             weights = self._tiles(c, tiles, touch)
             taken, inside = footprint.activation_rows(c, tiles, outputs)
+            taken, inside = taken & (1 << config.control.row_bits) - 1, inside | (not config.control.padding)
             read = taken[inside]
             _check_depth(read, len(self.activation))
             touch(Space.ACTIVATION, read, write=False)
@@ -202,7 +203,7 @@ class Machine:
         good = _leading(np.all(rows < len(bank), axis=1))
         touch(space, rows[:good], write=True)
         width = bank.shape[1]
-        lands = (rows[:good, :1] * width + c.lane + np.arange(data.shape[1])) % (width << 16)
+        lands = (rows[:good, :1] * width + c.lane + np.arange(data.shape[1])) % (width << self.config.control.row_bits)
         bank.reshape(-1).view(np.uint8)[lands] = data[:good]
         if good < len(rows):
             raise AccessError(ErrorCode.RANGE)

@@ -95,6 +95,7 @@ class _Run:
         self.control = machine.config.control
         self.bases = [base & (1 << machine.config.memory.address_bits) - 1 for base in bases]
         self.sizes = sizes
+        offset, words = (value & (1 << machine.config.offset_bits) - 1 for value in (offset, words))
         self.rng = rng
         self.program_place = (self.bases[0] + offset, 4 * words)
         self.clocks = Clocks()

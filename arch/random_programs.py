@@ -78,9 +78,7 @@ class _Source:
             activation_ct=self.number(-2, 6), activation_ky=self.number(-2, 9), activation_kx=self.number(-2, 3),
             x_count=self.number(1, 12), y_count=self.number(1, 4) if control.inner_loops > 1 else 1,
             b_count=self.number(1, 2) if control.inner_loops > 2 else 1, activation_b=self.number(-1, 30),
-            activation_y=self.number(-2, 9), activation_x=self.number(-1, 3), y_origin=self.number(-2, 2), x_origin=self.number(-2, 2),
-            y_step=self.number(0, 3), x_step=self.number(0, 3), y_dilation=self.number(0, 3), x_dilation=self.number(0, 3),
-            height=self.number(1, 9), width=self.number(1, 12))
+            activation_y=self.number(-2, 9), activation_x=self.number(-1, 3), **self.window())
         tiles = np.arange(footprint.tile_count(command))
         count = footprint.accumulator_count(command)
         first = command.accumulator_row
@@ -96,6 +94,13 @@ class _Source:
         sums = [Region(Bank.ACCUMULATOR, first, first + count)]
         reads = _regions(Bank.WEIGHT, weights) + (_regions(Bank.ACTIVATION, rows) if rows.size else []) + sums
         return command, reads, sums
+
+    def window(self) -> dict[str, int]:
+        """Coordinates of an EXECUTE, where there is padding."""
+        if not self.config.control.padding:
+            return {}
+        return {"y_origin": self.number(-2, 2), "x_origin": self.number(-2, 2), "y_step": self.number(0, 3), "x_step": self.number(0, 3),
+                "y_dilation": self.number(0, 3), "x_dilation": self.number(0, 3), "height": self.number(1, 9), "width": self.number(1, 12)}
 
     def store(self) -> tuple[Store, list[Region], list[Region]] | None:
         config = self.config

@@ -26,10 +26,11 @@ BOARD = Board(
     # What fits into 5,280 logic cells: one multiplier per processing element, serial requantisation, the smallest nests.
     settings={
         "array": {"rows": 4, "cols": 2, "transposer": False},
-        "memory": {"activation_kib": 4, "weight_kib": 2, "accumulator_rows": 256, "parameter_channels": 64, "bus_bits": 32,
-                   "address_bits": 17, "outstanding": 4},
+        "memory": {"activation_kib": 2, "weight_kib": 1, "accumulator_rows": 512, "parameter_channels": 64, "bus_bits": 32,
+                   "address_bits": 17, "outstanding": 1},
         "epilogue": {"lanes": 1, "multiplier": "serial"},
-        "control": {"queue_commands": 2, "token_bits": 2, "outer_loops": 1, "inner_loops": 1, "counter_bits": 0},
+        "control": {"queue_commands": 2, "token_bits": 2, "outer_loops": 1, "inner_loops": 1, "counter_bits": 0,
+                    "queue_programs": 0, "watchdog_bits": 0, "engines": "serial", "row_bits": 10, "padding": False},
         "shell": "serial",
     },
     # Lattice FPGA-DS-02008, iCE40 UltraPlus family data sheet, table 2.1.

@@ -3,8 +3,9 @@
 from amaranth import *
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
-from ..arch.commands import PEERS, Engine
+from ..arch.commands import COMMANDS, PEERS, Engine
 from ..arch.registers import COMPLETED_BITS, STALLS, WATCHDOG_CYCLES, Control, ErrorCode, State
 from .counters import totals_layout
 from .csr import WRITTEN, status_layout
@@ -14,7 +15,7 @@ from .watchdog import Watchdog
 
 __all__ = ["Controller", "FetchStatus"]
 
-_COMMAND_BITS = 24  # of ERROR_COMMAND: a program of more commands would be longer than half a gigabyte
+_COMMAND_BITS = 24  # of ERROR_COMMAND, at most: a program of more commands would be longer than half a gigabyte
 
 
 class FetchStatus(wiring.Signature):
@@ -89,11 +90,12 @@ class Controller(wiring.Component):
         self.address_bits = address_bits
         self.queue_programs = queue_programs
         self.watchdog_bits = watchdog_bits
+        self._command_bits = min(_COMMAND_BITS, address_bits - ceil_log2(4 * min(command.words for command in COMMANDS.values())))
         super().__init__({
             "writes": In(len(WRITTEN)), "write_data": In(32), "values": Out(status_layout()), "totals": In(totals_layout()),
             **{engine.name.lower(): In(EngineControl(engine, address_bits)) for engine in PEERS},
             "fetch": In(FetchStatus(address_bits)), "token_overflow": In(len(PEERS)), "gives": In(len(PEERS)),
-            "memory_moves": In(1), "program": Out(program_layout()), "base_set": Out(1),
+            "memory_moves": In(1), "program": Out(program_layout(address_bits)), "base_set": Out(1),
             "running": Out(1), "clear": Out(1), "irq": Out(1),
         })
 
@@ -108,12 +110,12 @@ class Controller(wiring.Component):
         state = Signal(State)
         end = Signal(End)
         error = Signal(data.StructLayout({
-            "code": ErrorCode, "engine": Engine, "command": _COMMAND_BITS, "address": self.address_bits}))
+            "code": ErrorCode, "engine": Engine, "command": self._command_bits, "address": self.address_bits}))
         irq = Signal()
         irq_enable = Signal()
         refused = Signal()
         completed = Signal(COMPLETED_BITS)
-        m.submodules.queue = queue = ProgramQueue(depth=self.queue_programs)
+        m.submodules.queue = queue = ProgramQueue(depth=self.queue_programs, address_bits=self.address_bits)
         m.d.comb += self.running.eq(state == State.RUNNING)
 
         clearing = Signal()
@@ -229,8 +231,8 @@ class Controller(wiring.Component):
     def _find_error(self, m: Module, engines: list[wiring.PureInterface], abort: Value, late: Value) -> data.View:
         """The first error of this cycle: ``valid`` and what the error registers will show."""
         found = Signal(data.StructLayout({
-            "valid": 1, "code": ErrorCode, "engine": Engine, "command": _COMMAND_BITS, "address": self.address_bits}))
-        dispatched = Signal(_COMMAND_BITS)
+            "valid": 1, "code": ErrorCode, "engine": Engine, "command": self._command_bits, "address": self.address_bits}))
+        dispatched = Signal(self._command_bits)
         with m.If(self.clear):
             m.d.sync += dispatched.eq(0)
         with m.Elif(self.fetch.moved):
@@ -254,8 +256,8 @@ class Controller(wiring.Component):
             ]
         for engine, name, port, overflow, give, is_late in reversed(list(zip(
                 PEERS, ("load", "execute", "store"), engines, self.token_overflow, self.gives, late[:-1], strict=True))):
-            started = Signal(_COMMAND_BITS, name=f"{name}_started")
-            given = Signal(_COMMAND_BITS, name=f"{name}_given")
+            started = Signal(self._command_bits, name=f"{name}_started")
+            given = Signal(self._command_bits, name=f"{name}_given")
             with m.If(self.clear):
                 m.d.sync += [started.eq(0), given.eq(0)]
             with m.Else():

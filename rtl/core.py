@@ -18,8 +18,10 @@ from .execute import ExecuteEngine
 from .fetch import Fetch
 from .interfaces import ReadPort, WritePort
 from .load import LoadEngine
+from .load_serial import SerialLoadEngine
 from .locks import HalfLocks
 from .store import StoreEngine
+from .store_serial import SerialStoreEngine
 from .tokens import TokenCounters
 
 __all__ = ["Core", "flat_members"]
@@ -70,9 +72,10 @@ class Core(wiring.Component):
         address_bits, bus_bits = config.memory.address_bits, config.memory.bus_bits
         datapath = Datapath(config)
         timing = datapath.timing
-        load = LoadEngine(config=config, timing=timing)
+        serial = config.control.engines == "serial"
+        load = (SerialLoadEngine if serial else LoadEngine)(config=config, timing=timing)
         execute = ExecuteEngine(config=config, timing=timing)
-        store = StoreEngine(config=config, timing=timing)
+        store = (SerialStoreEngine if serial else StoreEngine)(config=config, timing=timing)
         engines = {"load": load, "execute": execute, "store": store}
         fetch = Fetch(address_bits=address_bits, bus_bits=bus_bits)
         dispatch = Dispatch(queue_commands=config.control.queue_commands, address_bits=address_bits)

@@ -73,7 +73,8 @@ class Counters(wiring.Component):
 
     Parameters
     ----------
-    bits : width of the engines' counters; 0 leaves them out, and they read 0. The others have 32 bits.
+    bits : width of the engines' counters; 0 leaves out all but CYCLES, and they read 0. CYCLES and the others have 32
+        bits.
     bus_bytes : bytes of a bus word
 
     Members
@@ -112,16 +113,25 @@ class Counters(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         totals = self.totals
+        count = Signal()
+        m.d.sync += [count.eq(self.count), totals.cycles.eq(totals.cycles + count)]
+        with m.If(self.clear):
+            m.d.sync += [count.eq(0), totals.cycles.eq(0)]
+        if self.bits:
+            self._count_traffic(m)
+            self._count_activities(m, count)
+        return m
+
+    def _count_traffic(self, m: Module) -> None:
+        totals = self.totals
         words_read = Signal(32)
         written = Signal(range(self.bus_bytes + 1))
-        count, word_read, word_written = Signal(), Signal(), Signal()
+        word_read, word_written = Signal(), Signal()
         started = Signal.like(self.started)
         strobe = Signal.like(self.strobe, reset_less=True)
         m.d.comb += totals.bytes_read.eq(words_read * self.bus_bytes)
         m.d.sync += [
-            count.eq(self.count), started.eq(self.started),
-            word_read.eq(self.word_read), word_written.eq(self.word_written), strobe.eq(self.strobe),
-            totals.cycles.eq(totals.cycles + count),
+            started.eq(self.started), word_read.eq(self.word_read), word_written.eq(self.word_written), strobe.eq(self.strobe),
             words_read.eq(words_read + word_read),
             written.eq(Mux(word_written, sum(strobe), 0)),
             totals.bytes_written.eq(totals.bytes_written + written),
@@ -129,20 +139,18 @@ class Counters(wiring.Component):
         ]
         with m.If(self.clear):
             m.d.sync += [register.eq(0) for register in (
-                count, started, word_read, word_written,
-                totals.cycles, words_read, written, totals.bytes_written, totals.commands)]
+                started, word_read, word_written, words_read, written, totals.bytes_written, totals.commands)]
 
-        if self.bits:
-            chosen = Signal(2, reset_less=True)
-            m.d.sync += chosen.eq(self.address[3:])
-            for number, (engine, activity) in enumerate(zip(STALLS, self.activity, strict=True), start=1):
-                m.submodules[engine.name.lower()] = counters = ActivityCounters(bits=self.bits)
-                observed = Signal.like(activity, name=f"{engine.name.lower()}_observed", reset_less=True)
-                m.d.sync += observed.eq(activity)
-                m.d.comb += [
-                    counters.clear.eq(self.clear), counters.count.eq(count), counters.activity.eq(observed),
-                    counters.index.eq(self.address[:3]),
-                ]
-                with m.If(chosen == number):
-                    m.d.comb += self.read_data.eq(counters.o)
-        return m
+    def _count_activities(self, m: Module, count: Signal) -> None:
+        chosen = Signal(2, reset_less=True)
+        m.d.sync += chosen.eq(self.address[3:])
+        for number, (engine, activity) in enumerate(zip(STALLS, self.activity, strict=True), start=1):
+            m.submodules[engine.name.lower()] = counters = ActivityCounters(bits=self.bits)
+            observed = Signal.like(activity, name=f"{engine.name.lower()}_observed", reset_less=True)
+            m.d.sync += observed.eq(activity)
+            m.d.comb += [
+                counters.clear.eq(self.clear), counters.count.eq(count), counters.activity.eq(observed),
+                counters.index.eq(self.address[:3]),
+            ]
+            with m.If(chosen == number):
+                m.d.comb += self.read_data.eq(counters.o)

@@ -49,9 +49,9 @@ class Datapath(wiring.Component):
         self._activation_delay = [Scratchpad.latency_cycles + delay for delay in array.row_delay]
         self._weight_delay = [Scratchpad.latency_cycles + delay for delay in array.col_delay]
         self._activations = Scratchpad(
-            lanes=rows, depth=config.activation_rows, width=min(config.bus_bytes, rows), delay=array.row_delay)
+            lanes=rows, depth=config.activation_rows, width=config.write_bytes(rows), delay=array.row_delay)
         self._weights = Scratchpad(
-            lanes=cols, depth=config.weight_rows, width=min(config.bus_bytes, cols), delay=array.col_delay)
+            lanes=cols, depth=config.weight_rows, width=config.write_bytes(cols), delay=array.col_delay)
         self._transposer = Transposer(rows=rows, cols=cols, delay=self._weight_delay) if config.array.transposer else None
         # A touch sets off with its row, and is in column c ``lead_cycles`` before the psum.
         lead = Scratchpad.latency_cycles + array.latency_cycles - Accumulator.lead_cycles

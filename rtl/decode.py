@@ -1,5 +1,7 @@
 """Command words to fields."""
 
+from collections.abc import Mapping
+
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -10,8 +12,9 @@ __all__ = ["Decoder", "command_layout"]
 
 
 def command_layout(command: type[Command]) -> data.StructLayout:
-    """A struct with one member per field of a command."""
-    return data.StructLayout({f.name: signed(f.width) if f.signed else unsigned(f.width) for f in fields_of(command)})
+    """A struct with one member per field of a command, and ``excess``: a field has more bits than this accelerator keeps."""
+    return data.StructLayout({
+        **{f.name: signed(f.width) if f.signed else unsigned(f.width) for f in fields_of(command)}, "excess": 1})
 
 
 class Decoder(wiring.Component):
@@ -22,6 +25,8 @@ class Decoder(wiring.Component):
     Parameters
     ----------
     command : the command's class; its field table gives the places
+    bits : fields of which only the low bits are kept (:func:`~systolith.arch.footprint.field_bits`), and how many
+    saturate : fields that only have to be known below some value, and in how many bits: larger ones become all ones
 
     Members
     -------
@@ -32,8 +37,10 @@ class Decoder(wiring.Component):
     i: stream.Interface
     o: stream.Interface
 
-    def __init__(self, command: type[Command]):
+    def __init__(self, command: type[Command], bits: Mapping[str, int] | None = None, saturate: Mapping[str, int] | None = None):
         self.command = command
+        self.saturate = dict(saturate or {})
+        self.bits = {field.name: field.width for field in fields_of(command)} | dict(bits or {})
         super().__init__({
             "i": In(stream.Signature(32)),
             "o": Out(stream.Signature(command_layout(command))),
@@ -46,10 +53,24 @@ class Decoder(wiring.Component):
         position = Signal(range(self.command.words + 1))
         m.d.comb += self.o.valid.eq(position == self.command.words)
         m.d.comb += self.i.ready.eq(~self.o.valid)
+        saturated = Signal(32)
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [words[position].eq(self.i.payload), position.eq(position + 1)]
+            m.d.sync += [words[position].eq(self.i.payload | saturated), position.eq(position + 1)]
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += position.eq(0)
+        excess = Signal(reset_less=True)
+        beyond = Const(0)
         for field in fields_of(self.command):
-            m.d.comb += self.o.payload[field.name].eq(words[field.word][field.lsb:field.lsb + field.width])
+            kept = self.bits[field.name]
+            if field.name in self.saturate:
+                kept = min(kept, self.saturate[field.name])
+                with m.If((position == field.word) & self.i.payload[field.lsb + kept:field.lsb + self.bits[field.name]].any()):
+                    m.d.comb += saturated[field.lsb:field.lsb + kept].eq(-1)
+            m.d.comb += self.o.payload[field.name].eq(words[field.word][field.lsb:field.lsb + kept])
+            kept = self.bits[field.name]
+            if kept < field.width:
+                beyond |= (position == field.word) & self.i.payload[field.lsb + kept:field.lsb + field.width].any()
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += excess.eq((excess & (position != 0)) | beyond)
+        m.d.comb += self.o.payload.excess.eq(excess)
         return m

@@ -62,7 +62,7 @@ class Dispatch(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         active = Signal()
-        left = Signal(32, reset_less=True)  # words of the program
+        left = Signal(min(32, self.address_bits), reset_less=True)  # words of the program; of one that is longer, fetch gives none
         rest = Signal(8)  # words of the command that moves
         opcode = Signal(4, reset_less=True)
 

@@ -63,16 +63,10 @@ class ExecuteEngine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        array, loops, timing = self.config.array, self.config.control, self.timing
-        m.submodules.front = front = ExecuteFront(
-            rows=array.rows, cols=array.cols, half_rows=self.config.half_rows, transposer=array.transposer,
-            outer_loops=loops.outer_loops, inner_loops=loops.inner_loops)
-        m.submodules.preloader = preloader = Preloader(
-            rows=array.rows, cols=array.cols, weight_rows=self.config.weight_rows, transposer=array.transposer,
-            outer_loops=loops.outer_loops, timing=timing)
+        m.submodules.front = front = ExecuteFront(self.config)
+        m.submodules.preloader = preloader = Preloader(self.config, timing=self.timing)
         m.submodules.streamer = streamer = RowStreamer(
-            activation_rows=self.config.activation_rows, half_rows=self.config.half_rows,
-            inner_loops=loops.inner_loops, y_moves=front.y_moves, distance_cycles=timing.distance_cycles)
+            self.config, y_moves=front.y_moves, distance_cycles=self.timing.distance_cycles)
         wiring.connect(m, wiring.flipped(self.commands), front.i)
         wiring.connect(m, preloader.o, streamer.tile)
         command = front.o.payload

@@ -7,6 +7,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.commands import Execute
+from ..arch.config import Config
+from ..arch.footprint import field_bits
 from ..arch.registers import ErrorCode
 from .decode import Decoder, command_layout
 
@@ -45,14 +47,12 @@ class ExecuteFront(wiring.Component):
 
     Parameters
     ----------
-    rows, cols : of the array
-    half_rows : rows of one accumulator half, a power of two
-    outer_loops, inner_loops : loops that are built, innermost first, 1 to 3
-    transposer : whether ``transpose`` is supported
+    config : the accelerator
 
     Attributes
     ----------
-    y_moves : whether any loop changes y; otherwise a command with y outside the tensor is presented with ``width`` 0
+    y_moves : whether any loop changes y; otherwise a command with y outside the tensor is presented with ``width`` 0, if there is
+        padding at all
 
     Members
     -------
@@ -68,14 +68,12 @@ class ExecuteFront(wiring.Component):
     code: Signal
     holding: Signal
 
-    def __init__(self, *, rows: int, cols: int, half_rows: int, outer_loops: int, inner_loops: int, transposer: bool):
-        self.rows = rows
-        self.cols = cols
-        self.half_rows = half_rows
-        self.outer_loops = outer_loops
-        self.inner_loops = inner_loops
-        self.transposer = transposer
-        self.y_moves = outer_loops == 3 or inner_loops >= 2
+    def __init__(self, config: Config):
+        self.config = config
+        self.rows, self.cols, self.transposer = config.array.rows, config.array.cols, config.array.transposer
+        self.half_rows = config.half_rows
+        self.outer_loops, self.inner_loops = config.control.outer_loops, config.control.inner_loops
+        self.y_moves = config.control.padding and (self.outer_loops == 3 or self.inner_loops >= 2)
         super().__init__({
             "i": In(stream.Signature(32)),
             "o": Out(stream.Signature(execute_fields())),
@@ -84,23 +82,26 @@ class ExecuteFront(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.decoder = decoder = Decoder(Execute)
+        levels = [*OUTER_LEVELS, *INNER_LEVELS]
+        built = [*OUTER_LEVELS[-self.outer_loops:], *INNER_LEVELS[-self.inner_loops:]]
+        m.submodules.decoder = decoder = Decoder(
+            Execute, field_bits(self.config, Execute), saturate={
+                "k_last": (self.rows + 1).bit_length(), "accumulator_row": self.config.memory.accumulator_rows.bit_length(),
+                **{f"{level}_count": 2 for level in levels if level not in built}})
         command = decoder.o.payload
         wiring.connect(m, wiring.flipped(self.i), decoder.i)
 
         # These registers follow the words while they arrive. No check reads the last word, so they are right when the
         # decoder presents the command, and a checked command costs no cycle.
         unsupported, wrong = Signal(reset_less=True), Signal(reset_less=True)
-        levels = [*OUTER_LEVELS, *INNER_LEVELS]
-        built = [*OUTER_LEVELS[-self.outer_loops:], *INNER_LEVELS[-self.inner_loops:]]
         counts = {level: command[f"{level}_count"] for level in levels}
         m.d.sync += [
-            unsupported.eq(Cat(*(counts[level] > 1 for level in levels if level not in built),
+            unsupported.eq(Cat(command.excess, *(counts[level] > 1 for level in levels if level not in built),
                                0 if self.transposer else command.transpose).any()),
             wrong.eq(Cat(*(count == 0 for count in counts.values()), command.k_last == 0, command.k_last > self.rows).any()),
         ]
         m.d.comb += self.o.payload.eq(command)  # which is how its fields begin
-        if not self.y_moves:
+        if self.config.control.padding and not self.y_moves:
             with m.If(command.y_origin.as_unsigned() >= command.height):
                 m.d.comb += self.o.payload.width.eq(0)
         m.d.comb += self.o.payload.vector_row.eq(self._vector_row(m, command))
@@ -126,12 +127,14 @@ class ExecuteFront(wiring.Component):
 
     def _vector_row(self, m: Module, command: data.View) -> Value:
         """``weight_row`` plus the offset of a tile's last vector, with which preloading begins; pipelined additions."""
+        row_bits = self.config.control.row_bits
+
         def multiple(factor: int, name: str) -> Value:
             total = Const(0)
             for index, (shift, sign) in enumerate(reversed(list(signed_digits(factor)))):
                 term = command.weight_stride << shift
                 if index:
-                    partial = Signal(16, name=f"{name}{index}", reset_less=True)
+                    partial = Signal(row_bits, name=f"{name}{index}", reset_less=True)
                     m.d.sync += partial.eq(total + term if sign > 0 else total - term)
                     total = partial
                 else:
@@ -141,7 +144,7 @@ class ExecuteFront(wiring.Component):
         offset = multiple(self.rows - 1, "plain_offset")
         if self.transposer and self.cols != self.rows:
             offset = Mux(command.transpose, multiple(self.cols - 1, "transposed_offset"), offset)
-        vector_row = Signal(16, reset_less=True)
+        vector_row = Signal(row_bits, reset_less=True)
         m.d.sync += vector_row.eq(command.weight_row + offset)
         return vector_row
 

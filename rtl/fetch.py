@@ -68,7 +68,7 @@ class Fetch(wiring.Component):
 
         beat_bytes_bits = exact_log2(self.bus_bits // 8)
         beat_address = Signal(self.address_bits - beat_bytes_bits, reset_less=True)
-        beats_left = Signal(32 - index_bits + 1, reset_less=True)
+        beats_left = Signal(min(32, self.address_bits) - index_bits + 1, reset_less=True)
         index = Signal(index_bits, reset_less=True)
         address = Signal(self.address_bits)
         aligned = Signal()

@@ -4,17 +4,42 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.commands import PEERS, Bank, Engine, Load
+from ..arch.commands import PEERS, Engine
 from ..arch.config import Config
-from .decode import Decoder
-from .interfaces import BaseLookup, EngineControl, ReadPort, TokenPort, activity_enum
+from .interfaces import (
+    AccumulatorLoad,
+    BaseLookup,
+    EngineControl,
+    ParameterLoad,
+    ReadPort,
+    ScratchpadWrite,
+    TokenPort,
+    activity_enum,
+)
 from .load_back import LoadBack
-from .load_front import LoadFront
+from .load_front import LoadFront, load_decoder
 from .locks import HALVES
 from .queue import Queue
 from .timing import DatapathTiming
 
-__all__ = ["LoadEngine"]
+__all__ = ["LoadEngine", "load_ports"]
+
+
+def load_ports(config: Config) -> dict[str, wiring.Member]:
+    """The members of an engine behind LOAD commands; see :class:`LoadEngine`."""
+    array, address_bits = config.array, config.memory.address_bits
+    return {
+        "commands": In(stream.Signature(32)),
+        "control": Out(EngineControl(Engine.LOAD, address_bits)),
+        "tokens": Out(TokenPort()),
+        "lookup": Out(BaseLookup(address_bits)),
+        "read": Out(ReadPort(address_bits, config.memory.bus_bits)),
+        **{name: Out(ScratchpadWrite(lanes=lanes, row_bits=16, width=config.write_bytes(lanes)))
+           for name, lanes in (("activation", array.rows), ("weight", array.cols))},
+        "accumulator": Out(AccumulatorLoad(cols=array.cols)),
+        "parameter": Out(ParameterLoad(lanes=config.epilogue.lanes)),
+        "claim": Out(HALVES), "granted": In(HALVES),
+    }
 
 
 class LoadEngine(wiring.Component):
@@ -53,33 +78,14 @@ class LoadEngine(wiring.Component):
     def __init__(self, *, config: Config, timing: DatapathTiming):
         self.config = config
         self.timing = timing
-        lanes = {
-            Bank.ACTIVATION: config.array.rows, Bank.WEIGHT: config.array.cols,
-            Bank.PARAMETER: config.epilogue.lanes, Bank.ACCUMULATOR: config.array.cols,
-        }
-        depth = {
-            Bank.ACTIVATION: config.activation_rows, Bank.WEIGHT: config.weight_rows,
-            Bank.PARAMETER: config.parameter_groups, Bank.ACCUMULATOR: config.memory.accumulator_rows,
-        }
-        address_bits, bus_bytes = config.memory.address_bits, config.bus_bytes
-        self._front = LoadFront(address_bits=address_bits, bus_bytes=bus_bytes, lanes=lanes)
+        self._front = LoadFront(config)
         self._back = LoadBack(
-            address_bits=address_bits, bus_bytes=bus_bytes, lanes=lanes, depth=depth, half_rows=config.half_rows,
-            visible_cycles=max(timing.write_cycles, timing.load_cycles), hold_cycles=timing.load_cycles)
-        back = self._back.signature.members
-        super().__init__({
-            "commands": In(stream.Signature(32)),
-            "control": Out(EngineControl(Engine.LOAD, address_bits)),
-            "tokens": Out(TokenPort()),
-            "lookup": Out(BaseLookup(address_bits)),
-            "read": Out(ReadPort(address_bits, config.memory.bus_bits)),
-            **{name: back[name] for name in ("activation", "weight", "accumulator", "parameter")},
-            "claim": Out(HALVES), "granted": In(HALVES),
-        })
+            config, visible_cycles=max(timing.write_cycles, timing.load_cycles), hold_cycles=timing.load_cycles)
+        super().__init__(load_ports(config))
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.decoder = decoder = Decoder(Load)
+        m.submodules.decoder = decoder = load_decoder(self.config)
         m.submodules.front = front = self._front
         m.submodules.back = back = self._back
         record = front.record.payload

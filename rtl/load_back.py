@@ -6,9 +6,10 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from ..arch.commands import PARAMETER_WORDS, Bank
+from ..arch.config import Config
 from ..arch.registers import ErrorCode
 from .interfaces import AccumulatorLoad, ErrorShape, ParameterLoad, ScratchpadWrite
-from .load_front import RecordLayout
+from .load_front import RecordLayout, bank_lanes, bank_rows
 from .locks import HALVES
 
 __all__ = ["LoadBack"]
@@ -23,9 +24,7 @@ class LoadBack(wiring.Component):
 
     Parameters
     ----------
-    address_bits, bus_bytes : of the memory
-    lanes, depth : lanes and rows of each bank, in the order of :class:`Bank`
-    half_rows : rows of one accumulator half
+    config : the accelerator
     visible_cycles : from a write to the cycle in which a token for it may be given
     hold_cycles : a half of the accumulator stays claimed so long after a write
 
@@ -59,25 +58,25 @@ class LoadBack(wiring.Component):
     stalls: Signal
     error: ErrorShape
 
-    def __init__(self, *, address_bits: int, bus_bytes: int, lanes: dict[Bank, int], depth: dict[Bank, int], half_rows: int,
-                 visible_cycles: int, hold_cycles: int):
-        self.bus_bytes = bus_bytes
-        self.lanes = dict(lanes)
-        self.depth = dict(depth)
-        self.half_rows = half_rows
+    def __init__(self, config: Config, *, visible_cycles: int, hold_cycles: int):
+        self.config = config
+        self.bus_bytes = bus_bytes = config.bus_bytes
+        self.lanes = lanes = bank_lanes(config)
+        self.depth = bank_rows(config)
+        self.half_rows = config.half_rows
         self.visible_cycles = visible_cycles
         self.hold_cycles = hold_cycles
-        self.widths = {bank: min(bus_bytes, lanes[bank]) for bank in (Bank.ACTIVATION, Bank.WEIGHT)}
+        self.widths = {bank: config.write_bytes(lanes[bank]) for bank in (Bank.ACTIVATION, Bank.WEIGHT)}
         super().__init__({
             "halt": In(1),
-            "record": In(stream.Signature(RecordLayout(bus_bytes=bus_bytes, lanes=max(lanes.values())))),
+            "record": In(stream.Signature(RecordLayout(config))),
             "response": In(stream.Signature(data.StructLayout({"data": 8 * bus_bytes, "error": 1}))),
             **{bank.name.lower(): Out(ScratchpadWrite(lanes=lanes[bank], row_bits=16, width=width))
                for bank, width in self.widths.items()},
             "accumulator": Out(AccumulatorLoad(cols=lanes[Bank.ACCUMULATOR])),
             "parameter": Out(ParameterLoad(lanes=lanes[Bank.PARAMETER])),
             "claim": Out(HALVES), "granted": In(HALVES), "give": Out(1), "give_mask": Out(2),
-            "idle": Out(1), "moves": Out(1), "stalls": Out(1), "error": Out(ErrorShape(address_bits)),
+            "idle": Out(1), "moves": Out(1), "stalls": Out(1), "error": Out(ErrorShape(config.memory.address_bits)),
         })
 
     def elaborate(self, platform):
@@ -89,7 +88,7 @@ class LoadBack(wiring.Component):
         burst_valid = Signal()
         # Stage 2: up to ``chunk_bytes`` bytes and where they go.
         chunk = Signal(data.StructLayout({
-            "data": data.ArrayLayout(8, chunk_bytes), "count": range(chunk_bytes + 1), "bank": 2, "row": 16,
+            "data": data.ArrayLayout(8, chunk_bytes), "count": range(chunk_bytes + 1), "bank": 2, "row": burst.row.shape(),
             "lane": burst.lane.shape(), "field": range(PARAMETER_WORDS), "last": 1, "post": 2, "discard": 1}), reset_less=True)
         chunk_valid = Signal()
         chunk_done = Signal()
@@ -130,7 +129,7 @@ class LoadBack(wiring.Component):
         m.d.comb += [
             lane_end.eq(chunk.lane + step),
             wraps.eq(lane_end >= lanes),
-            outside.eq((chunk.row > last_row) | (is_scratchpad & (lane_end > lanes) & (chunk.row == last_row) & (last_row != 0xFFFF))),
+            outside.eq((chunk.row > last_row) | (is_scratchpad & (lane_end > lanes) & (chunk.row == last_row) & ~chunk.row.all())),
         ]
 
         with m.If(chunk_done):

@@ -6,11 +6,13 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from ..arch.commands import Bank, Load
+from ..arch.config import Config
+from ..arch.footprint import field_bits
 from ..arch.registers import ErrorCode
-from .decode import command_layout
+from .decode import Decoder, command_layout
 from .interfaces import BaseLookup, BurstRequest, ErrorShape
 
-__all__ = ["BURST_BEATS", "LoadFront", "RecordLayout"]
+__all__ = ["BURST_BEATS", "LoadFront", "RecordLayout", "bank_lanes", "bank_rows", "load_decoder", "load_objection"]
 
 BURST_BEATS = 64
 
@@ -22,11 +24,23 @@ class RecordLayout(data.StructLayout):
     ``lane``, the others go on where the last one ended. ``last`` ends the command, which then posts to ``post``.
     """
 
-    def __init__(self, *, bus_bytes: int, lanes: int):
+    def __init__(self, config: Config):
         super().__init__({
-            "bank": 2, "start": 1, "row": 16, "lane": range(lanes), "first": range(bus_bytes),
-            "bytes": range(BURST_BEATS * bus_bytes + 1), "last": 1, "post": 2,
+            "bank": 2, "start": 1, "row": config.control.row_bits, "lane": range(max(bank_lanes(config).values())),
+            "first": range(config.bus_bytes), "bytes": range(BURST_BEATS * config.bus_bytes + 1), "last": 1, "post": 2,
         })
+
+
+def bank_lanes(config: Config) -> dict[Bank, int]:
+    """Lanes of each bank, in the order of their numbers: bytes of a row, channels of a group, words of an accumulator row."""
+    return {Bank.ACTIVATION: config.array.rows, Bank.WEIGHT: config.array.cols,
+            Bank.PARAMETER: config.epilogue.lanes, Bank.ACCUMULATOR: config.array.cols}
+
+
+def bank_rows(config: Config) -> dict[Bank, int]:
+    """Rows of each bank, in the order of their numbers."""
+    return {Bank.ACTIVATION: config.activation_rows, Bank.WEIGHT: config.weight_rows,
+            Bank.PARAMETER: config.parameter_groups, Bank.ACCUMULATOR: config.memory.accumulator_rows}
 
 
 class LoadFront(wiring.Component):
@@ -36,13 +50,12 @@ class LoadFront(wiring.Component):
     burst per cycle, whichever is more; a command costs 8 cycles besides. It runs ahead of the writing side as far as
     the records go.
 
-    Reports VALUE before a command begins and ADDRESS (with the run's address) for a run outside the limit, or for words where
-    the base register is not a multiple of 4; both only when everything before is complete (``behind_idle``).
+    Reports VALUE and UNSUPPORTED before a command begins and ADDRESS (with the run's address) for a run outside the limit, or for
+    words where the base register is not a multiple of 4; all only when everything before is complete (``behind_idle``).
 
     Parameters
     ----------
-    address_bits, bus_bytes : of the memory
-    lanes : lanes of each bank, in the order of :class:`Bank`
+    config : the accelerator
 
     Members
     -------
@@ -68,15 +81,15 @@ class LoadFront(wiring.Component):
     quiet: Signal
     error: ErrorShape
 
-    def __init__(self, *, address_bits: int, bus_bytes: int, lanes: dict[Bank, int]):
-        self.address_bits = address_bits
-        self.bus_bytes = bus_bytes
-        self.lanes = dict(lanes)
+    def __init__(self, config: Config):
+        self.config = config
+        self.address_bits = address_bits = config.memory.address_bits
+        self.bus_bytes = config.bus_bytes
         super().__init__({
             "halt": In(1), "command": In(stream.Signature(command_layout(Load))),
             "take": Out(1), "taken": In(1), "behind_idle": In(1),
             "lookup": Out(BaseLookup(address_bits)), "request": Out(stream.Signature(BurstRequest(address_bits))),
-            "record": Out(stream.Signature(RecordLayout(bus_bytes=bus_bytes, lanes=max(lanes.values())))),
+            "record": Out(stream.Signature(RecordLayout(config))),
             "waits": Out(1), "idle": Out(1), "quiet": Out(1), "error": Out(ErrorShape(address_bits)),
         })
 
@@ -87,9 +100,10 @@ class LoadFront(wiring.Component):
         m.d.comb += is_words.eq((command.bank == Bank.PARAMETER) | (command.bank == Bank.ACCUMULATOR))
 
         # The run that comes next, and where its repetition began.
-        offset, offset2 = Signal(32, reset_less=True), Signal(32, reset_less=True)
-        row, row2 = Signal(16, reset_less=True), Signal(16, reset_less=True)
-        left1, left2 = Signal(16, reset_less=True), Signal(16, reset_less=True)
+        offset_bits, row_bits = self.config.offset_bits, self.config.control.row_bits
+        offset, offset2 = Signal(offset_bits, reset_less=True), Signal(offset_bits, reset_less=True)
+        row, row2 = Signal(row_bits, reset_less=True), Signal(row_bits, reset_less=True)
+        left1, left2 = Signal(row_bits, reset_less=True), Signal(row_bits, reset_less=True)
         base = Signal(self.address_bits, reset_less=True)
         limit = Signal(self.address_bits, reset_less=True)  # the last offset at which a run fits
         fits = Signal(reset_less=True)
@@ -97,22 +111,23 @@ class LoadFront(wiring.Component):
         m.d.comb += address.eq(base + offset)
 
         run = Signal(data.StructLayout({
-            "address": self.address_bits, "left": 24, "row": 16, "lane": self.record.payload.lane.shape(), "bank": 2,
-            "start": 1, "last": 1, "post": 2}), reset_less=True)
+            "address": self.address_bits, "left": min(24, self.address_bits), "row": row_bits,
+            "lane": self.record.payload.lane.shape(), "bank": 2, "start": 1, "last": 1, "post": 2}), reset_less=True)
         run_valid = Signal()
         run_taken = Signal()
         pushed = Signal()  # a run goes from the walk to the bursts
         quiet = ~run_valid & ~self.request.valid
         m.d.comb += self.quiet.eq(quiet)
 
+        objection = load_objection(self.config, command)
         with m.FSM():
             with m.State("COMMAND"):
                 m.d.comb += self.idle.eq(~self.command.valid & quiet)
                 with m.If(self.command.valid & ~self.halt):
-                    with m.If(self._value_error(command, is_words)):
-                        m.next = "VALUE"
-                    with m.Else():
-                        m.next = "LOOKUP"
+                    m.next = "LOOKUP"
+                    for code in (ErrorCode.VALUE, ErrorCode.UNSUPPORTED):
+                        with m.If(objection == code):
+                            m.next = code.name
             with m.State("LOOKUP"):
                 m.d.comb += [self.lookup.valid.eq(1), self.lookup.index.eq(command.base)]
                 m.d.sync += [base.eq(self.lookup.base), limit.eq(self.lookup.size)]
@@ -149,7 +164,7 @@ class LoadFront(wiring.Component):
                     with m.If(last):
                         m.d.comb += self.command.ready.eq(1)
                         m.next = "COMMAND"
-            for code in (ErrorCode.VALUE, ErrorCode.ADDRESS):
+            for code in (ErrorCode.VALUE, ErrorCode.UNSUPPORTED, ErrorCode.ADDRESS):
                 with m.State(code.name):
                     m.d.comb += [
                         self.error.valid.eq(quiet & self.behind_idle),
@@ -164,20 +179,6 @@ class LoadFront(wiring.Component):
             m.d.sync += run_valid.eq(1)
         return m
 
-    def _value_error(self, command, is_words: Value) -> Value:
-        """Whether a field is outside its rule."""
-        lanes = Array(self.lanes[bank] if bank in (Bank.ACTIVATION, Bank.WEIGHT) else 1 for bank in Bank)
-        # Powers of four leave 1 when divided by 3, so the base-4 digits of a multiple of 3 add up to one.
-        digits = [command.run[i:i + 2] for i in range(0, 24, 2)]
-        while len(digits) > 1:
-            digits = [_add_modulo_3(a, b) for a, b in zip(digits[::2], digits[1::2], strict=False)] + digits[len(digits) & ~1:]
-        by_three = (digits[0] == 0) | (digits[0] == 3)
-        by_four = Cat(value[:2] for value in (command.run, command.offset, command.stride1, command.stride2))
-        return Cat(
-            command.count1 == 0, command.count2 == 0, command.run == 0, command.lane >= lanes[command.bank],
-            is_words & by_four.any(), (command.bank == Bank.PARAMETER) & ~by_three,
-        ).any()
-
     def _bursts(self, m: Module, run, run_valid: Signal, run_taken: Signal) -> None:
         """Cuts ``run`` at multiples of 64 bus words, one burst per cycle."""
         word_bits = exact_log2(self.bus_bytes)
@@ -189,7 +190,7 @@ class LoadFront(wiring.Component):
 
         first_byte = run.address[:block_bits]
         first_word = run.address[word_bits:block_bits]
-        end = Signal(25)  # of the run, from the block in which it stands
+        end = Signal(len(run.left) + 1)  # of the run, from the block in which it stands
         m.d.comb += end.eq(first_byte + run.left)
         more = Signal()
         m.d.comb += more.eq(end > 1 << block_bits)
@@ -216,6 +217,29 @@ class LoadFront(wiring.Component):
                 run.address.eq(Cat(C(0, block_bits), run.address[block_bits:] + 1)),
                 run.left.eq(end - (1 << block_bits)), run.start.eq(0),
             ]
+
+
+def load_decoder(config: Config) -> Decoder:
+    """Of LOAD commands, with no more bits of a field than tell what it is or that it is too large."""
+    return Decoder(Load, field_bits(config, Load), saturate={"lane": max(bank_lanes(config).values()).bit_length()})
+
+
+def load_objection(config: Config, command: data.View) -> Value:
+    """UNSUPPORTED, VALUE or NONE: what the fields of a decoded :class:`Load` tell."""
+    is_words = command.bank[1]  # parameters and accumulator
+    lanes = Mux(command.bank == Bank.ACTIVATION, config.array.rows, Mux(is_words, 1, config.array.cols))
+    # Powers of four leave 1 when divided by 3, so the base-4 digits of a multiple of 3 add up to one.
+    run = command.run[:field_bits(config, Load).get("run", len(command.run))]
+    digits = [run[i:i + 2] for i in range(0, len(run), 2)]
+    while len(digits) > 1:
+        digits = [_add_modulo_3(a, b) for a, b in zip(digits[::2], digits[1::2], strict=False)] + digits[len(digits) & ~1:]
+    by_three = (digits[0] == 0) | (digits[0] == 3)
+    by_four = Cat(value[:2] for value in (command.run, command.offset, command.stride1, command.stride2))
+    wrong = Cat(
+        command.count1 == 0, command.count2 == 0, command.run == 0, command.lane >= lanes,
+        is_words & by_four.any(), (command.bank == Bank.PARAMETER) & ~by_three,
+    ).any()
+    return Mux(command.excess, ErrorCode.UNSUPPORTED, Mux(wrong, ErrorCode.VALUE, ErrorCode.NONE))
 
 
 def _add_modulo_3(a: Value, b: Value) -> Value:

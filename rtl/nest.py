@@ -8,16 +8,16 @@ from amaranth.lib.wiring import In, Out
 
 __all__ = ["Nest"]
 
-VALUE_BITS = 16
+VALUE_BITS = 16  # where nothing else is said
 
 
 class Nest(wiring.Component):
-    """Walks a nest of loops, one iteration per ``step``, and keeps linear functions of its indices modulo 2**16::
+    """Walks a nest of loops, one iteration per ``step``, and keeps linear functions of its indices, modulo 2**16 or what ``bits`` says::
 
         value = start + Σ over its levels of index[level] · stride[level]
 
     Each level remembers the value with which its run began. When a level steps, its stride is added to that, and all levels
-    inside begin anew from the sum: one 16-bit addition per value and iteration, whatever the level.
+    inside begin anew from the sum: one addition per value and iteration, whatever the level.
 
     Latency: one cycle from ``start`` or ``step`` to the iteration. Throughput: one iteration per cycle.
 
@@ -25,6 +25,7 @@ class Nest(wiring.Component):
     ----------
     levels : width of each level's count in bits, outermost level first
     values : for each value, the levels that have a stride for it; stepping the others leaves it as it is
+    bits : widths of values that do not have 16 bits
 
     Members
     -------
@@ -49,22 +50,24 @@ class Nest(wiring.Component):
     at_end: data.View
     last: Signal
 
-    def __init__(self, *, levels: Mapping[str, int], values: Mapping[str, Iterable[str]]):
+    def __init__(self, *, levels: Mapping[str, int], values: Mapping[str, Iterable[str]],
+                 bits: Mapping[str, int] | None = None):
         self.levels = dict(levels)
         self.values = {value: tuple(strided) for value, strided in values.items()}
+        self.bits = {value: (bits or {}).get(value, VALUE_BITS) for value in self.values}
         if not self.levels:
             raise ValueError("levels must not be empty")
         for value, strided in self.values.items():
             for level in strided:
                 if level not in self.levels:
                     raise ValueError(f"levels of {value} must be among {', '.join(self.levels)}, not {level!r}")
-        starts = data.StructLayout({value: VALUE_BITS for value in self.values})
+        starts = data.StructLayout(self.bits)
         super().__init__({
             "configure": In(1), "start": In(1), "step": In(1),
             "counts": In(data.StructLayout(self.levels)),
             "starts": In(starts),
             "strides": In(data.StructLayout({
-                value: data.StructLayout({level: VALUE_BITS for level in strided}) for value, strided in self.values.items()})),
+                value: data.StructLayout({level: self.bits[value] for level in strided}) for value, strided in self.values.items()})),
             "o": Out(starts),
             "at_end": Out(data.StructLayout({level: 1 for level in self.levels})), "last": Out(1),
         })
@@ -112,14 +115,15 @@ class Nest(wiring.Component):
         return m
 
     def _follow(self, m: Module, value: str, strided: Iterable[str], turns: Mapping[str, Signal]) -> None:
-        stepped = Signal(VALUE_BITS, name=f"{value}_stepped")
-        base, stride, outer_turns = Const(0, VALUE_BITS), Const(0, VALUE_BITS), Const(0)
+        bits = self.bits[value]
+        stepped = Signal(bits, name=f"{value}_stepped")
+        base, stride, outer_turns = Const(0, bits), Const(0, bits), Const(0)
         begin = None
         for level, turn in turns.items():
             outer_turns |= turn
             # A level without a stride begins where the level around it began, so it shares that register.
             if begin is None or level in strided:
-                begin = Signal(VALUE_BITS, name=f"{value}_{level}", reset_less=True)
+                begin = Signal(bits, name=f"{value}_{level}", reset_less=True)
                 with m.If(self.start):
                     m.d.sync += begin.eq(self.starts[value])
                 if level in strided:
@@ -127,7 +131,7 @@ class Nest(wiring.Component):
                         m.d.sync += begin.eq(stepped)
             base |= Mux(turn, begin, 0)
             if level in strided:
-                held = Signal(VALUE_BITS, name=f"{value}_stride_{level}", reset_less=True)
+                held = Signal(bits, name=f"{value}_stride_{level}", reset_less=True)
                 with m.If(self.configure):
                     m.d.sync += held.eq(self.strides[value][level])
                 stride |= Mux(turn, held, 0)

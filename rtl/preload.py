@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..arch.config import Config
 from .execute_front import OUTER_LEVELS, execute_fields
 from .nest import Nest
 from .timing import DatapathTiming, WeightControl
@@ -17,8 +18,8 @@ VECTOR_LATENCY_CYCLES = 2  # from stepping to a vector to its appearance on the 
 class TileStart(data.StructLayout):
     """A tile whose weights are ready: activation row and coordinates of output row 0, and its place in the command."""
 
-    def __init__(self):
-        super().__init__({"row": 16, "y": 16, "x": 16, "first": 1, "last": 1})
+    def __init__(self, config: Config):
+        super().__init__({"row": config.control.row_bits, "y": 16, "x": 16, "first": 1, "last": 1})
 
 
 def countdown(m: Module, cycles: int, restart: Value, name: str) -> Value:
@@ -44,10 +45,7 @@ class Preloader(wiring.Component):
 
     Parameters
     ----------
-    rows, cols : of the array
-    weight_rows : depth of the weight scratchpad
-    outer_loops : loops over tiles, 1 to 3
-    transposer : whether commands may transpose
+    config : the accelerator
     timing : distances to keep
 
     Members
@@ -68,36 +66,34 @@ class Preloader(wiring.Component):
     stop: Signal
     failed: Signal
 
-    def __init__(self, *, rows: int, cols: int, weight_rows: int, outer_loops: int, transposer: bool, timing: DatapathTiming):
-        self.rows = rows
-        self.cols = cols
-        self.weight_rows = weight_rows
-        self.outer_loops = outer_loops
-        self.transposer = transposer
+    def __init__(self, config: Config, *, timing: DatapathTiming):
+        self.config = config
+        self.rows, self.cols, self.transposer = config.array.rows, config.array.cols, config.array.transposer
+        self.weight_rows = config.weight_rows
         self.timing = timing
         super().__init__({
             "i": In(stream.Signature(execute_fields())),
-            "o": Out(stream.Signature(TileStart())),
-            "weight_control": Out(WeightControl(rows=rows, cols=cols)),
+            "o": Out(stream.Signature(TileStart(self.config))),
+            "weight_control": Out(WeightControl(rows=self.rows, cols=self.cols)),
             "swapped": In(1), "stop": In(1), "failed": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        timing = self.timing
+        timing, row_bits = self.timing, self.config.control.row_bits
         command = self.i.payload
         m.submodules.nest = nest = self._nest(m)
 
         transpose, first_tile = Signal(reset_less=True), Signal(reset_less=True)
-        stride = Signal(16, reset_less=True)
+        stride = Signal(row_bits, reset_less=True)
         k_last = Signal(range(self.rows + 1), reset_less=True)
 
         # The vector in turn: its number, counting down, and the weight row of its piece in turn.
         pieces = -(-self.rows // self.cols) if self.transposer else 1
         index = Signal(range(max(self.rows, self.cols) if self.transposer else self.rows), reset_less=True)
         piece = Signal(range(pieces), reset_less=True)
-        row = Signal(16, reset_less=True)
-        vector = Signal(16, reset_less=True) if pieces > 1 else row
+        row = Signal(row_bits, reset_less=True)
+        vector = Signal(row_bits, reset_less=True) if pieces > 1 else row
         whole = piece == pieces - 1
 
         fill, begin, shift = Signal(), Signal(), Signal()  # `begin`: the first shift of a tile
@@ -185,11 +181,11 @@ class Preloader(wiring.Component):
         """Presents the tile whose vectors have ``begun`` to be shifted in as soon as its first row can only come late enough."""
         cycles = self.rows - 1 + VECTOR_LATENCY_CYCLES + self.timing.shift_to_swap_cycles - TILE_LATENCY_CYCLES
         waiting = Signal()
-        tile = Signal(TileStart(), reset_less=True)
+        tile = Signal(TileStart(self.config), reset_less=True)
         with m.If(begun):
             m.d.sync += [
                 waiting.eq(1), tile.first.eq(first), tile.last.eq(last),
-                tile.row.eq(start.row), tile.y.eq(start.y), tile.x.eq(start.x),
+                *(tile[value].eq(start[value]) for value in ("row", "y", "x") if value in start.shape().members),
             ]
         with m.Elif(self.o.ready & self.o.valid):
             m.d.sync += waiting.eq(0)
@@ -201,14 +197,17 @@ class Preloader(wiring.Component):
     def _nest(self, m: Module) -> Nest:
         """The nest over tiles, which begins with each accepted command."""
         command = self.i.payload
-        levels = OUTER_LEVELS[-self.outer_loops:]
+        control = self.config.control
+        levels = OUTER_LEVELS[-control.outer_loops:]
+        coordinates = {"y": levels[-3:-2], "x": levels[-2:-1]} if control.padding else {}
         nest = Nest(
-            levels={level: command[f"{level}_count"].shape().width for level in levels},
-            values={"weight": levels, "row": levels, "y": levels[-3:-2], "x": levels[-2:-1]})
+            levels={level: min(control.row_bits, len(command[f"{level}_count"])) for level in levels},
+            values={"weight": levels, "row": levels, **coordinates}, bits=dict.fromkeys(("weight", "row"), control.row_bits))
         m.d.comb += [nest.start.eq(self.i.valid & self.i.ready), nest.configure.eq(nest.start)]
         m.d.comb += [nest.counts[level].eq(command[f"{level}_count"]) for level in levels]
         for value, start, stride in (("weight", "vector_row", "weight_{}"), ("row", "activation_row", "activation_{}"),
                                      ("y", "y_origin", "y_dilation"), ("x", "x_origin", "x_dilation")):
-            m.d.comb += nest.starts[value].eq(command[start])
-            m.d.comb += [nest.strides[value][level].eq(command[stride.format(level)]) for level in nest.values[value]]
+            if value in nest.values:
+                m.d.comb += nest.starts[value].eq(command[start])
+                m.d.comb += [nest.strides[value][level].eq(command[stride.format(level)]) for level in nest.values[value]]
         return nest

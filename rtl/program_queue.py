@@ -7,9 +7,10 @@ from amaranth.lib.wiring import In, Out
 __all__ = ["ProgramQueue", "program_layout"]
 
 
-def program_layout() -> data.StructLayout:
+def program_layout(address_bits: int) -> data.StructLayout:
     """A program: its first byte from base 0, its length in 32-bit words, and its set of base registers."""
-    return data.StructLayout({"offset": 32, "words": 32, "bases": 1})
+    bits = min(32, address_bits)
+    return data.StructLayout({"offset": bits, "words": bits, "bases": 1})
 
 
 class ProgramQueue(wiring.Component):
@@ -20,6 +21,7 @@ class ProgramQueue(wiring.Component):
     Parameters
     ----------
     depth : programs that may wait; without any, ``current`` is ``i`` itself
+    address_bits : of memory: no more bits of a program's place and length are kept
 
     Members
     -------
@@ -42,11 +44,12 @@ class ProgramQueue(wiring.Component):
     waiting: Signal
     full: Signal
 
-    def __init__(self, *, depth: int):
+    def __init__(self, *, depth: int, address_bits: int = 32):
         self.depth = depth
+        self.layout = program_layout(address_bits)
         super().__init__({
-            "i": In(program_layout()), "replace": In(1), "append": In(1), "drop": In(1), "advance": In(1),
-            "current": Out(program_layout()), "waiting": Out(range(depth + 1)), "full": Out(1),
+            "i": In(self.layout), "replace": In(1), "append": In(1), "drop": In(1), "advance": In(1),
+            "current": Out(self.layout), "waiting": Out(range(depth + 1)), "full": Out(1),
         })
 
     def elaborate(self, platform):
@@ -55,7 +58,7 @@ class ProgramQueue(wiring.Component):
             m.d.comb += [self.current.eq(self.i), self.full.eq(1)]
             return m
         places = 1 << self.depth.bit_length()  # more than depth, so that addresses wrap by themselves
-        m.submodules.programs = programs = memory.Memory(shape=program_layout(), depth=places, init=[])
+        m.submodules.programs = programs = memory.Memory(shape=self.layout, depth=places, init=[])
         write, read = programs.write_port(), programs.read_port(domain="comb")
         head = Signal(range(places))
         m.d.comb += [

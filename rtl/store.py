@@ -4,10 +4,9 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.commands import PEERS, Engine, Operation, Store, Target
+from ..arch.commands import PEERS, Engine, Operation, Target
 from ..arch.config import Config
 from ..arch.registers import ErrorCode
-from .decode import Decoder
 from .epilogue import Epilogue
 from .interfaces import (
     AccumulatorDrain,
@@ -24,13 +23,30 @@ from .placer import LanePlace, Placer
 from .queue import Queue
 from .store_memory import MemoryWriter
 from .store_read import RowReader
-from .store_walk import StoreWalk
+from .store_walk import StoreWalk, store_decoder
 from .timing import DatapathTiming
 
-__all__ = ["StoreEngine"]
+__all__ = ["StoreEngine", "store_ports"]
 
 _ROWS = 16  # between the walk and the reader, and between the walk and the bursts
 _PLACES = 32  # between the walk and the writers, with the epilogue's pipeline in between
+
+
+def store_ports(config: Config) -> dict[str, wiring.Member]:
+    """The members of an engine behind STORE commands; see :class:`StoreEngine`."""
+    array, address_bits = config.array, config.memory.address_bits
+    return {
+        "commands": In(stream.Signature(32)),
+        "control": Out(EngineControl(Engine.STORE, address_bits)),
+        "tokens": Out(TokenPort()),
+        "lookup": Out(BaseLookup(address_bits)),
+        "claim": Out(HALVES), "granted": In(HALVES),
+        "drain": Out(AccumulatorDrain(cols=array.cols, half_rows=config.half_rows)),
+        "parameter": In(ParameterLoad(lanes=config.epilogue.lanes)),
+        "write": Out(WritePort(address_bits, config.memory.bus_bits)),
+        **{name: Out(ScratchpadWrite(lanes=lanes, row_bits=16, width=config.write_bytes(lanes)))
+           for name, lanes in (("activation", array.rows), ("weight", array.cols))},
+    }
 
 
 class StoreEngine(wiring.Component):
@@ -78,33 +94,21 @@ class StoreEngine(wiring.Component):
     def __init__(self, *, config: Config, timing: DatapathTiming):
         self.config = config
         self.timing = timing
-        array, address_bits = config.array, config.memory.address_bits
+        array = config.array
         self._epilogue = Epilogue(
             cols=array.cols, lanes=config.epilogue.lanes, raw_lanes=config.raw_lanes, parameter_groups=config.parameter_groups,
             multiplier=config.epilogue.multiplier, drain_cycles=timing.drain_cycles)
         # A row's place in a scratchpad; of one in memory it holds the byte in its bus word.
         self._place = LanePlace(depth=max(config.activation_rows, config.weight_rows, config.bus_bytes), lanes=max(array.rows, array.cols))
         self._placers = {
-            target: Placer(place=self._place, lanes=lanes, width=min(config.bus_bytes, lanes), chunk_bytes=self._epilogue.chunk_bytes,
+            target: Placer(place=self._place, lanes=lanes, width=config.write_bytes(lanes), chunk_bytes=self._epilogue.chunk_bytes,
                            write_cycles=timing.write_cycles)
             for target, lanes in ((Target.ACTIVATION, array.rows), (Target.WEIGHT, array.cols))}
-        scratchpads = {target.name.lower(): Out(ScratchpadWrite(lanes=placer.lanes, row_bits=16, width=placer.width))
-                       for target, placer in self._placers.items()}
-        super().__init__({
-            "commands": In(stream.Signature(32)),
-            "control": Out(EngineControl(Engine.STORE, address_bits)),
-            "tokens": Out(TokenPort()),
-            "lookup": Out(BaseLookup(address_bits)),
-            "claim": Out(HALVES), "granted": In(HALVES),
-            "drain": Out(AccumulatorDrain(cols=array.cols, half_rows=config.half_rows)),
-            "parameter": In(ParameterLoad(lanes=config.epilogue.lanes)),
-            "write": Out(WritePort(address_bits, config.memory.bus_bits)),
-            **scratchpads,
-        })
+        super().__init__(store_ports(config))
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.decoder = decoder = Decoder(Store)
+        m.submodules.decoder = decoder = store_decoder(self.config)
         m.submodules.walk = walk = StoreWalk(self.config)
         m.submodules.epilogue = epilogue = self._epilogue
         m.submodules.reader = reader = RowReader(epilogue=epilogue, half_rows=self.config.half_rows)

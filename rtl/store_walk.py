@@ -7,11 +7,12 @@ from amaranth.utils import exact_log2
 
 from ..arch.commands import Operation, Source, Store, Target
 from ..arch.config import Config
+from ..arch.footprint import field_bits
 from ..arch.registers import ErrorCode
-from .decode import command_layout
+from .decode import Decoder, command_layout
 from .interfaces import BaseLookup, ErrorShape
 
-__all__ = ["BURST_BEATS", "Span", "StoreRow", "StoreWalk"]
+__all__ = ["BURST_BEATS", "Span", "StoreRow", "StoreWalk", "store_decoder", "store_objection"]
 
 BURST_BEATS = 16
 
@@ -110,7 +111,8 @@ class StoreWalk(wiring.Component):
         row_bytes = Signal(range(4 * config.array.cols + 1))
         m.d.comb += row_bytes.eq(Mux(command.operation == Operation.RAW, command.columns << 2, command.columns))
 
-        refused = self._objection(m, command)
+        refused = Signal(ErrorCode)  # one cycle after the fields are there
+        m.d.sync += refused.eq(store_objection(config, command))
         lanes = Mux(command.target == Target.ACTIVATION, config.array.rows, config.array.cols)
         depth = Mux(command.target == Target.ACTIVATION, config.activation_rows, config.weight_rows)
         base = Signal(config.memory.address_bits, reset_less=True)
@@ -185,20 +187,6 @@ class StoreWalk(wiring.Component):
                 m.d.comb += self.idle.eq(1)
         return m
 
-    def _objection(self, m, command):
-        """VALUE, UNSUPPORTED or NONE, one cycle after the fields are there. VALUE goes first."""
-        config = self.config
-        local = command.target != Target.MEMORY
-        lanes = Mux(command.target == Target.ACTIVATION, config.array.rows, config.array.cols)
-        value = (
-            (command.count1 == 0) | (command.count2 == 0) | (command.columns == 0) | (command.columns > config.array.cols)
-            | (command.operation > max(Operation)) | (command.source > max(Source)) | (command.target > max(Target))
-            | (local & (command.lane >= lanes)) | (command.low > command.high))
-        unsupported = (command.operation > Operation.REQUANTISE) | (command.source != Source.ACCUMULATOR)
-        refused = Signal(ErrorCode)
-        m.d.sync += refused.eq(Mux(value, ErrorCode.VALUE, Mux(unsupported, ErrorCode.UNSUPPORTED, ErrorCode.NONE)))
-        return refused
-
     def _pipeline(self, m, command, to_memory, row_bytes, base, size, highest, begin):
         """Rows in four stages: offset; address and end; checks; held until the next row is known.
 
@@ -218,17 +206,18 @@ class StoreWalk(wiring.Component):
 
         walk = Signal()
         step = Signal()
-        offset = Signal(32, reset_less=True)
-        repeat = Signal(32, reset_less=True)  # offset of the repetition's first row
-        source = Signal(16, reset_less=True)
-        left1 = Signal(16, reset_less=True)
-        left2 = Signal(16, reset_less=True)
+        offset_bits, row_bits = max(config.offset_bits, config.control.row_bits), config.control.row_bits
+        offset = Signal(offset_bits, reset_less=True)
+        repeat = Signal(offset_bits, reset_less=True)  # offset of the repetition's first row
+        source = Signal(row_bits, reset_less=True)
+        left1 = Signal(row_bits, reset_less=True)
+        left2 = Signal(row_bits, reset_less=True)
         first = Signal(reset_less=True)
         # Registered, because they choose what is added to what.
         wraps = Signal(reset_less=True)  # the repetition's last row
         final = Signal(reset_less=True)  # the last repetition
         last = wraps & final
-        next_offset = Signal(32)
+        next_offset = Signal(offset_bits)
         m.d.comb += [
             step.eq(walk & self.room),
             next_offset.eq(Mux(wraps, repeat, offset) + Mux(wraps, command.stride2, command.stride1)),
@@ -250,14 +239,14 @@ class StoreWalk(wiring.Component):
         addressed = Signal()
         addressed_mark = Signal(mark, reset_less=True)
         address = Signal(address_bits, reset_less=True)
-        end = Signal(33, reset_less=True)
+        end = Signal(offset_bits + 1, reset_less=True)
         joined = Signal(reset_less=True)
         outside = Signal(reset_less=True)  # the source row
         m.d.sync += addressed.eq(step)
         with m.If(step):
             m.d.sync += [
                 addressed_mark.eq(Cat(source[:self.source_bits], first, last)),
-                address.eq(base + offset), end.eq(offset + row_bytes), joined.eq((offset == end[:32]) & ~first),
+                address.eq(base + offset), end.eq(offset + row_bytes), joined.eq((offset == end[:offset_bits]) & ~first),
                 outside.eq((source[half_bit] != command.row[half_bit]) | source[self.source_bits:].any()),
             ]
 
@@ -273,7 +262,7 @@ class StoreWalk(wiring.Component):
             Cat(row.source, row.first, span.last).eq(addressed_mark), span.address.eq(address), span.joined.eq(joined),
             span.partial.eq(reach[:byte_bits].any()), Cat(span.whole, span.blocks).eq(reach[byte_bits:]),
             code.eq(Mux(
-                outside | no_parameters | (~to_memory & (address[:16] > highest)), ErrorCode.RANGE,
+                outside | no_parameters | (~to_memory & (address[:row_bits] > highest)), ErrorCode.RANGE,
                 Mux(to_memory & (end > size), ErrorCode.ADDRESS, ErrorCode.NONE))),
         ]
 
@@ -292,3 +281,24 @@ class StoreWalk(wiring.Component):
         with m.If(checked & ~good & ~failed):
             m.d.sync += [failed.eq(1), failed_code.eq(code), failed_address.eq(span.address)]
         return failed_code, failed_address, ~(walk | addressed | checked | held), failed & ~held
+
+
+def store_decoder(config: Config) -> Decoder:
+    """Of STORE commands, with no more bits of a field than tell what it is or that it is too large."""
+    lanes = max(config.array.rows, config.array.cols)
+    return Decoder(Store, field_bits(config, Store), saturate={
+        "columns": (config.array.cols + 1).bit_length(), "row": config.memory.accumulator_rows.bit_length(),
+        "parameter_group": config.parameter_groups.bit_length(), "lane": lanes.bit_length()})
+
+
+def store_objection(config: Config, command: data.View) -> Value:
+    """VALUE, UNSUPPORTED or NONE: what the fields of a decoded :class:`Store` tell. VALUE goes first, but for fields that are too large."""
+    local = command.target != Target.MEMORY
+    lanes = Mux(command.target == Target.ACTIVATION, config.array.rows, config.array.cols)
+    value = (
+        (command.count1 == 0) | (command.count2 == 0) | (command.columns == 0) | (command.columns > config.array.cols)
+        | (command.operation > max(Operation)) | (command.source > max(Source)) | (command.target > max(Target))
+        | (local & (command.lane >= lanes)) | (command.low > command.high))
+    unsupported = (command.operation > Operation.REQUANTISE) | (command.source != Source.ACCUMULATOR)
+    return Mux(command.excess, ErrorCode.UNSUPPORTED,
+               Mux(value, ErrorCode.VALUE, Mux(unsupported, ErrorCode.UNSUPPORTED, ErrorCode.NONE)))

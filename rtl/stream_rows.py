@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.commands import Engine
+from ..arch.config import Config
 from .execute_front import INNER_LEVELS, execute_fields
 from .interfaces import activity_enum
 from .nest import Nest
@@ -27,9 +28,7 @@ class RowStreamer(wiring.Component):
 
     Parameters
     ----------
-    activation_rows : depth of the activation scratchpad
-    half_rows : rows of one accumulator half, a power of two
-    inner_loops : loops over rows, 1 to 3
+    config : the accelerator
     y_moves : whether any loop changes y; otherwise ``width`` is 0 where y is outside
     distance_cycles : between a touch of an accumulator row and an accumulating touch of the same
 
@@ -65,15 +64,15 @@ class RowStreamer(wiring.Component):
     superseded: Signal
     activity: Signal
 
-    def __init__(self, *, activation_rows: int, half_rows: int, inner_loops: int, y_moves: bool, distance_cycles: int):
-        self.activation_rows = activation_rows
-        self.half_rows = half_rows
-        self.inner_loops = inner_loops
+    def __init__(self, config: Config, *, y_moves: bool, distance_cycles: int):
+        self.config = config
+        self.activation_rows = config.activation_rows
+        self.half_rows = config.half_rows
         self.y_moves = y_moves
         self.distance_cycles = distance_cycles
         super().__init__({
             "i": In(stream.Signature(execute_fields())),
-            "tile": In(stream.Signature(TileStart())),
+            "tile": In(stream.Signature(TileStart(config))),
             "tile_failed": In(1), "granted": In(2), "stop": In(1),
             "row_control": Out(RowControl()),
             "swapping": Out(1), "last": Out(1), "post": Out(2),
@@ -133,14 +132,14 @@ class RowStreamer(wiring.Component):
         # Stage 2: a row waits here until its accumulator row may be touched, or for ever if it is outside.
         waiting, outside, last = Signal(), Signal(reset_less=True), Signal(reset_less=True)
         control, post = Signal(RowControl(), reset_less=True), Signal(2, reset_less=True)
-        pad = nest.o.x >= command.width
+        pad = nest.o.x >= command.width if self.config.control.padding else Const(0)
         if self.y_moves:
             pad |= nest.o.y >= command.height
         with m.If(room):
             m.d.sync += [
                 waiting.eq(valid), last.eq(last_row & last_tile), post.eq(command.post),
                 control.row.eq(nest.o.row), outside.eq((nest.o.row >= self.activation_rows) & ~pad),
-                control.pad.eq(pad), control.pad_value.eq(command.pad), control.swap.eq(swap),
+                control.pad.eq(pad), control.pad_value.eq(command.pad if self.config.control.padding else 0), control.swap.eq(swap),
                 control.accumulator_row.eq(accumulator_row), control.accumulate.eq(accumulate),
             ]
         hazard = self._hazard(m, accumulator_row, accumulate, control.accumulator_row[:half_bit + 1], waiting, room)
@@ -174,13 +173,16 @@ class RowStreamer(wiring.Component):
 
     def _nest(self, m: Module, command: data.View) -> Nest:
         """The nest over the rows of a tile."""
-        levels = INNER_LEVELS[-self.inner_loops:]
+        control = self.config.control
+        levels = INNER_LEVELS[-control.inner_loops:]
         nest = Nest(
             levels={level: self.half_rows.bit_length() for level in levels},  # more rows were refused
-            values={"row": levels, "y": levels[-2:-1], "x": levels[-1:]})
+            values={"row": levels, **({"y": levels[-2:-1], "x": levels[-1:]} if control.padding else {})},
+            bits={"row": control.row_bits})
         m.d.comb += [nest.counts[level].eq(command[f"{level}_count"]) for level in levels]
         m.d.comb += [nest.strides.row[level].eq(command[f"activation_{level}"]) for level in levels]
-        m.d.comb += [nest.strides[value][value].eq(command[f"{value}_step"]) for value in ("y", "x") if value in levels]
+        m.d.comb += [nest.strides[value][value].eq(command[f"{value}_step"]) for value in ("y", "x")
+                     if control.padding and value in levels]
         m.d.comb += [nest.starts[value].eq(self.tile.payload[value]) for value in nest.values]
         return nest
 

@@ -7,9 +7,11 @@ import pytest
 from devices import run_words, simulated, small_config
 from programs import flip_bits, random_bits
 from systolith.arch.commands import pack
+from systolith.arch.config import merge, resolve
 from systolith.arch.model import Model
 from systolith.arch.random_programs import random_program
 from systolith.arch.registers import Control, ErrorCode, offset_of
+from systolith.boards import BOARDS
 from systolith.host.device import DeviceTimeout
 
 SEED = int(os.environ.get("SYSTOLITH_SEED", "20261122"))
@@ -23,6 +25,7 @@ CONFIGS = {
     "5x3-wide-bus": small_config(5, 3, memory={"bus_bits": 128}),
     "8x8-narrow-bus": small_config(8, 8, memory={"bus_bits": 32}),
     "24x12-serial": small_config(24, 12, epilogue={"multiplier": "serial"}),
+    "icebreaker": resolve(merge(BOARDS["icebreaker"].settings, {"shell": "native", "memory": {"address_bits": 18}})),
 }
 
 
@@ -53,9 +56,10 @@ def test_rtl_equals_model(name, stall, tmp_path):
             assert outcome.error == ErrorCode.NONE, f"seed {seed}: {outcome}"
             wrong = np.flatnonzero(device.read_memory(0, MEMORY) != memory)
             assert not wrong.size, f"seed {seed}: {wrong.size} bytes differ, the first at {wrong[0]:#x}"
-            assert outcome.counters["EXECUTE_BUSY"] == expected.rows_issued, f"seed {seed}"
-            assert outcome.counters["BYTES_WRITTEN"] == expected.bytes_written, f"seed {seed}"
-            assert outcome.counters["BYTES_READ"] == expected.bytes_read, f"seed {seed}"
+            if config.control.counter_bits:
+                assert outcome.counters["EXECUTE_BUSY"] == expected.rows_issued, f"seed {seed}"
+                assert outcome.counters["BYTES_WRITTEN"] == expected.bytes_written, f"seed {seed}"
+                assert outcome.counters["BYTES_READ"] == expected.bytes_read, f"seed {seed}"
 
 
 def test_random_bits_never_hang_and_never_leave_their_limits(tmp_path):

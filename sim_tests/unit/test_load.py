@@ -12,6 +12,8 @@ from systolith.arch.commands import Bank, Engine, Load, pack
 from systolith.arch.config import resolve
 from systolith.arch.registers import STALLS, ErrorCode
 from systolith.rtl.load import LoadEngine
+from systolith.rtl.load_front import bank_lanes, bank_rows
+from systolith.rtl.load_serial import SerialLoadEngine
 from systolith.rtl.timing import DatapathTiming
 
 SIZE = 1 << 16
@@ -24,17 +26,18 @@ class Bench:
 
     def __init__(self, settings, *, latency=4, stall=0.0, seed=0, base=0x1000, size=0x8000):
         self.config = config = resolve(settings)
-        self.dut = LoadEngine(config=config, timing=TIMING)
+        engine = SerialLoadEngine if config.control.engines == "serial" else LoadEngine
+        self.dut = engine(config=config, timing=TIMING)
         self.memory = BusMemory(SIZE, config.bus_bytes, latency=latency, stall=stall, seed=seed, bounds=(base, base + size))
         self.memory.bytes[:] = np.random.default_rng(seed).integers(0, 256, SIZE)
         self.base, self.size = base, size
         self.choice = random.Random(seed)
         self.stall = stall
-        lanes = self.dut._front.lanes
+        lanes = bank_lanes(config)
         # One flat array per bank, in bytes; parameters and accumulator words are four of them.
         self.row_bytes = {Bank.ACTIVATION: lanes[Bank.ACTIVATION], Bank.WEIGHT: lanes[Bank.WEIGHT],
                           Bank.PARAMETER: 12 * lanes[Bank.PARAMETER], Bank.ACCUMULATOR: 4 * lanes[Bank.ACCUMULATOR]}
-        self.depth = self.dut._back.depth
+        self.depth = bank_rows(config)
         self.banks = {bank: np.zeros(self.depth[bank] * self.row_bytes[bank], dtype=np.uint8) for bank in Bank}
         self.gives, self.started, self.activities = [], 0, []
         self.written = [0]  # bytes written before each cycle
@@ -163,6 +166,10 @@ def small(rows, cols, **memory):
     return {**SMALL, "array": {"rows": rows, "cols": cols}, "memory": {**SMALL["memory"], **memory}}
 
 
+def serial(rows, cols, **memory):
+    return {**small(rows, cols, **memory), "epilogue": {"lanes": 1}, "control": {"engines": "serial"}}
+
+
 def random_load(choice, bench):
     """A LOAD that breaks no rule."""
     bank = choice.choice(list(Bank))
@@ -191,8 +198,9 @@ def random_load(choice, bench):
 
 @pytest.mark.parametrize("stall", [0.0, 0.4])
 @pytest.mark.parametrize("settings", [
-    small(4, 4), small(1, 1), small(3, 5, bus_bits=32), small(16, 8), small(5, 24, bus_bits=128)],
-    ids=["4x4", "1x1", "3x5-bus32", "16x8", "5x24-bus128"])
+    small(4, 4), small(1, 1), small(3, 5, bus_bits=32), small(16, 8), small(5, 24, bus_bits=128), serial(4, 2, bus_bits=32),
+    serial(3, 5, bus_bits=64)],
+    ids=["4x4", "1x1", "3x5-bus32", "16x8", "5x24-bus128", "4x2-serial-engine", "3x5-serial-engine"])
 def test_random_loads(settings, stall):
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")

@@ -13,6 +13,7 @@ from systolith.arch.config import resolve
 from systolith.arch.numerics import requantise, wrap32
 from systolith.arch.registers import STALLS, ErrorCode
 from systolith.rtl.store import StoreEngine
+from systolith.rtl.store_serial import SerialStoreEngine
 from systolith.rtl.timing import DatapathTiming
 
 SIZE = 1 << 16
@@ -25,7 +26,8 @@ class Bench:
 
     def __init__(self, settings, *, latency=4, stall=0.0, seed=0, base=0x1000, size=0x8000):
         self.config = config = resolve(settings)
-        self.dut = StoreEngine(config=config, timing=TIMING)
+        engine = SerialStoreEngine if config.control.engines == "serial" else StoreEngine
+        self.dut = engine(config=config, timing=TIMING)
         self.memory = BusMemory(SIZE, config.bus_bytes, latency=latency, stall=stall, seed=seed, bounds=(base, base + size))
         self.base, self.size, self.stall = base, size, stall
         self.choice = random.Random(seed)
@@ -162,7 +164,7 @@ class Bench:
                 await ctx.tick()
         ctx.set(port.valid, 0)
 
-    def run(self, commands, *, body=None, limit=30_000):
+    def run(self, commands, *, body=None, limit=60_000):
         """Feeds ``commands`` and waits until all are complete, an error came, or ``body`` returns."""
         dut = self.dut
 
@@ -199,10 +201,10 @@ class Bench:
         assert self.started == len(commands)
 
 
-def small(rows, cols, *, lanes=None, multiplier="parallel", **memory):
+def small(rows, cols, *, lanes=None, multiplier="parallel", engines="pipelined", **memory):
     memory = {"activation_kib": 1, "weight_kib": 1, "accumulator_rows": 16, "parameter_channels": 2 * cols, **memory}
     epilogue = {"multiplier": multiplier, **({"lanes": lanes} if lanes else {})}
-    return {"array": {"rows": rows, "cols": cols}, "memory": memory, "epilogue": epilogue}
+    return {"array": {"rows": rows, "cols": cols}, "memory": memory, "epilogue": epilogue, "control": {"engines": engines}}
 
 
 def random_store(choice, bench):
@@ -247,6 +249,8 @@ SHAPES = {
     "1x1": small(1, 1), "3x5-bus32": small(3, 5, lanes=3, bus_bits=32), "5x3-bus128": small(5, 3, lanes=2, bus_bits=128),
     "8x8-serial": small(8, 8, lanes=1, bus_bits=32, multiplier="serial"), "4x16": small(4, 16, lanes=4),
     "16x16-bus128": small(16, 16, lanes=4, bus_bits=128),
+    "4x2-serial-engine": small(4, 2, lanes=1, engines="serial", bus_bits=32),
+    "3x5-serial-engine": small(3, 5, lanes=1, engines="serial", bus_bits=64),
 }
 
 
