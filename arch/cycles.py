@@ -16,7 +16,7 @@ from .commands import PEERS, Command, Engine, Execute, Load, Store, Target
 from .config import Config
 from .cycles_read import Bursts, ReadPort, load_bursts
 from .cycles_store import Rows, StorePath, store_rows
-from .latency import Latency, Memory
+from .latency import LOAD_BURST_BEATS, Latency, Memory
 from .registers import BASES
 
 __all__ = ["Memory", "Prediction", "predict_cycles"]
@@ -85,6 +85,7 @@ class _Machine:
         self.load_bursts = Bursts([0], 0, 0)
         self.pending = self.preloader = 0    # EXECUTE: room for a command in the streamer and in the preloader
         self.first_row = self.last_row = -100  # of the last tile: its first row, and behind its last one
+        self.block = LOAD_BURST_BEATS * config.bus_bytes - 1   # of an address, what matters to bursts
         self.shapes: dict[tuple[int, ...], Bursts | Rows] = {}
 
     def run(self) -> Prediction:
@@ -196,7 +197,7 @@ class _Machine:
         number = self._begin(Engine.LOAD, time)
         c = self.program[number]
         base = self.bases[c.base]
-        key = (0, c.bank, c.run, c.count1, c.count2, c.stride1, c.stride2, base + c.offset)
+        key = (0, c.bank, c.run, c.count1, c.count2, c.stride1, c.stride2, base + c.offset & self.block)
         bursts = self.shapes.get(key)
         if bursts is None:
             bursts = self.shapes[key] = load_bursts(self.config, c, base, self.memory.cycles_per_beat)
@@ -286,7 +287,7 @@ class _Machine:
 
     def _rows(self, c: Store) -> Rows:
         base = self.bases[c.base]
-        key = (2, c.operation, c.columns, c.count1, c.count2, c.stride1, c.stride2, base + c.destination, c.bias, c.zero_point, c.low, c.high)
+        key = (2, c.operation, c.columns, c.count1, c.count2, c.stride1, c.stride2, base + c.destination & self.block, c.bias, c.zero_point, c.low, c.high)
         rows = self.shapes.get(key)
         if rows is None:
             rows = self.shapes[key] = store_rows(self.config, c, base, self.latency)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
-from typing import NamedTuple
+from collections.abc import Hashable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ _ROOM = 10      # rows that may wait behind the walk when it steps
 _UNSEEN = 4     # and that are on their way to where they are counted
 _PLACES = 26    # rows of which the place may wait then
 _NEVER = 1 << 62
+_LONG_AGO = 1 << 62
 _PACKED = 4     # words between the packer and the bus
 
 
@@ -105,7 +106,8 @@ class StorePath:
         self.word = 0           # when the next word may leave
         self.burst = 0          # the last burst was asked for
         self.asked = 0          # when the next row may be taken to be asked for
-        self.responses: deque[int] = deque([0] * _WAITING, _WAITING)
+        self.responses = [0] * _WAITING
+        self.known: dict[tuple[Hashable, ...], tuple[Any, ...]] = {}  # what a command did that found the same
         self.row = 0                 # the command's first row in the lists below
         self.steps: list[int] = []   # rows that may be in somebody's way: when each was walked,
         self.takes: list[int] = []   # taken to be read,
@@ -126,14 +128,39 @@ class StorePath:
 
         Returns when its fields are free, when its last row has been read, and when its last byte is written.
         """
+        self._forget(time)
+        key = id(rows), max(granted - time, 0), local, rows.settings == self.settings, *self._state(time)
+        known = self.known.get(key)
+        if known is None:
+            result = self._run(rows, time, granted, local)
+            self._forget(result[0])  # the next command begins later
+            known = self.known[key] = (*(one - time for one in result), self._state(time, low=-_LONG_AGO))
+        free, read, done, state = known
+        self.settings = rows.settings
+        self._restore(time, state)
+        return time + free, time + read, time + done
+
+    def _state(self, time: int, *, low: int = 0) -> tuple[tuple[int, ...], ...]:
+        """Everything that is left behind, from ``time`` on: what is past is all the same."""
+        lists = (self.steps, self.takes, self.asks, self.reads, self.left, self.responses)
+        numbers = (self.read, self.drained, self.packed, self.word, self.burst, self.asked)
+        return tuple([tuple([max(one - time, low) for one in many]) for many in (numbers, *lists)])
+
+    def _restore(self, time: int, state: tuple[tuple[int, ...], ...]) -> None:
+        numbers, *lists = state
+        self.read, self.drained, self.packed, self.word, self.burst, self.asked = [one + time for one in numbers]
+        for many, values in zip((self.steps, self.takes, self.asks, self.reads, self.left, self.responses), lists, strict=True):
+            many[:] = [one + time for one in values]
+
+    def _run(self, rows: Rows, time: int, granted: int, local: bool) -> tuple[int, int, int]:
         latency = self.latency
         change = rows.settings != self.settings
         self.settings = rows.settings
         chunks, interval = rows.chunks, rows.interval
         spare = latency.chunks - 1
         step = time + latency.store_walk - 4
-        self._forget(time)
-        self.row = len(self.left)
+        self.row = self.sent = len(self.left)
+        self.unsent = 0
         for index in range(len(rows.parts)):
             step = self._room(rows, step + 1)
             self.steps.append(step)
@@ -173,7 +200,7 @@ class StorePath:
         done = next((row for row, left in enumerate(self.left) if left + 2 > time), len(self.left))
         for rows in (self.steps, self.takes, self.asks, self.reads, self.left):
             del rows[:done]
-        self.sent -= done
+        del self.responses[:-_WAITING]
 
     def _room(self, rows: Rows, time: int) -> int:
         """When there is room for a row, from ``time`` on: a step is seen 5 cycles later, and what leaves a queue 2 cycles."""
@@ -213,7 +240,7 @@ class StorePath:
         latency, beat = self.latency, self.memory.cycles_per_beat
         asked = []
         for _ in range(bursts):
-            self.burst = max(self.asked, self.burst + 2, self.responses[0] + 1)
+            self.burst = max(self.asked, self.burst + 2, self.responses[-_WAITING] + 1)
             self.responses.append(_NEVER)
             asked.append(self.burst + latency.store_burst - 1)
         self.asked = self.burst
