@@ -71,7 +71,7 @@ class MemoryConfig:
 
     ``accumulator_rows`` counts both halves. ``address_bits`` is how much of the 64-bit base registers is implemented.
     ``outstanding`` bounds the read bursts in flight, which hides latency; ``parameter_channels`` is how many channels'
-    bias, multiplier and shift fit on chip.
+    bias, multiplier and shift fit on chip. Without ``error_address`` a read that the memory answers with an error has no address.
     """
 
     activation_kib: int = 64
@@ -81,6 +81,7 @@ class MemoryConfig:
     bus_bits: int = 64
     address_bits: int = 32
     outstanding: int = 64
+    error_address: bool = True
 
     def __post_init__(self) -> None:
         _check_range("memory.activation_kib", self.activation_kib, 1, 16384)
@@ -90,6 +91,7 @@ class MemoryConfig:
         _check_choice("memory.bus_bits", self.bus_bits, [32, 64, 128, 256, 512])
         _check_range("memory.address_bits", self.address_bits, 16, 64)
         _check_choice("memory.outstanding", self.outstanding, [1 << n for n in range(10)])
+        _check_choice("memory.error_address", self.error_address, [True, False])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,8 +116,8 @@ class ControlConfig:
     + kernel column, + kernel row; ``inner_loops`` 1, 2, 3 are x, + y, + batch. ``counter_bits`` 0 leaves out all counters
     but CYCLES. ``queue_programs`` is how many programs may wait behind the one that runs, with a second set of base registers;
     0 leaves the queue out. ``watchdog_bits`` is the width of WATCHDOG; 0 leaves it out, where memory cannot fail to answer.
-    ``engines`` "serial" makes LOAD and STORE move one byte at a time, one command at a time, in a quarter of the area. Row numbers
-    and counts have ``row_bits`` bits. ``padding`` False leaves out coordinates and pad injection.
+    ``engines`` "serial" makes LOAD and STORE move one byte at a time, and all three do one command at a time, in a third of the area. Row
+    numbers and counts have ``row_bits`` bits. ``padding`` False leaves out coordinates and pad injection.
     """
 
     queue_commands: int = 4
@@ -140,6 +142,11 @@ class ControlConfig:
         _check_choice("control.engines", self.engines, ["pipelined", "serial"])
         _check_range("control.row_bits", self.row_bits, 8, 16)
         _check_choice("control.padding", self.padding, [True, False])
+
+    @property
+    def looks_ahead(self) -> bool:
+        """EXECUTE decodes and preloads the next command while the rows of one are being issued."""
+        return self.engines == "pipelined"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -272,9 +279,10 @@ def resolve(settings: Mapping[str, Any] | None = None) -> Config:
     # A weight scratchpad holds at least two tiles, so that one loads while the other is used; activations at least 256 rows.
     memory.setdefault("activation_kib", max(64, array.rows * 256 // 1024))
     memory.setdefault("weight_kib", max(48, -(-2 * array.rows * array.cols // 1024)))
-    memory_config = MemoryConfig(**memory)
     shell = settings.get("shell", "axi")
     # Behind a serial link the host is slow for other reasons, and the memory is on the chip.
+    memory.setdefault("error_address", shell != "serial")
+    memory_config = MemoryConfig(**memory)
     control = ({"queue_programs": 0, "watchdog_bits": 0} if shell == "serial" else {}) | settings.get("control", {})
     epilogue.setdefault("lanes", min(4, array.cols, memory_config.bus_bits // 8))
     return Config(array=array, memory=memory_config, epilogue=EpilogueConfig(**epilogue),

@@ -80,6 +80,11 @@ class Machine:
         width = self.config.bus_bytes
         return ((address + count - 1) // width - address // width + 1) * width
 
+    def missing_word(self, address: int) -> int:
+        """What is reported of a read that leaves the memory from ``address`` on: the first bus word that is not there."""
+        width = self.config.bus_bytes
+        return max(address, self.memory.size) // width * width if self.config.memory.error_address else 0
+
     def load(self, c: Load, bases: Sequence[int], sizes: Sequence[int], touch: Touch) -> None:
         """Perform a LOAD; raises :class:`AccessError` at the first run that breaks a rule, after those before it."""
         banks: dict[Bank, tuple[np.ndarray, Space]] = {
@@ -116,7 +121,10 @@ class Machine:
         if good == len(runs):
             return offsets + base, None
         address = base + int(offsets[good]) & (1 << self.config.memory.address_bits) - 1
-        failure = AccessError(ErrorCode.BUS if within_limit[good] else ErrorCode.ADDRESS, address)
+        if not within_limit[good]:
+            failure = AccessError(ErrorCode.ADDRESS, address)
+        else:
+            failure = AccessError(ErrorCode.BUS, self.missing_word(address) if isinstance(c, Load) else address)
         return offsets[:good] + (base if good else 0), failure
 
     def execute(self, c: Execute, touch: Touch) -> None:

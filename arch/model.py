@@ -139,7 +139,7 @@ class _Run:
         for code, wrong in ((ErrorCode.ADDRESS, not self.within_limit), (ErrorCode.VALUE, address & 3),
                             (ErrorCode.BUS, address + length > memory.size)):
             if wrong:
-                raise _Stop(code, Engine.FETCH, 0, address)
+                raise _Stop(code, Engine.FETCH, 0, self.machine.missing_word(address) if code == ErrorCode.BUS else address)
         self.machine.traffic.bytes_read += int(self.machine.bus_words_bytes(address, length))
         self.tracker.fetch(address, address + length)
         return memory[address:address + length].copy().view("<u4")

@@ -72,7 +72,7 @@ def _results(path: Path) -> tuple[int, tuple[tuple[str, str], ...]]:
 
 
 def _benches(manifest: Manifest) -> list[str]:
-    names = ["core_bench", "random_bench"]
+    names = ["core_bench", "error_bench", *(["axi_bench"] if manifest.config.shell == "axi" else []), "random_bench"]
     return [f"systolith.gen.benches.{name}" for name in names]
 
 

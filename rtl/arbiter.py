@@ -1,8 +1,9 @@
 """One memory read port for two readers."""
 
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from .interfaces import ReadPort
 from .queue import Queue
@@ -20,28 +21,35 @@ class ReadArbiter(wiring.Component):
     ----------
     address_bits, bus_bits : of all three ports
     outstanding : bursts that may be in flight
+    addresses : keep the bursts' addresses, for ``address``
 
     Members
     -------
     urgent, bulk : from the readers
     o : to the memory
+    address : of the word in ``o.response``; 0 without ``addresses``
     """
 
     urgent: wiring.PureInterface
     bulk: wiring.PureInterface
     o: wiring.PureInterface
+    address: Signal
 
-    def __init__(self, *, address_bits: int, bus_bits: int, outstanding: int):
+    def __init__(self, *, address_bits: int, bus_bits: int, outstanding: int, addresses: bool = True):
         self.address_bits = address_bits
         self.bus_bits = bus_bits
         self.outstanding = outstanding
+        self.addresses = addresses
         port = ReadPort(address_bits, bus_bits)
-        super().__init__({"urgent": In(port), "bulk": In(port), "o": Out(port)})
+        super().__init__({"urgent": In(port), "bulk": In(port), "o": Out(port), "address": Out(address_bits)})
 
     def elaborate(self, platform):
         m = Module()
-        # Which reader each burst in flight belongs to, and how many words it has.
-        m.submodules.order = order = Queue(width=9, depth=self.outstanding)
+        # Each burst in flight: how many words it has, which reader it belongs to, and where it begins.
+        word_bits = exact_log2(self.bus_bits // 8)
+        entry = data.StructLayout({"beats": 8, "bulk": 1, "word": self.address_bits - word_bits if self.addresses else 0})
+        m.submodules.order = order = Queue(width=entry.size, depth=self.outstanding)
+        asked, burst = Signal(entry), data.View(entry, order.r_data)
 
         held = Signal()
         held_bulk = Signal()
@@ -57,20 +65,23 @@ class ReadArbiter(wiring.Component):
                 ]
         m.d.comb += [
             order.w_en.eq(self.o.request.valid & self.o.request.ready),
-            order.w_data.eq(Cat(self.o.request.payload.beats, choose_bulk)),
+            asked.beats.eq(self.o.request.payload.beats), asked.bulk.eq(choose_bulk),
+            asked.word.eq(self.o.request.payload.address[word_bits:]), order.w_data.eq(asked),
         ]
 
         beat = Signal(8)
-        to_bulk = order.r_data[8]
-        for reader, addressed in ((self.urgent, ~to_bulk), (self.bulk, to_bulk)):
+        if self.addresses:
+            # No burst crosses a block of 256 words.
+            m.d.comb += self.address.eq(Cat(C(0, word_bits), (burst.word[:8] + beat)[:8], burst.word[8:]))
+        for reader, addressed in ((self.urgent, ~burst.bulk), (self.bulk, burst.bulk)):
             m.d.comb += [
                 reader.response.payload.eq(self.o.response.payload),
                 reader.response.valid.eq(self.o.response.valid & order.r_rdy & addressed),
             ]
-        m.d.comb += self.o.response.ready.eq(order.r_rdy & Mux(to_bulk, self.bulk.response.ready, self.urgent.response.ready))
+        m.d.comb += self.o.response.ready.eq(order.r_rdy & Mux(burst.bulk, self.bulk.response.ready, self.urgent.response.ready))
         with m.If(self.o.response.valid & self.o.response.ready):
             m.d.sync += beat.eq(beat + 1)
-            with m.If(beat == order.r_data[:8]):
+            with m.If(beat == burst.beats):
                 m.d.sync += beat.eq(0)
                 m.d.comb += order.r_en.eq(1)
         return m

@@ -81,7 +81,8 @@ class Core(wiring.Component):
         dispatch = Dispatch(queue_commands=config.control.queue_commands, address_bits=address_bits)
         tokens = TokenCounters(bits=config.control.token_bits)
         locks = HalfLocks()
-        arbiter = ReadArbiter(address_bits=address_bits, bus_bits=bus_bits, outstanding=config.memory.outstanding + 1)
+        arbiter = ReadArbiter(address_bits=address_bits, bus_bits=bus_bits, outstanding=config.memory.outstanding + 1,
+                              addresses=config.memory.error_address)
 
         m.submodules.registers = registers = RegisterMap(config)
         m.submodules.controller = controller = Controller(
@@ -150,7 +151,10 @@ class Core(wiring.Component):
         wiring.connect(m, load.accumulator, datapath.load)
         wiring.connect(m, load.parameter, store.parameter)
         wiring.connect(m, store.drain, datapath.drain)
-        m.d.comb += [datapath.weight_control.eq(execute.weight), datapath.row_control.eq(execute.row)]
+        m.d.comb += [
+            datapath.weight_control.eq(execute.weight), datapath.row_control.eq(execute.row),
+            fetch.read_address.eq(arbiter.address), load.read_address.eq(arbiter.address),
+        ]
         for way, port in (("read", arbiter.o), ("write", store.write)):
             for name, flow, signal in flat_members(way, port):
                 m.d.comb += getattr(self, name).eq(signal) if flow is Out else signal.eq(getattr(self, name))

@@ -19,7 +19,7 @@ class Fetch(wiring.Component):
     none crosses a boundary of an interconnect. Latency: from ``start`` to the first word, the base lookup, 4 cycles and the memory.
 
     Reports ADDRESS (with the program's address) where the program is not inside the limit of base 0, VALUE where its address
-    is not a multiple of 4, BUS where the memory answers with an error.
+    is not a multiple of 4, BUS (with the bus word's address) where the memory answers with an error.
 
     Parameters
     ----------
@@ -30,6 +30,7 @@ class Fetch(wiring.Component):
     start : begins to read ``words`` words at byte ``offset``, which hold while it reads; no words are not looked for
     halt : level; requests nothing more and gives nothing more, drains what was requested
     idle : the program's address was checked, and no words are on their way from memory
+    read_address : of the word in ``read.response``
     o : words of the program; words beyond its end may follow
     """
 
@@ -40,6 +41,7 @@ class Fetch(wiring.Component):
     words: Signal
     lookup: wiring.PureInterface
     read: wiring.PureInterface
+    read_address: Signal
     o: stream.Interface
     error: ErrorShape
 
@@ -48,7 +50,7 @@ class Fetch(wiring.Component):
         self.bus_bits = bus_bits
         super().__init__({
             "start": In(1), "halt": In(1), "idle": Out(1), "offset": In(32), "words": In(32),
-            "lookup": Out(BaseLookup(address_bits)), "read": Out(ReadPort(address_bits, bus_bits)),
+            "lookup": Out(BaseLookup(address_bits)), "read": Out(ReadPort(address_bits, bus_bits)), "read_address": In(address_bits),
             "o": Out(stream.Signature(32)), "error": Out(ErrorShape(address_bits)),
         })
 
@@ -131,7 +133,7 @@ class Fetch(wiring.Component):
             buffer.w_data.eq(self.read.response.payload.data),
         ]
         with m.If(self.read.response.valid & self.read.response.payload.error):
-            m.d.comb += [self.error.valid.eq(1), self.error.code.eq(ErrorCode.BUS)]
+            m.d.comb += [self.error.valid.eq(1), self.error.code.eq(ErrorCode.BUS), self.error.address.eq(self.read_address)]
 
         m.d.comb += [
             self.o.valid.eq(buffer.r_rdy & ~self.halt),

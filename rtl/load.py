@@ -33,7 +33,7 @@ def load_ports(config: Config) -> dict[str, wiring.Member]:
         "control": Out(EngineControl(Engine.LOAD, address_bits)),
         "tokens": Out(TokenPort()),
         "lookup": Out(BaseLookup(address_bits)),
-        "read": Out(ReadPort(address_bits, config.memory.bus_bits)),
+        "read": Out(ReadPort(address_bits, config.memory.bus_bits)), "read_address": In(address_bits),
         **{name: Out(ScratchpadWrite(lanes=lanes, row_bits=16, width=config.write_bytes(lanes)))
            for name, lanes in (("activation", array.rows), ("weight", array.cols))},
         "accumulator": Out(AccumulatorLoad(cols=array.cols)),
@@ -68,6 +68,7 @@ class LoadEngine(wiring.Component):
     tokens: wiring.PureInterface
     lookup: wiring.PureInterface
     read: wiring.PureInterface
+    read_address: Signal
     activation: wiring.PureInterface
     weight: wiring.PureInterface
     accumulator: wiring.PureInterface
@@ -107,7 +108,7 @@ class LoadEngine(wiring.Component):
         m.d.comb += [
             behind_idle.eq(back.idle & (records.level == 0)),
             front.behind_idle.eq(behind_idle), self.claim.eq(back.claim), back.granted.eq(self.granted),
-            front.halt.eq(self.control.halt), back.halt.eq(self.control.halt),
+            back.response_address.eq(self.read_address), front.halt.eq(self.control.halt), back.halt.eq(self.control.halt),
             self.tokens.take.eq(front.take), self.tokens.take_mask.eq(decoder.o.payload.wait), front.taken.eq(self.tokens.taken),
             self.tokens.give.eq(back.give), self.tokens.give_mask.eq(back.give_mask),
         ]

@@ -19,8 +19,8 @@ class LoadBack(wiring.Component):
     """Takes the words of each recorded burst apart and writes them: up to a bus word per cycle into a scratchpad, 4 bytes
     into accumulator or parameters.
 
-    Latency: 2 cycles from a word to its write. Reports RANGE for a row outside its memory and BUS, both when everything before
-    is complete; nothing is written from there on.
+    Latency: 2 cycles from a word to its write. Reports RANGE for a row outside its memory and BUS (with the bus word's address),
+    both when everything before is complete; nothing is written from there on.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class LoadBack(wiring.Component):
     -------
     halt : level; what comes now is discarded
     record : stream of :class:`RecordLayout`
-    response : bus words
+    response : bus words; ``response_address``: of the one that is there
     activation, weight : :class:`ScratchpadWrite`
     accumulator : :class:`AccumulatorLoad`
     claim, granted : halves of the accumulator (see :mod:`~systolith.rtl.locks`)
@@ -45,6 +45,7 @@ class LoadBack(wiring.Component):
     halt: Signal
     record: stream.Interface
     response: stream.Interface
+    response_address: Signal
     activation: wiring.PureInterface
     weight: wiring.PureInterface
     accumulator: wiring.PureInterface
@@ -71,6 +72,7 @@ class LoadBack(wiring.Component):
             "halt": In(1),
             "record": In(stream.Signature(RecordLayout(config))),
             "response": In(stream.Signature(data.StructLayout({"data": 8 * bus_bytes, "error": 1}))),
+            "response_address": In(config.memory.address_bits),
             **{bank.name.lower(): Out(ScratchpadWrite(lanes=lanes[bank], row_bits=16, width=width))
                for bank, width in self.widths.items()},
             "accumulator": Out(AccumulatorLoad(cols=lanes[Bank.ACCUMULATOR])),
@@ -94,6 +96,7 @@ class LoadBack(wiring.Component):
         chunk_done = Signal()
         fault = Signal()
         fault_code = Signal(ErrorCode, reset_less=True)
+        fault_address = Signal.like(self.response_address, reset_less=True)
 
         limits = Array(self.widths.get(bank, 4) for bank in Bank)
         to_word_end = Signal(range(self.bus_bytes + 1))
@@ -147,7 +150,8 @@ class LoadBack(wiring.Component):
 
         # The first fault spoils everything behind it.
         with m.If(cut & self.response.payload.error & ~fault):
-            m.d.sync += [fault.eq(1), fault_code.eq(ErrorCode.BUS), chunk.discard.eq(1)]
+            m.d.sync += [
+                fault.eq(1), fault_code.eq(ErrorCode.BUS), fault_address.eq(self.response_address), chunk.discard.eq(1)]
         with m.If(chunk_valid & ~chunk.discard & outside):
             m.d.sync += [fault.eq(1), fault_code.eq(ErrorCode.RANGE), chunk.discard.eq(1)]
 
@@ -196,6 +200,6 @@ class LoadBack(wiring.Component):
         m.d.comb += [
             self.give.eq(gives[-1]), self.give_mask.eq(posts[-1]),
             self.idle.eq(~burst_valid & ~self.record.valid & ~chunk_valid & ~gives.any()),
-            self.error.valid.eq(fault & ~gives.any()), self.error.code.eq(fault_code),
+            self.error.valid.eq(fault & ~gives.any()), self.error.code.eq(fault_code), self.error.address.eq(fault_address),
         ]
         return m

@@ -37,6 +37,7 @@ class SerialLoadEngine(wiring.Component):
     tokens: wiring.PureInterface
     lookup: wiring.PureInterface
     read: wiring.PureInterface
+    read_address: Signal
     activation: wiring.PureInterface
     weight: wiring.PureInterface
     accumulator: wiring.PureInterface
@@ -198,7 +199,7 @@ class SerialLoadEngine(wiring.Component):
             with m.State("FAIL"):
                 m.d.comb += control.error.valid.eq(~control.halt)
                 with m.If(failure == ErrorCode.BUS):
-                    m.d.comb += control.error.address.eq(request.payload.address)
+                    m.d.comb += control.error.address.eq(request.payload.address if config.memory.error_address else 0)
                 m.next = "STOP"
             with m.State("STOP"):
                 m.d.comb += [control.idle.eq(1), control.activity.eq(activity.IDLE)]

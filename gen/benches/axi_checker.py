@@ -123,6 +123,16 @@ class AXIChecker:
         while self._writing and self._words:
             self._place_word(self._words.popleft())
 
+    @property
+    def within_reading(self) -> bool:
+        """Some words of a burst have come, and not all."""
+        return self._read_beats > 0
+
+    @property
+    def within_writing(self) -> bool:
+        """Some words of a burst have gone, and not all."""
+        return self._written_beats > 0
+
     def check_reset(self) -> None:
         for channel in (self.ar, self.aw, self.w):
             channel.check_reset()

@@ -76,6 +76,23 @@ class _LaterResponses(_Later):
         await self._put(item)
 
 
+class _Errors:
+    """A channel of cocotbext-axi on which an error is the bench's ``response``."""
+
+    def __init__(self, channel: Any, bench: AXITestbench):
+        self.channel = channel
+        self.bench = bench
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.channel, name)
+
+    async def send(self, item: Any) -> None:
+        for field in ("rresp", "bresp"):
+            if getattr(item, field, AxiResp.OKAY) == AxiResp.SLVERR:
+                setattr(item, field, self.bench.response)
+        await self.channel.send(item)
+
+
 class AXITestbench(Testbench):
     """:class:`Testbench` around module ``systolith_axi``.
 
@@ -83,14 +100,13 @@ class AXITestbench(Testbench):
     -------
     registers : cocotbext-axi's manager on the register port
     checker : of the memory's bus
-    bad : addresses; a bus word that holds one of them is answered with an error, and not written
+    memory_channels : cocotbext-axi's channels of the memory, by name
     response : what an error is, SLVERR or DECERR
     """
 
     def __init__(self, dut: Any, config: Config, *, size: int, latency: int, stall: float, seed: int):
         super().__init__(dut, config, size=size, latency=latency, stall=stall, seed=seed)
         logging.getLogger(f"cocotb.{dut._name}").setLevel(logging.ERROR)  # the models tell of every transfer
-        self.bad: set[int] = set()
         self.response = AxiResp.SLVERR
         self.checker = AXIChecker(dut, config.bus_bytes)
         self.register_checker = AXILiteChecker(dut)
@@ -102,13 +118,15 @@ class AXITestbench(Testbench):
         self.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.aclk, dut.aresetn, reset_active_level=False)
         slave = AxiSlave(AxiBus.from_prefix(dut, "m_axi"), dut.aclk, dut.aresetn, target=self, reset_active_level=False)
         reads, writes, registers = slave.read_if, slave.write_if, self.registers
+        self.memory_channels = {
+            "ar": reads.ar_channel, "r": reads.r_channel, "aw": writes.aw_channel, "w": writes.w_channel, "b": writes.b_channel}
         if self.stall:
             cocotb.start_soon(self._hesitate([
-                reads.ar_channel, reads.r_channel, writes.aw_channel, writes.w_channel, writes.b_channel,
-                registers.read_if.ar_channel, registers.read_if.r_channel, registers.write_if.aw_channel,
-                registers.write_if.w_channel, registers.write_if.b_channel]))
+                *self.memory_channels.values(), registers.read_if.ar_channel, registers.read_if.r_channel,
+                registers.write_if.aw_channel, registers.write_if.w_channel, registers.write_if.b_channel]))
         reads.ar_channel = _LaterRequests(reads.ar_channel, self.latency)
-        writes.b_channel = _LaterResponses(writes.b_channel, self.latency)
+        reads.r_channel = _Errors(reads.r_channel, self)
+        writes.b_channel = _LaterResponses(_Errors(writes.b_channel, self), self.latency)
         for _ in range(4):
             await RisingEdge(dut.aclk)
         self.checker.check_reset()
@@ -145,7 +163,7 @@ class AXITestbench(Testbench):
         self.memory[address:address + len(data)] = np.frombuffer(data, np.uint8)
 
     def _check(self, address: int, length: int) -> None:
-        if address + length > len(self.memory) or not self.bad.isdisjoint(range(address, address + length)):
+        if self.refuses(address, length):
             raise IndexError(f"{address:#x} is not memory")
 
     async def write_register(self, name: str, value: int) -> None:
@@ -157,10 +175,10 @@ class AXITestbench(Testbench):
         assert done.resp == AxiResp.OKAY, f"reading {name}: {done.resp.name}"
         return int.from_bytes(done.data, "little")
 
-    async def launch(self, words: np.ndarray, *, address: int, regions: dict[int, tuple[int, int]]) -> None:
+    async def launch(self, words: np.ndarray, *, address: int, regions: dict[int, tuple[int, int]], offset: int = 0) -> None:
         self.checker.writable = [(start, start + size) for start, size in regions.values()]
         await self.write_register("IRQ_ENABLE", 1)
-        await super().launch(words, address=address, regions=regions)
+        await super().launch(words, address=address, regions=regions, offset=offset)
 
     async def wait(self) -> None:
         await First(RisingEdge(self.dut.irq), Timer(_POLL_NS, "ns"))

@@ -100,7 +100,7 @@ class NativeTestbench(Testbench):
                 if self.reads and self.reads[0][0] <= self.cycle and self._go():
                     _, address, _ = self.reads.popleft()
                     read_valid = True
-                    inside = address + bus_bytes <= len(self.memory)
+                    inside = not self.refuses(address, bus_bytes)
                     dut.read_response_data.value = (
                         int.from_bytes(self.memory[address:address + bus_bytes].tobytes(), "little") if inside else 0)
                     dut.read_response_error.value = int(not inside)
@@ -120,7 +120,7 @@ class NativeTestbench(Testbench):
         address, beats, error = burst
         bus_bytes = self.config.bus_bytes
         assert last == (beats == 0), f"write burst: last must be {int(beats == 0)} with {beats} words left, not {last}"
-        if address + bus_bytes <= len(self.memory):
+        if not self.refuses(address, bus_bytes):
             for i, byte in enumerate(data.to_bytes(bus_bytes, "little")):
                 if strobe >> i & 1:
                     self.memory[address + i] = byte

@@ -19,7 +19,7 @@ class Testbench(abc.ABC):
     """The accelerator, its clock, a memory of ``size`` bytes with ``latency`` cycles, and access to its registers.
 
     ``stall`` is the probability with which each handshake is held up in a cycle: 0 for none. Addresses from ``size`` on
-    answer with an error.
+    answer with an error, and so do bus words that hold an address in ``bad``, which are not written.
     """
 
     def __init__(self, dut: Any, config: Config, *, size: int, latency: int, stall: float, seed: int):
@@ -29,6 +29,7 @@ class Testbench(abc.ABC):
         self.memory = np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
         self.latency = latency
         self.stall = stall
+        self.bad: set[int] = set()
         self.cycle = 0
 
     @abc.abstractmethod
@@ -50,26 +51,32 @@ class Testbench(abc.ABC):
     def check_quiet(self) -> None:
         """Raise AssertionError unless all that was asked of the memory has been answered."""
 
+    def refuses(self, address: int, length: int) -> bool:
+        """Whether the memory answers the bus words of these bytes with an error."""
+        width = self.config.bus_bytes
+        first, behind = address // width * width, -(-(address + length) // width) * width
+        return behind > len(self.memory) or not self.bad.isdisjoint(range(first, behind))
+
     async def set_base(self, index: int, address: int, size: int) -> None:
         for name, value in (("BASE", address), ("SIZE", size)):
             await self.write_register(f"{name}{index}_LO", value)
             await self.write_register(f"{name}{index}_HI", value >> 32)
 
-    async def launch(self, words: np.ndarray, *, address: int, regions: dict[int, tuple[int, int]]) -> None:
-        """Put a program at ``address``, set the base registers to ``regions`` (address, bytes) and start it."""
+    async def launch(self, words: np.ndarray, *, address: int, regions: dict[int, tuple[int, int]], offset: int = 0) -> None:
+        """Put a program at ``address``, set the base registers to ``regions`` (address, bytes) and start it at ``offset`` from there."""
         image = words.astype("<u4").view(np.uint8)
         self.memory[address:address + len(image)] = image
         await self.set_base(0, address, len(image))
         for index, (start, size) in regions.items():
             await self.set_base(index, start, size)
-        await self.write_register("PROGRAM_OFFSET", 0)
+        await self.write_register("PROGRAM_OFFSET", offset)
         await self.write_register("PROGRAM_WORDS", len(words))
         await self.write_register("CONTROL", Control.START)
 
-    async def finish(self, *, cycles: int, counters: bool = True) -> ErrorCode:
+    async def finish(self, *, cycles: int, counters: bool = True, quiet: bool = True) -> ErrorCode:
         """Wait until the program ends, at most ``cycles`` cycles; return its error.
 
-        With ``counters``, check that each engine's cycles add up.
+        With ``counters``, check that each engine's cycles add up; with ``quiet``, that the memory owes no answer.
         """
         end = self.cycle + cycles
         while (state := await self.read_register("STATUS") & 3) == State.RUNNING:
@@ -82,5 +89,6 @@ class Testbench(abc.ABC):
                 assert sum(spent.values()) == total, f"{engine.name}: busy + stalls must be {total} cycles, not {spent}"
         error = ErrorCode(await self.read_register("ERROR_CODE"))
         assert (state == State.ERROR) == (error != ErrorCode.NONE), f"state {state} with error {error.name}"
-        self.check_quiet()
+        if quiet:
+            self.check_quiet()
         return error

@@ -244,7 +244,7 @@ def test_base_of_words_is_aligned():
 
 def test_bus():
     result, _ = run("load base=1 offset=3580 run=8", size=1 << 20)
-    assert (result.error, result.engine, result.address) == (ErrorCode.BUS, Engine.LOAD, BASE + 3580)
+    assert (result.error, result.engine, result.address) == (ErrorCode.BUS, Engine.LOAD, BASE + 3584)
 
 
 @pytest.mark.parametrize("words,expected", [

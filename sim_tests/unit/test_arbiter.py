@@ -9,18 +9,18 @@ from bus_memory import BusMemory
 from systolith.rtl.arbiter import ReadArbiter
 
 
-async def reader(ctx, port, bursts, got, *, stall, seed):
-    """Requests ``bursts`` of (address, beats) and appends the words that come to ``got``."""
+async def reader(ctx, dut, port, bursts, got, *, stall, seed):
+    """Requests ``bursts`` of (address, beats) and appends the words that come, each with its address, to ``got``."""
     choice = random.Random(seed)
     bursts = list(bursts)
     ready = False
     while True:
-        _, _, accepted, valid, word = await ctx.tick().sample(
-            port.request.valid & port.request.ready, port.response.valid, port.response.payload.data)
+        _, _, accepted, valid, word, address = await ctx.tick().sample(
+            port.request.valid & port.request.ready, port.response.valid, port.response.payload.data, dut.address)
         if accepted:
             bursts.pop(0)
         if valid and ready:
-            got.append(word)
+            got.append((word, address))
         if accepted or not ctx.get(port.request.valid):
             ctx.set(port.request.valid, bool(bursts) and choice.random() >= stall)
             if bursts:
@@ -34,7 +34,7 @@ def run(bursts, *, latency, stall, seed, outstanding=16, limit=5000):
     memory = BusMemory(1 << 16, 8, latency=latency, stall=stall, seed=seed)
     memory.bytes[:] = [random.Random(seed).randrange(256) for _ in range(1 << 16)]
     got = [[], []]
-    expected = [[int.from_bytes(memory.bytes[at:at + 8].tobytes(), "little")
+    expected = [[(int.from_bytes(memory.bytes[at:at + 8].tobytes(), "little"), at)
                  for address, beats in asked for at in range(address, address + 8 * beats + 1, 8)] for asked in bursts]
     cycles = 0
 
@@ -49,7 +49,7 @@ def run(bursts, *, latency, stall, seed, outstanding=16, limit=5000):
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     for index, port in enumerate((dut.urgent, dut.bulk)):
-        simulator.add_testbench(partial(reader, port=port, bursts=bursts[index], got=got[index], stall=stall, seed=seed + index),
+        simulator.add_testbench(partial(reader, dut=dut, port=port, bursts=bursts[index], got=got[index], stall=stall, seed=seed + index),
                                 background=True)
     simulator.add_testbench(partial(memory.reads, port=dut.o), background=True)
     simulator.run()
