@@ -220,10 +220,10 @@ class StorePath:
         return time
 
     def _leaves(self, rows: Rows, chunk: int) -> int:
-        """When a chunk of this command leaves the epilogue."""
-        if chunk < 0:
-            return 0
+        """When a chunk of this command leaves the epilogue, if it has been read."""
         row, place = divmod(chunk, rows.chunks)
+        if row < 0 or self.row + row >= len(self.reads):  # of a row that is being read: chunks leave as fast as they come
+            return 0
         if self.row + row >= len(self.left):
             self._write(rows, 1)
         return self.left[self.row + row] - (rows.chunks - 1 - place)

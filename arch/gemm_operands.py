@@ -10,7 +10,7 @@ import abc
 from typing import NamedTuple
 
 from .commands import PARAMETER_WORDS, Bank, Load, signed16
-from .gemm_tiling import Gemm, Step, Tiling, doubling, k_parts, panels
+from .gemm_tiling import HURRIED_BLOCKS, Gemm, Step, Tiling, doubling, k_parts, panels
 from .program import Region
 
 __all__ = ["Activations", "Operand", "Parameters", "Piece", "TransposedWeights", "Weights"]
@@ -65,9 +65,8 @@ class Operand(abc.ABC):
 
     def _hurried(self, panel: tuple[int, ...], growth: list[range], k: range) -> list[Piece]:
         """The first two growths, which the hurried blocks are made of, part by part; then whole ones."""
-        parts = k_parts(self.gemm, k)
-        return ([Piece(panel, lines, part) for lines in growth[:2] for part in parts]
-                + [Piece(panel, lines, k) for lines in growth[2:]])
+        return [Piece(panel, lines, part) for block, lines in enumerate(growth)
+                for part in (k_parts(self.gemm, k, block) if block < 2 else [k])]
 
 
 def _common(one: range, other: range) -> bool:
@@ -84,7 +83,9 @@ class Activations(Operand):
         self.ms = panels(gemm.m, tiling.rows)
         self.pitch = -(-len(self.ks[0]) // self.config.array.rows)
         self.slot_rows = len(self.ms[0]) * self.pitch
-        self.parts = k_parts(gemm, self.ks[0])  # of every slot, whichever panel it holds
+        # What pieces of the same rows may be told apart by, in every slot.
+        cuts = sorted({part.start for block in range(HURRIED_BLOCKS) for part in k_parts(gemm, self.ks[0], block)})
+        self.parts = [range(start, stop) for start, stop in zip(cuts, [*cuts[1:], self.ks[0].stop], strict=True)]
         self.slots = self.config.activation_rows // self.slot_rows
 
     def panel(self, step: Step) -> tuple[int, ...]:
@@ -96,7 +97,7 @@ class Activations(Operand):
             count = min(8, -(-len(m) // self.gemm.least_rows))
             return [Piece(panel, m[len(m) * i // count:len(m) * (i + 1) // count], k) for i in range(count)]
         if len(self.ks) > 1:
-            return [Piece(panel, m, part) for part in k_parts(self.gemm, k)]
+            return [Piece(panel, m, part) for part in k_parts(self.gemm, k, 0)]
         return self._hurried(panel, doubling(m, self.gemm.least_rows), k)
 
     def serves(self, piece: Piece, step: Step) -> bool:
@@ -148,12 +149,12 @@ class Weights(Operand):
     def pieces(self, panel: tuple[int, ...], number: int) -> list[Piece]:
         k, tiles = self.ks[panel[0]], self.tiles[panel[1]]
         if number == 1 and len(self.ks) == 1:
-            parts = k_parts(self.gemm, k) if self.most_tiles == 1 else [k]
-            return [Piece(panel, range(tile, tile + 1), part) for tile in tiles for part in parts]
+            return [*(Piece(panel, tiles[:1], part) for part in k_parts(self.gemm, k, HURRIED_BLOCKS - 1)),
+                    *(Piece(panel, range(tile, tile + 1), k) for tile in tiles[1:])]
         if number:
             return [Piece(panel, tiles, k)]
         if len(self.ks) > 1:
-            return [Piece(panel, tiles, part) for part in k_parts(self.gemm, k)]
+            return [Piece(panel, tiles, part) for part in k_parts(self.gemm, k, 0)]
         return self._hurried(panel, doubling(tiles, 1), k)
 
     def serves(self, piece: Piece, step: Step) -> bool:

@@ -18,6 +18,8 @@ from .residency import Fill, residency
 
 __all__ = ["Costs", "Fetch", "Schedule", "schedule"]
 
+_MANY_BLOCKS = 6
+
 
 class Costs:
     """About how many cycles commands take."""
@@ -78,6 +80,14 @@ class _Waiting:
                     entries.append((before, fill, piece))
         entries.sort(key=lambda entry: entry[0])
         self.queue = deque(entries)
+        self.late = -1  # step up to which something is put off
+
+    def put_off(self, todo: list[Step]) -> None:
+        """What the first block's STORE needs comes with the second block: unlike the operands of both, it has time."""
+        ends = [number for number, step in enumerate(todo) if step.complete]
+        if len(ends) >= _MANY_BLOCKS and self.before == ends[0] and self.used[ends[0]] == self.used[ends[1]]:
+            self.late = ends[1]
+            self.queue = deque(sorted(((max(before, self.late), fill, piece) for before, fill, piece in self.queue), key=lambda one: one[0]))
 
     @property
     def before(self) -> int:
@@ -98,8 +108,11 @@ class _Scheduler:
         self.weights = (TransposedWeights if gemm.transpose else Weights)(gemm, tiling)
         self.parameters = Parameters(gemm, tiling) if gemm.parameters else None
         self.waiting = [_Waiting(one, self.todo) for one in (self.activations, self.weights, self.parameters) if one]
+        if self.parameters:
+            self.waiting[2].put_off(self.todo)
         self.items: list[Any] = []
         self.load_end, self.execute_end, self.store_end = Costs.LATENCY, 0, 0
+        self.unstored: deque[tuple[int, Step]] = deque()    # complete steps whose parameters are not fetched yet
         self.executed: list[int] = []                       # end of each step
         self.stored = [0, 0]                                # end of each block's STORE, after two that did not happen
         self.arrived: defaultdict[int, int] = defaultdict(int)  # by step: when the last piece that it is the first to need is there
@@ -110,7 +123,9 @@ class _Scheduler:
                 self._fetch(min(urgent, key=lambda one: one.before))
             self._execute(number, step)
             if step.complete:
-                self._store(number, step)
+                self.unstored.append((number, step))
+            while self.unstored and not (self.parameters and self.waiting[2].queue and self.waiting[2].before <= self.waiting[2].late):
+                self._store(*self.unstored.popleft())
             while self.load_end < self.execute_end:
                 free = [one for one in self.waiting if one.queue and one.queue[0][1].after < number]
                 if not free:

@@ -89,7 +89,7 @@ class Tiling:
     outer: Literal["m", "n"]
 
 
-HURRIED_BLOCKS = 3  # one tile by few rows, a second tile, as many rows again: until then the bus is what limits
+HURRIED_BLOCKS = 4  # one tile by few rows, a second tile, as many rows again, a third tile: until then the bus is what limits
 
 
 class Block(NamedTuple):
@@ -141,7 +141,7 @@ def steps(gemm: Gemm, tiling: Tiling) -> list[Step]:
             blocks += 1
             block = Block(m, tiles, accumulator.place(len(m) * len(tiles)))
             for c, k in enumerate(ks):
-                for part in k_parts(gemm, k) if hurried and c == 0 else [k]:
+                for part in k_parts(gemm, k, blocks - 1) if hurried and c == 0 else [k]:
                     result += [Step(m, tile, part, block, (i, j, c), part.stop == gemm.k and tile == tiles[-1]) for tile in tiles]
     return result
 
@@ -157,11 +157,27 @@ def doubling(whole: range, least: int, *, most: int | None = None) -> list[range
     return parts
 
 
-def k_parts(gemm: Gemm, k: range) -> list[range]:
-    """How the first blocks take their first chunk of K: each part is used while the next one comes."""
+def k_parts(gemm: Gemm, k: range, block: int) -> list[range]:
+    """How a hurried block takes its first chunk of K: each part is used while the next one comes.
+
+    The first block waits for the bus, so its last part, which overlaps nothing, is small. Blocks 1 and 2 take as long as what they add
+    takes to load: equal parts. From then on the bus is ahead, and a first part is enough.
+    """
     rows = gemm.config.array.rows
-    least = rows * max(1, -(-len(k) // rows) // 8)
-    return doubling(k, least, most=2 * least)
+    tiles = -(-len(k) // rows)
+    if block == 0:
+        sizes = [len(part) for part in doubling(range(tiles), max(1, tiles // 8))][::-1]
+    elif block < HURRIED_BLOCKS - 1:
+        sizes = [len(part) for part in panels(tiles, -(-tiles // 3))]
+    else:
+        sizes = [max(1, 3 * tiles // 8), tiles]
+    parts, start = [], k.start
+    for size in sizes:
+        stop = min(start + size * rows, k.stop)
+        if start < stop:
+            parts.append(range(start, stop))
+        start = stop
+    return parts
 
 
 def _grow(m: range, tiles: range, least: int) -> list[tuple[range, range]]:

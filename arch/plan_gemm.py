@@ -14,6 +14,7 @@ import numpy as np
 
 from .commands import PARAMETER_WORDS, Bank, Command, Execute, Operation, Store, pack, signed16
 from .config import Config
+from .cycles import predict_cycles
 from .gemm_operands import BASES
 from .gemm_schedule import Costs, Fetch, Schedule, schedule
 from .gemm_tiling import Block, Gemm, Step, Tiling
@@ -23,6 +24,7 @@ from .tiling import PlanError
 __all__ = ["GemmPlan", "MemoryRegion", "plan_gemm", "split_gemm"]
 
 _LEAST_TRIED, _MOST_TRIED, _COMMANDS_TRIED = 3, 48, 6000  # tilings, and their commands in all, whose schedule is worked out
+_PREDICTED, _COMMANDS_PREDICTED = 3, 150  # of those, how many are asked of the cycle model, and how many commands they may have
 
 
 class MemoryRegion(NamedTuple):
@@ -89,8 +91,7 @@ def plan_gemm(config: Config, m: int, n: int, k: int, *, out: Literal["int32", "
     for name, size in regions.items():
         if size > 1 << 32:
             raise PlanError(f"{name} must be at most {1 << 32} bytes, not {size}; split the product with split_gemm")
-    tiling, best = _best(gemm)
-    program = _emit(gemm, best, zero_point=zero_point, low=low, high=high)
+    tiling, best, program = _best(gemm, zero_point=zero_point, low=low, high=high)
     words = pack(program)
     regions["program"] = 4 * words.size
     issued = sum(item.x_count * item.ct_count for item in program if isinstance(item, Execute))
@@ -123,8 +124,11 @@ def split_gemm(m: int, n: int, k: int, *, budget_bytes: int, result_bytes: int =
             yield range(row, min(row + rows, m)), range(column, min(column + columns, n))
 
 
-def _best(gemm: Gemm) -> tuple[Tiling, Schedule]:
-    """The tiling whose schedule takes the fewest cycles, of those that look best at first sight."""
+def _best(gemm: Gemm, **epilogue: int) -> tuple[Tiling, Schedule, list[Command]]:
+    """The tiling whose schedule takes the fewest cycles, of those that look best at first sight.
+
+    Schedules know no contention. Where programs are short, that decides, so the best of them are asked of the cycle model.
+    """
     tried: list[tuple[Tiling, Schedule]] = []
     commands = 0
     for tiling in sorted(_candidates(gemm), key=lambda tiling: _first_sight(gemm, tiling))[:_MOST_TRIED]:
@@ -132,7 +136,12 @@ def _best(gemm: Gemm) -> tuple[Tiling, Schedule]:
             break
         tried.append((tiling, schedule(gemm, tiling)))
         commands += len(tried[-1][1].items)
-    return min(tried, key=lambda pair: pair[1].cycles)
+    tried.sort(key=lambda pair: pair[1].cycles)
+    finalists = [(tiling, plan, _emit(gemm, plan, **epilogue)) for tiling, plan in tried[:_PREDICTED]
+                 if plan is tried[0][1] or len(plan.items) <= _COMMANDS_PREDICTED]
+    if len(finalists) == 1:
+        return finalists[0]
+    return min(finalists, key=lambda one: predict_cycles(gemm.config, one[2]).cycles)
 
 
 def _candidates(gemm: Gemm) -> Iterator[Tiling]:
