@@ -24,6 +24,8 @@ def field_bits(config: Config, kind: type[Command]) -> dict[str, int]:
     row_bits = config.control.row_bits
     counts = {Load: ("count1", "count2"), Store: ("count1", "count2"), Execute: ("ct_count", "x_count", "y_count", "b_count")}
     bits = dict.fromkeys(counts[kind], row_bits)
+    if kind is not Execute and config.control.run_loops == 1:
+        bits["count2"] = 1
     if kind is Load:
         bits["run"] = config.memory.address_bits
     if kind is Execute and not config.control.padding:

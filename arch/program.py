@@ -18,7 +18,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from .commands import PEERS, Command, Engine
+from .commands import PEERS, Command, Engine, Load, Store
 from .config import ConfigError, ControlConfig
 
 __all__ = ["Program", "Region"]
@@ -43,6 +43,21 @@ class _Access(NamedTuple):
     write: bool
 
 
+def _repetitions(command: Command) -> list[Command]:
+    """``command`` without its outer loop: a LOAD or STORE for each repetition."""
+    one = {"count2": 1, "stride2": 0}
+    match command:
+        case Load():
+            return [dataclasses.replace(
+                command, **one, row_stride2=0, offset=(command.offset + i * command.stride2) % (1 << 32),
+                row=(command.row + i * command.row_stride2) % (1 << 16)) for i in range(command.count2)]
+        case Store():
+            return [dataclasses.replace(
+                command, **one, row=command.row + i * command.count1,
+                destination=(command.destination + i * command.stride2) % (1 << 32)) for i in range(command.count2)]
+    return [command]
+
+
 class Program:
     """Collects commands; :attr:`commands` is the finished program.
 
@@ -61,6 +76,7 @@ class Program:
         if self._lead < 1:
             raise ConfigError(f"control.token_bits must count {control.queue_commands + 1} tokens, one more than control.queue_commands, "
                               f"not {(1 << control.token_bits) - 1}")
+        self._run_loops = control.run_loops
         self._order: list[tuple[int, int]] = []
         self._queues: tuple[list[Command], ...] = ([], [], [])
         self._clocks: tuple[list[tuple[int, ...]], ...] = ([], [], [])
@@ -76,8 +92,14 @@ class Program:
     def add(self, command: Command, *, reads: Iterable[Region] = (), writes: Iterable[Region] = ()) -> None:
         """Append ``command``, which touches ``reads`` and ``writes``; its masks are filled in.
 
-        Memory that no other engine touches within the program need not be named.
+        Memory that no other engine touches within the program need not be named. Repetitions that the hardware has no loop for
+        become commands of their own.
         """
+        reads, writes = list(reads), list(writes)
+        for piece in _repetitions(command) if self._run_loops == 1 else [command]:
+            self._append(piece, reads, writes)
+
+    def _append(self, command: Command, reads: list[Region], writes: list[Region]) -> None:
         engine = _ENGINES.index(command.engine)
         index = len(self._queues[engine])
         needed = list(_NOTHING)

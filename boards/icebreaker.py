@@ -30,7 +30,7 @@ BOARD = Board(
                    "address_bits": 17, "outstanding": 1},
         "epilogue": {"lanes": 1, "multiplier": "serial"},
         "control": {"queue_commands": 2, "token_bits": 2, "outer_loops": 1, "inner_loops": 1, "counter_bits": 0,
-                    "queue_programs": 0, "watchdog_bits": 0, "engines": "serial", "row_bits": 10, "padding": False},
+                    "queue_programs": 0, "watchdog_bits": 0, "engines": "serial", "row_bits": 10, "padding": False, "run_loops": 1},
         "shell": "serial",
     },
     # Lattice FPGA-DS-02008, iCE40 UltraPlus family data sheet, table 2.1.

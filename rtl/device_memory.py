@@ -157,15 +157,20 @@ class DeviceMemory(wiring.Component):
             queue.r_en.eq(self.read.response.ready),
             Cat(self.read.response.payload.data, self.read.response.payload.error).eq(queue.r_data),
         ]
+        # A single-port RAM is that of a small part, where its output goes straight to the host.
         host_data = Signal(32, reset_less=True)
+        host_word_read = read_port.data.word_select(host_lane, 32)
         m.d.sync += [
             places.eq(places - reads.step + (queue.r_rdy & queue.r_en)),
             stage.eq(Cat(reads.step, stage)),
             outside.eq(Cat(reads.outside, outside)),
             host_stage.eq(Cat(host_read, host_stage)),
-            host_data.eq(read_port.data.word_select(host_lane, 32)),
+            host_data.eq(host_word_read),
         ]
-        m.d.comb += [self.host.read_data.eq(host_data), self.host.ready.eq(self.host.write | host_stage[2])]
+        m.d.comb += [
+            self.host.read_data.eq(host_word_read if self.ports == 1 else host_data),
+            self.host.ready.eq(self.host.write | host_stage[1 if self.ports == 1 else 2]),
+        ]
 
         write_address = Mux(host_write, host_word, writes.word)
         read_address = Mux(host_read, host_word, reads.word)

@@ -67,13 +67,17 @@ class SerialEpilogue(wiring.Component):
         step = Signal(range(_WORD_BITS), reset_less=True)  # of 32, which bring x round
         shift = Signal(signed(SHIFT_BITS), reset_less=True)  # what is left of it: left above 0, right below
         turns, enters = Signal(), Signal()
-        moves, addend, carry = Signal(), Signal(signed(34)), Signal()
+        moves = Signal()
+        # What is added, and 1 with ``carry``: twice the parameter or nothing, and ones or the zero point over it. All of this is
+        # spelled so that one look-up table before and one behind the carry is enough for a bit.
+        taken, top_taken, over, carry = Signal(), Signal(), Signal(34), Signal()
+        addend = Cat(0, parameter[:MULTIPLIER_BITS] & taken.replicate(MULTIPLIER_BITS), parameter[MULTIPLIER_BITS] & top_taken, 0) ^ over
         with m.If(self.start):
             m.d.sync += x.eq(Array(self.words)[self.column])
         with m.Elif(turns):
             m.d.sync += [x.eq(Cat(x[1:], enters)), step.eq(step + 1)]
         with m.If(moves):
-            m.d.sync += product.eq((product >> 1) + addend + carry)
+            m.d.sync += product.eq((Cat(carry, product[1:], product[-1]) + Cat(carry, addend))[1:])
         around = step == _WORD_BITS - 1
 
         # What enters x: x + y.
@@ -92,10 +96,10 @@ class SerialEpilogue(wiring.Component):
                     with m.If(settings.requantise | settings.bias):
                         m.next = "TAKE_BIAS"
             with m.State("TAKE_BIAS"):
-                m.d.comb += [field.eq(_SHIFT), moves.eq(1), addend.eq(parameter.as_signed())]
+                m.d.comb += [field.eq(_SHIFT), moves.eq(1), taken.eq(1), top_taken.eq(1)]
                 m.next = "ADD_BIAS"
             with m.State("ADD_BIAS"):
-                m.d.comb += [field.eq(_SHIFT), turns.eq(1), moves.eq(1), y.eq(product[0])]
+                m.d.comb += [field.eq(_SHIFT), turns.eq(1), moves.eq(1), y.eq(product[1])]
                 m.d.sync += shift.eq(parameter)
                 with m.If(around):
                     m.next = "BYTES"
@@ -115,22 +119,21 @@ class SerialEpilogue(wiring.Component):
             with m.State("MULTIPLY"):
                 # Twice the multiplier: 32 moves leave the product without its lowest 30 bits. The sign bit counts negative.
                 m.d.comb += [field.eq(_MULTIPLIER), turns.eq(1), moves.eq(1)]
-                with m.If(x[0]):
-                    m.d.comb += [addend.eq(Cat(0, parameter[:MULTIPLIER_BITS]) ^ around.replicate(34)), carry.eq(around)]
+                m.d.comb += [taken.eq(x[0]), carry.eq(x[0] & around), over.eq(carry.replicate(34))]
                 with m.If(around):
                     m.next = "RIGHT"
                     with m.If(shift < 0):
                         m.next = "NEAREST"
             with m.State("NEAREST"):
                 # Half of the product, rounded, and one less where it is negative: what is divided rounds its ties away from zero.
-                m.d.comb += [moves.eq(1), addend.eq((product < 0).replicate(34).as_signed()), carry.eq(product[0])]
+                m.d.comb += [moves.eq(1), over.eq(product[-1].replicate(34)), carry.eq(product[0])]
                 m.d.sync += shift.eq(shift + 1)
                 m.next = "RIGHT"
             with m.State("RIGHT"):
                 m.d.comb += moves.eq(1)
                 m.d.sync += shift.eq(shift + 1)
                 with m.If(shift == 0):
-                    m.d.comb += [addend.eq(settings.zero_point), carry.eq(product[0])]
+                    m.d.comb += [over.eq(settings.zero_point), carry.eq(product[0])]
                     m.next = "BYTES"
             with m.State("BYTES"):
                 m.d.comb += self.o.valid.eq(1)

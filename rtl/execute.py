@@ -79,18 +79,24 @@ class ExecuteEngine(wiring.Component):
             self.weight.eq(preloader.weight_control), self.row.eq(streamer.row_control),
         ]
 
-        # A command begins when both sequencers have room for it and its tokens are there.
+        # A command begins when both sequencers have room for it and its tokens are there. They copy what they need of it, so that the
+        # next one is decoded meanwhile; or, without look-ahead, it stays where it is until its last row was issued.
         begins = self.tokens.taken
+        begun, leaves = Signal(), begins
+        if not self.config.control.looks_ahead:
+            leaves = begun & ~streamer.busy
+            with m.If(begins | leaves):
+                m.d.sync += begun.eq(begins)
         m.d.comb += [
-            self.tokens.take.eq(front.o.valid & preloader.i.ready & streamer.i.ready & ~stop),
+            self.tokens.take.eq(front.o.valid & preloader.i.ready & streamer.i.ready & ~begun & ~stop),
             self.tokens.take_mask.eq(command.wait),
-            front.o.ready.eq(begins), preloader.i.valid.eq(begins), streamer.i.valid.eq(begins),
+            front.o.ready.eq(leaves), preloader.i.valid.eq(begins), streamer.i.valid.eq(begins),
             preloader.i.payload.eq(command), streamer.i.payload.eq(command), self.control.started.eq(begins),
         ]
 
         settling = self._settle(m, streamer, stop)
         quiet = ~settling & ~streamer.busy
-        waits = front.o.valid & ~begins
+        waits = front.o.valid & ~begins & ~begun
         m.d.comb += [
             self.control.idle.eq(~settling & (stop | ~streamer.busy & ~front.holding & ~self.commands.valid)),
             self.control.blocked.eq(quiet & waits & ~stop),

@@ -62,6 +62,7 @@ class SerialLoadEngine(wiring.Component):
         to_scratchpad = ~command.bank[1]
 
         # The run in turn, where its repetition began, and how many follow.
+        two_loops = config.control.run_loops == 2
         offset_bits, row_bits = config.offset_bits, config.control.row_bits
         offset, repeat = Signal(offset_bits, reset_less=True), Signal(offset_bits, reset_less=True)
         run_row, repeat_row = Signal(row_bits, reset_less=True), Signal(row_bits, reset_less=True)
@@ -181,13 +182,15 @@ class SerialLoadEngine(wiring.Component):
                                 m.next = "WORD"
             with m.State("NEXT"):
                 again = left1 == 1  # a repetition ends
-                offset_next = Mux(again, repeat, offset) + Mux(again, command.stride2, command.stride1)
-                row_next = Mux(again, repeat_row, run_row) + Mux(again, command.row_stride2, command.row_stride1)
+                offset_next, row_next = offset + command.stride1, run_row + command.row_stride1
+                if two_loops:
+                    offset_next = Mux(again, repeat, offset) + Mux(again, command.stride2, command.stride1)
+                    row_next = Mux(again, repeat_row, run_row) + Mux(again, command.row_stride2, command.row_stride1)
                 m.d.sync += [offset.eq(offset_next), run_row.eq(row_next), left1.eq(Mux(again, command.count1, left1 - 1))]
                 m.next = "RUN"
                 with m.If(again):
                     m.d.sync += [repeat.eq(offset_next), repeat_row.eq(row_next), left2.eq(left2 - 1)]
-                    with m.If(left2 == 1):
+                    with m.If((left2 == 1) | (not two_loops)):
                         m.d.sync += held.eq(0)
                         m.next = "SETTLE"
             with m.State("SETTLE"):

@@ -26,10 +26,11 @@ class Nest(wiring.Component):
     levels : width of each level's count in bits, outermost level first
     values : for each value, the levels that have a stride for it; stepping the others leaves it as it is
     bits : widths of values that do not have 16 bits
+    held : counts and strides hold as long as they are needed, and are not copied
 
     Members
     -------
-    configure : takes ``counts`` and ``strides``; only together with ``start``
+    configure : takes ``counts`` and ``strides`` (unless they are ``held``); only together with ``start``
     start : takes ``starts`` and begins with the first iteration (wins over ``step``)
     step : goes to the next iteration; what follows the last one is undefined until ``start``
     counts : iterations of each level, at least 1
@@ -51,7 +52,8 @@ class Nest(wiring.Component):
     last: Signal
 
     def __init__(self, *, levels: Mapping[str, int], values: Mapping[str, Iterable[str]],
-                 bits: Mapping[str, int] | None = None):
+                 bits: Mapping[str, int] | None = None, held: bool = False):
+        self.held = held
         self.levels = dict(levels)
         self.values = {value: tuple(strided) for value, strided in values.items()}
         self.bits = {value: (bits or {}).get(value, VALUE_BITS) for value in self.values}
@@ -86,7 +88,7 @@ class Nest(wiring.Component):
             whole, configured, left, left_next = (
                 Signal(signed(bits + 1), name=f"{name}_{level}", reset_less=True)
                 for name in ("whole", "configured", "left", "left_next"))
-            m.d.comb += whole.eq(Mux(self.configure, self.counts[level] - 2, configured))
+            m.d.comb += whole.eq(Mux(self.held | self.configure, self.counts[level] - 2, configured))
             m.d.sync += configured.eq(whole)
             with m.If(self.start | outer_turns):
                 m.d.comb += left_next.eq(whole)
@@ -131,8 +133,8 @@ class Nest(wiring.Component):
                         m.d.sync += begin.eq(stepped)
             base |= Mux(turn, begin, 0)
             if level in strided:
-                held = Signal(bits, name=f"{value}_stride_{level}", reset_less=True)
+                kept = Signal(bits, name=f"{value}_stride_{level}", reset_less=True)
                 with m.If(self.configure):
-                    m.d.sync += held.eq(self.strides[value][level])
-                stride |= Mux(turn, held, 0)
+                    m.d.sync += kept.eq(self.strides[value][level])
+                stride |= Mux(turn, self.strides[value][level] if self.held else kept, 0)
         m.d.comb += [stepped.eq(base + stride), self.o[value].eq(begin)]

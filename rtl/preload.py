@@ -50,7 +50,8 @@ class Preloader(wiring.Component):
 
     Members
     -------
-    i : stream of :func:`execute_fields`, checked; accepted once the last tile of the command before is in
+    i : stream of :func:`execute_fields`, checked; accepted once the last tile of the command before is in. If the engine does not look
+        ahead, the payload holds until all rows have been issued, and is not copied.
     o : stream of :class:`TileStart`: a tile is offered in the first cycle in which its rows may follow
     weight_control : to the datapath
     swapped : a tile's first row will be on the row control in the next cycle
@@ -88,6 +89,9 @@ class Preloader(wiring.Component):
         stride = Signal(row_bits, reset_less=True)
         k_last = Signal(range(self.rows + 1), reset_less=True)
 
+        if not self.config.control.looks_ahead:
+            transpose, stride, k_last = command.transpose & self.transposer, command.weight_stride[:row_bits], command.k_last
+
         # The vector in turn: its number, counting down, and the weight row of its piece in turn.
         pieces = -(-self.rows // self.cols) if self.transposer else 1
         index = Signal(range(max(self.rows, self.cols) if self.transposer else self.rows), reset_less=True)
@@ -113,10 +117,12 @@ class Preloader(wiring.Component):
         with m.FSM(name="tile"):
             with m.State("COMMAND"):
                 m.d.comb += self.i.ready.eq(~self.failed)
-                m.d.sync += [
-                    transpose.eq(command.transpose if self.transposer else 0), first_tile.eq(1),
-                    stride.eq(command.weight_stride), k_last.eq(command.k_last),
-                ]
+                m.d.sync += first_tile.eq(1)
+                if self.config.control.looks_ahead:
+                    m.d.sync += [
+                        transpose.eq(command.transpose if self.transposer else 0), stride.eq(command.weight_stride),
+                        k_last.eq(command.k_last),
+                    ]
                 with m.If(self.i.valid):
                     m.next = "TILE"
             with m.State("TILE"):
@@ -202,7 +208,8 @@ class Preloader(wiring.Component):
         coordinates = {"y": levels[-3:-2], "x": levels[-2:-1]} if control.padding else {}
         nest = Nest(
             levels={level: min(control.row_bits, len(command[f"{level}_count"])) for level in levels},
-            values={"weight": levels, "row": levels, **coordinates}, bits=dict.fromkeys(("weight", "row"), control.row_bits))
+            values={"weight": levels, "row": levels, **coordinates}, bits=dict.fromkeys(("weight", "row"), control.row_bits),
+            held=not control.looks_ahead)
         m.d.comb += [nest.start.eq(self.i.valid & self.i.ready), nest.configure.eq(nest.start)]
         m.d.comb += [nest.counts[level].eq(command[f"{level}_count"]) for level in levels]
         for value, start, stride in (("weight", "vector_row", "weight_{}"), ("row", "activation_row", "activation_{}"),

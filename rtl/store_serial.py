@@ -68,6 +68,7 @@ class SerialStoreEngine(wiring.Component):
         row_bytes = Mux(raw, command.columns << 2, command.columns)[:(4 * cols).bit_length()]
 
         # The row in turn, where its repetition began, and how many follow.
+        two_loops = config.control.run_loops == 2
         offset_bits, row_bits = max(config.offset_bits, config.control.row_bits), config.control.row_bits
         offset, repeat = Signal(offset_bits, reset_less=True), Signal(offset_bits, reset_less=True)
         source = Signal(row_bits, reset_less=True)
@@ -218,12 +219,14 @@ class SerialStoreEngine(wiring.Component):
                     m.next = "NEXT_ROW"
             with m.State("NEXT_ROW"):
                 again = left1 == 1  # a repetition ends
-                following = Mux(again, repeat, offset) + Mux(again, command.stride2, command.stride1)
+                following = offset + command.stride1
+                if two_loops:
+                    following = Mux(again, repeat, offset) + Mux(again, command.stride2, command.stride1)
                 m.d.sync += [offset.eq(following), source.eq(source + 1), left1.eq(Mux(again, command.count1, left1 - 1))]
                 m.next = "ROW"
                 with m.If(again):
                     m.d.sync += [repeat.eq(following), left2.eq(left2 - 1)]
-                    with m.If(left2 == 1):
+                    with m.If((left2 == 1) | (not two_loops)):
                         m.d.sync += held.eq(0)
                         m.next = "SETTLE"
             with m.State("SETTLE"):

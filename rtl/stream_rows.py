@@ -34,7 +34,8 @@ class RowStreamer(wiring.Component):
 
     Members
     -------
-    i : stream of :func:`execute_fields`: one command ahead of the tiles
+    i : stream of :func:`execute_fields`: one command ahead of the tiles. If the engine does not look ahead, the payload holds until all
+        rows have been issued, and is not copied.
     tile : stream of :class:`TileStart`
     tile_failed : no row may follow of the tile that is offered or was accepted last
     granted : the accumulator halves that may be used
@@ -86,11 +87,14 @@ class RowStreamer(wiring.Component):
         row_shape = unsigned(half_bit + 1)  # an accumulator row; its top bit is the half
 
         # The next command waits here, so that its words' places and the preloader are free for the one after.
+        looks_ahead = self.config.control.looks_ahead
         pending, pending_valid = Signal(execute_fields(), reset_less=True), Signal()
-        pending_row = pending.accumulator_row[:half_bit + 1]
         m.d.comb += self.i.ready.eq(~pending_valid)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [pending.eq(self.i.payload), pending_valid.eq(1)]
+        if not looks_ahead:
+            pending = self.i.payload
+        pending_row = pending.accumulator_row[:half_bit + 1]
         # A cycle late, but the first tile is offered later than that, and what is granted stays so.
         granted = Signal()
         m.d.sync += granted.eq(self.granted.bit_select(pending_row[-1], 1))
@@ -101,6 +105,8 @@ class RowStreamer(wiring.Component):
         active, valid = Signal(), Signal()  # a command's tiles are being taken; a row is here
         command = Signal(data.StructLayout({
             "accumulator_row": row_shape, "pad": signed(8), "height": 16, "width": 16, "post": 2}), reset_less=True)
+        if not looks_ahead:
+            command = pending
         swap, accumulate, last_tile = Signal(reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
         accumulator_row = Signal(row_shape, reset_less=True)
 
@@ -115,11 +121,12 @@ class RowStreamer(wiring.Component):
         with m.If(move & free):
             m.d.sync += [valid.eq(0), swap.eq(1), last_tile.eq(tile.last), accumulate.eq(1), accumulator_row.eq(command.accumulator_row)]
             with m.If(tile.first):
-                m.d.sync += [
-                    command.accumulator_row.eq(pending_row), command.pad.eq(pending.pad), command.post.eq(pending.post),
-                    command.height.eq(pending.height), command.width.eq(pending.width),
-                    accumulate.eq(pending.accumulate), accumulator_row.eq(pending_row),
-                ]
+                m.d.sync += [accumulate.eq(pending.accumulate), accumulator_row.eq(pending_row)]
+                if looks_ahead:
+                    m.d.sync += [
+                        command.accumulator_row.eq(pending_row), command.pad.eq(pending.pad), command.post.eq(pending.post),
+                        command.height.eq(pending.height), command.width.eq(pending.width),
+                    ]
             with m.If(valid & last_tile):
                 m.d.sync += active.eq(0)
         with m.Elif(move):
@@ -154,7 +161,7 @@ class RowStreamer(wiring.Component):
 
         m.d.comb += [
             self.busy.eq(pending_valid | active | waiting),
-            self.using.eq(Mux(pending_valid, 1 << pending_row[-1], 0) | Mux(active, 1 << command.accumulator_row[-1], 0)
+            self.using.eq(Mux(pending_valid, 1 << pending_row[-1], 0) | Mux(active, 1 << command.accumulator_row[half_bit], 0)
                           | Mux(waiting, 1 << control.accumulator_row[half_bit], 0)),
             self.failed.eq(Mux(waiting, impossible, self.tile_failed & ~valid)),
             self.superseded.eq(waiting & outside & (pending_valid | active & last)),
@@ -178,7 +185,7 @@ class RowStreamer(wiring.Component):
         nest = Nest(
             levels={level: self.half_rows.bit_length() for level in levels},  # more rows were refused
             values={"row": levels, **({"y": levels[-2:-1], "x": levels[-1:]} if control.padding else {})},
-            bits={"row": control.row_bits})
+            bits={"row": control.row_bits}, held=not control.looks_ahead)
         m.d.comb += [nest.counts[level].eq(command[f"{level}_count"]) for level in levels]
         m.d.comb += [nest.strides.row[level].eq(command[f"activation_{level}"]) for level in levels]
         m.d.comb += [nest.strides[value][value].eq(command[f"{value}_step"]) for value in ("y", "x")

@@ -31,6 +31,19 @@ def test_what_is_known_through_a_third_engine_needs_no_token():
     assert masks(program.commands) == [("L", 0, 1), ("E", 1, 2), ("S", 2, 0)]
 
 
+def test_repetitions_without_a_loop_are_commands():
+    """Where only the inner loop of LOAD and STORE is built; the first piece waits, the last one posts."""
+    program = Program(ControlConfig(run_loops=1))
+    program.add(Load(offset=5, run=3, count1=2, stride1=7, count2=3, stride2=-2, row=1, row_stride2=-1), writes=[Region("a", 0, 9)])
+    program.add(Execute(), reads=[Region("a", 0, 9)], writes=[Region("acc", 0, 4)])
+    program.add(Store(row=3, count1=2, count2=2, destination=9, stride2=100), reads=[Region("acc", 0, 4)])
+    load = {"run": 3, "count1": 2, "stride1": 7}
+    assert program.commands == [
+        Load(**load, offset=5, row=1), Load(**load, offset=3, row=0), Load(**load, offset=1, row=65535, post=1),
+        Execute(wait=1, post=2),
+        Store(row=3, count1=2, destination=9, wait=2), Store(row=5, count1=2, destination=109)]
+
+
 def test_reads_do_not_wait_for_reads():
     program = Program(ControlConfig())
     program.add(Execute(), reads=[Region("a", 0, 4)])
