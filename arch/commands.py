@@ -6,6 +6,7 @@ decoders and the documents read it from there.
 
 Row arithmetic is modulo 2**16: an address is the sum of base and strides modulo 2**16, then compared with the depth of
 the memory. Offsets in memory are modulo 2**32 from a base register. Counts are stored as they are and must not be zero.
+A small accelerator has fewer bits than that, ``control.row_bits`` and ``memory.address_bits``.
 """
 
 from __future__ import annotations

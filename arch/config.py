@@ -287,6 +287,8 @@ def resolve(settings: Mapping[str, Any] | None = None) -> Config:
     memory.setdefault("error_address", shell != "serial")
     memory_config = MemoryConfig(**memory)
     control = ({"queue_programs": 0, "watchdog_bits": 0} if shell == "serial" else {}) | settings.get("control", {})
+    if control.get("engines") == "serial":
+        epilogue = {"lanes": 1, "multiplier": "serial"} | epilogue
     epilogue.setdefault("lanes", min(4, array.cols, memory_config.bus_bits // 8))
     return Config(array=array, memory=memory_config, epilogue=EpilogueConfig(**epilogue),
                   control=ControlConfig(**control), shell=shell)

@@ -28,7 +28,7 @@ BOARD = Board(
         "array": {"rows": 4, "cols": 2, "transposer": False},
         "memory": {"activation_kib": 2, "weight_kib": 1, "accumulator_rows": 512, "parameter_channels": 64, "bus_bits": 32,
                    "address_bits": 17, "outstanding": 1},
-        "epilogue": {"lanes": 1, "multiplier": "serial"},
+        "epilogue": {"lanes": 1},
         "control": {"queue_commands": 2, "token_bits": 2, "outer_loops": 1, "inner_loops": 1, "counter_bits": 0,
                     "queue_programs": 0, "watchdog_bits": 0, "engines": "serial", "row_bits": 10, "padding": False, "run_loops": 1},
         "shell": "serial",

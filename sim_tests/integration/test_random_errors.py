@@ -4,11 +4,14 @@ import dataclasses
 import os
 
 import numpy as np
+import pytest
 from devices import run_words, simulated, small_config
 from systolith.arch.commands import fields_of, pack
+from systolith.arch.config import merge, resolve
 from systolith.arch.model import Model
 from systolith.arch.random_programs import random_program
 from systolith.arch.registers import ErrorCode, offset_of
+from systolith.boards import BOARDS
 
 SEED = int(os.environ.get("SYSTOLITH_SEED", "20261122"))
 PROGRAMS = 2000 if os.environ.get("SYSTOLITH_NIGHTLY") else 150
@@ -29,8 +32,9 @@ def _spoil(commands, rng):
     return [*commands[:index], dataclasses.replace(commands[index], **{name: value}), *commands[index + 1:]], f"{index} {name} {value}"
 
 
-def test_errors_equal_the_model(tmp_path):
-    config = small_config(3, 5)
+@pytest.mark.parametrize("config", [
+    small_config(3, 5), resolve(merge(BOARDS["icebreaker"].settings, {"shell": "native"}))], ids=["3x5", "icebreaker"])
+def test_errors_equal_the_model(config, tmp_path):
     dump_bytes = config.memory.accumulator_rows * config.array.cols * 4
     seen = set()
     with simulated(config, tmp_path / "g", memory_bytes=MEMORY, latency=5, stall=0.1, seed=SEED) as device:

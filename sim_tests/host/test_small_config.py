@@ -1,0 +1,49 @@
+"""Configurations of small accelerators: what they leave out, and what the functional model says to commands that need it."""
+
+import re
+
+import pytest
+from systolith.arch.commands import Execute, Load, Store, Target
+from systolith.arch.config import ConfigError, merge, resolve
+from systolith.arch.footprint import objection
+from systolith.arch.registers import ErrorCode
+from systolith.boards import BOARDS
+
+SMALL = resolve(BOARDS["icebreaker"].settings)
+
+
+@pytest.mark.parametrize("settings, message", [
+    ({"control": {"row_bits": 10}}, "control.row_bits must be enough for 4096 rows, not 10"),
+    ({"control": {"row_bits": 7}}, "control.row_bits must be from 8 to 16, not 7"),
+    ({"control": {"run_loops": 3}}, "control.run_loops must be from 1 to 2, not 3"),
+    ({"control": {"engines": "tiny"}}, "control.engines must be one of 'pipelined', 'serial', not 'tiny'"),
+    ({"control": {"engines": "serial"}, "epilogue": {"lanes": 2}}, "epilogue.lanes must be 1 where control.engines is 'serial', not 2"),
+    ({"control": {"padding": 0}}, "control.padding must be one of True, False, not 0")])
+def test_refused(settings, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        resolve(settings)
+
+
+def test_serial_engines_have_a_serial_lane():
+    config = resolve({"control": {"engines": "serial"}})
+    assert (config.epilogue.lanes, config.epilogue.multiplier, config.write_bytes(16)) == (1, "serial", 1)
+    assert not config.control.looks_ahead
+
+
+@pytest.mark.parametrize("command, code", [
+    (Load(run=1 << 17), ErrorCode.UNSUPPORTED), (Load(run=(1 << 17) - 1), ErrorCode.NONE),
+    (Load(count1=1024), ErrorCode.UNSUPPORTED), (Load(count1=1023), ErrorCode.NONE),
+    (Load(count2=2), ErrorCode.UNSUPPORTED), (Load(count2=0), ErrorCode.VALUE), (Load(count2=2, run=0), ErrorCode.UNSUPPORTED),
+    (Store(count2=2), ErrorCode.UNSUPPORTED), (Store(columns=0), ErrorCode.VALUE), (Store(columns=65535), ErrorCode.VALUE),
+    (Store(target=Target.WEIGHT, lane=2), ErrorCode.VALUE),
+    (Execute(), ErrorCode.NONE), (Execute(x_origin=-1), ErrorCode.UNSUPPORTED), (Execute(y_step=1), ErrorCode.UNSUPPORTED),
+    (Execute(ct_count=1024), ErrorCode.UNSUPPORTED), (Execute(k_last=1024), ErrorCode.VALUE), (Execute(kx_count=2), ErrorCode.UNSUPPORTED),
+    (Execute(accumulator_row=512), ErrorCode.RANGE), (Execute(transpose=1), ErrorCode.UNSUPPORTED)])
+def test_what_the_icebreaker_refuses(command, code):
+    assert objection(SMALL, command) == code
+
+
+def test_all_fields_fit_the_default():
+    config = resolve(merge({"control": {"row_bits": 16}}))
+    assert objection(config, Load(run=(1 << 24) - 1, count1=65535, count2=65535)) == ErrorCode.NONE
+    assert objection(config, Execute(ct_count=65535, x_origin=-5, y_dilation=3)) == ErrorCode.NONE
