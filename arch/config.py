@@ -183,8 +183,9 @@ class Config:
                               f"not {self.epilogue.lanes}")
 
         rows = max(self.activation_rows, self.weight_rows, self.memory.accumulator_rows, self.parameter_groups)
-        if rows > 1 << self.control.row_bits:
-            raise ConfigError(f"control.row_bits must be enough for {rows} rows, not {self.control.row_bits!r}")
+        # One number more than there are rows, so that a row outside is seen to be outside; 16 bits are all that a field has.
+        if rows >> self.control.row_bits and self.control.row_bits < 16:
+            raise ConfigError(f"control.row_bits must be at least {rows.bit_length()} for {rows} rows, not {self.control.row_bits!r}")
         if self.control.engines == "serial" and self.epilogue.lanes > 1:
             raise ConfigError(f"epilogue.lanes must be 1 where control.engines is 'serial', not {self.epilogue.lanes!r}")
 

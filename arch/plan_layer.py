@@ -42,6 +42,8 @@ class LayerPlanner:
         if self.parameters.size * config.epilogue.lanes < config.array.cols:
             raise PlanError(f"memory.parameter_channels must be at least array.cols, {config.array.cols}, "
                             f"not {config.memory.parameter_channels}")
+        if not config.control.padding:
+            raise PlanError("control.padding must be true for the layers of a network")
         if self.weights.size < 2 * config.array.rows:
             raise PlanError(f"memory.weight_kib must leave {2 * config.array.rows} rows for weights from memory, not {self.weights.size}; "
                             "make it larger")
