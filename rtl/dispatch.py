@@ -76,7 +76,7 @@ class Dispatch(wiring.Component):
 
         for index, (code, command) in enumerate(COMMANDS.items()):
             name = code.name.lower()
-            queue = Queue(width=32, depth=self.queue_commands * command.words)
+            queue = Queue(width=32, depth=self.queue_commands * command.words, block=True)
             m.submodules[f"{name}_queue"] = queue
             o = getattr(self, f"o_{name}")
             m.d.comb += [

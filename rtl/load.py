@@ -24,6 +24,8 @@ from .timing import DatapathTiming
 
 __all__ = ["LoadEngine", "load_ports"]
 
+_BLOCK_RECORDS = 32  # as many are worth a block RAM
+
 
 def load_ports(config: Config) -> dict[str, wiring.Member]:
     """The members of an engine behind LOAD commands; see :class:`LoadEngine`."""
@@ -91,7 +93,8 @@ class LoadEngine(wiring.Component):
         m.submodules.back = back = self._back
         record = front.record.payload
         m.submodules.records = records = Queue(
-            width=record.shape().size, depth=self.config.memory.outstanding)
+            width=record.shape().size, depth=self.config.memory.outstanding,
+            block=self.config.memory.outstanding >= _BLOCK_RECORDS)
 
         for own, inner in (
                 (self.commands, decoder.i), (self.lookup, front.lookup), (self.read.request, front.request),

@@ -21,6 +21,7 @@ class Queue(wiring.Component):
     ----------
     width : bits of a word
     depth : words, from 1 on; one of them is in the register behind the memory
+    block : wants block RAM, from which ``r_data`` comes late in its cycle; synthesis takes look-up tables for a kilobit else
 
     Members
     -------
@@ -37,11 +38,12 @@ class Queue(wiring.Component):
     r_rdy: Signal
     level: Signal
 
-    def __init__(self, *, width: int, depth: int):
+    def __init__(self, *, width: int, depth: int, block: bool = False):
         if depth < 1:
             raise ValueError(f"depth must be at least 1, not {depth!r}")
         self.width = width
         self.depth = depth
+        self.block = block
         super().__init__({
             "w_data": In(width), "w_en": In(1), "w_rdy": Out(1),
             "r_data": Out(width), "r_en": In(1), "r_rdy": Out(1),
@@ -61,7 +63,8 @@ class Queue(wiring.Component):
             return m
 
         depth = self.depth - 1
-        m.submodules.words = words = memory.Memory(shape=self.width, depth=depth, init=[], attrs={"no_rw_check": 1})
+        attributes = {"no_rw_check": 1, **({"ram_style": "block"} if self.block else {})}
+        m.submodules.words = words = memory.Memory(shape=self.width, depth=depth, init=[], attrs=attributes)
         write_port, read_port = words.write_port(), words.read_port()
         stored = Signal(range(depth + 1))
         read = (stored != 0) & (~self.r_rdy | self.r_en)
