@@ -12,7 +12,9 @@ from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 from systolith.arch.commands import Bank, Execute, Load, Operation, Store, pack
 from systolith.arch.config import resolve
+from systolith.arch.numerics import quantize_multiplier, requantise
 from systolith.arch.registers import MAGIC, SERIAL_MEMORY, SERIAL_REGISTERS, Control, ErrorCode, State, Status, offset_of
+from systolith.boards import BOARDS
 from systolith.rtl.core import Core
 from systolith.rtl.serial_shell import SerialShell
 
@@ -210,3 +212,39 @@ def test_a_product_on_the_real_core():
         np.testing.assert_array_equal(c, a.astype(np.int32) @ w.astype(np.int32))
 
     run(testbench, config=config, core_type=Core)
+
+
+def test_a_requantised_product_on_the_smallest_core():
+    """The iCEBreaker's configuration: int8 in, int8 out with bias, all over the line, with single-port memory."""
+    config = resolve(BOARDS["icebreaker"].settings)
+    rows, cols, m = config.array.rows, config.array.cols, 3
+    rng = np.random.default_rng(6)
+    a, w = rng.integers(-128, 128, (m, rows), dtype=np.int8), rng.integers(-128, 128, (rows, cols), dtype=np.int8)
+    bias = rng.integers(-5000, 5000, cols)
+    multiplier, shift = quantize_multiplier(np.full(cols, 0.003))
+    channels = np.stack([bias, multiplier, shift], axis=1).astype("<i4")
+    data = a.tobytes() + w.tobytes() + channels.tobytes()
+    result_at, program_at = 128, 256
+    program = pack([
+        Load(bank=Bank.ACTIVATION, base=1, run=a.size), Load(bank=Bank.WEIGHT, base=1, offset=a.size, run=w.size),
+        Load(bank=Bank.PARAMETER, base=1, offset=a.size + w.size, run=channels.nbytes, post=1),
+        Execute(wait=1, post=2, k_last=rows, x_count=m, activation_x=1),
+        Store(wait=2, operation=Operation.REQUANTISE, base=1, columns=cols, count1=m, destination=result_at, stride1=cols, zero_point=-7)])
+    assert len(data) <= result_at and program_at + 4 * len(program) <= MEMORY_BYTES
+
+    async def testbench(ctx, core, line):
+        await line.write(ctx, SERIAL_MEMORY, *map(int, np.frombuffer(data, "<u4")))
+        await line.write(ctx, SERIAL_MEMORY + program_at, *map(int, program))
+        for name, values in (("BASE0_LO", (program_at, 0, 4 * len(program), 0)), ("BASE1_LO", (0, 0, program_at, 0)),
+                             ("PROGRAM_OFFSET", (0, len(program))), ("CONTROL", (Control.START,))):
+            await line.write(ctx, SERIAL_REGISTERS + offset_of(name), *values)
+        for _ in range(20):
+            status, = await line.read(ctx, SERIAL_REGISTERS + offset_of("STATUS"))
+            if status & 3 != State.RUNNING:
+                break
+        assert status == State.DONE | Status.IRQ
+        words = await line.read(ctx, SERIAL_MEMORY + result_at, 2)
+        c = np.array(words, "<u4").view(np.int8)[:m * cols].reshape(m, cols)
+        np.testing.assert_array_equal(c, requantise(a.astype(np.int32) @ w + bias, multiplier, shift, -7))
+
+    run(testbench, config=config, core_type=Core, memory_ports=1)
