@@ -1,5 +1,6 @@
 """STORE against NumPy: memory and scratchpads, raw and requantised, any alignment and pace; its errors; its rate."""
 
+import dataclasses
 import random
 from collections import deque
 from functools import partial
@@ -307,11 +308,14 @@ def leading(command, rows):
     ("below", Store(columns=1, destination=8, stride1=-8, count1=4), 2, ErrorCode.ADDRESS, 0x1000 - 8),
     ("wraps to the limit", Store(columns=8, destination=0xFFFF_FFF0), 0, ErrorCode.ADDRESS, 0x1000 - 16),
 ], ids=lambda value: value if isinstance(value, str) else "")
-def test_rows_that_break_a_rule(name, command, good_rows, code, address):
+@pytest.mark.parametrize("engines", ["pipelined", "serial"])
+def test_rows_that_break_a_rule(name, command, good_rows, code, address, engines):
     """Rows before the one that breaks the rule are written, it and all others are not."""
     before = Store(columns=3, count1=3, stride1=12, destination=0x100)
-    bench = Bench(small(4, 8), latency=15)
-    assert bench.config.parameter_groups == 4
+    bench = Bench(small(4, 8, engines=engines, lanes=1 if engines == "serial" else 4), latency=15)
+    assert bench.config.parameter_groups * bench.config.epilogue.lanes == 16
+    if command.parameter_group and engines == "serial":
+        command = dataclasses.replace(command, parameter_group=12)  # the same channel
     expected = bench.expect([before, *([leading(command, good_rows)] if good_rows else [])])
     bench.run([before, command, before])
     assert bench.error is not None and bench.error[0] == code
@@ -323,8 +327,9 @@ def test_rows_that_break_a_rule(name, command, good_rows, code, address):
 
 
 @pytest.mark.parametrize("fits", [True, False])
-def test_address_limit_is_exact(fits):
-    bench = Bench(small(4, 8), size=0x200 - (not fits))
+@pytest.mark.parametrize("engines", ["pipelined", "serial"])
+def test_address_limit_is_exact(fits, engines):
+    bench = Bench(small(4, 8, engines=engines, lanes=1), size=0x200 - (not fits))
     bench.run([Store(columns=8, count1=4, stride1=32, destination=0x180)])
     assert bench.error == (None if fits else (ErrorCode.ADDRESS, 0x11E0))
 
