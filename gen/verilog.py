@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from amaranth.back import rtlil
-from amaranth.hdl import Elaboratable
+from amaranth.hdl import ClockSignal, Elaboratable, Instance, ResetSignal, Value
+from amaranth.lib import wiring
 
 from . import tools
 
@@ -97,10 +98,52 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def emit(component: Elaboratable, name: str, *, platform: Any = None) -> str:
+class _Use(Elaboratable):
+    """One instance of module ``name``, with the ports of ``signature`` as attributes, as the component itself has them."""
+
+    def __init__(self, name: str, signature: wiring.Signature) -> None:
+        self._name = name
+        self._signature = signature
+        vars(self).update((member, value) for member, value in vars(signature.create()).items() if member in signature.members)
+
+    def elaborate(self, platform: Any) -> Instance:
+        ports = {f"{'i' if member.flow == wiring.In else 'o'}_{'__'.join(map(str, path))}": Value.cast(value)
+                 for path, member, value in self._signature.flatten(self)}
+        return Instance(self._name, i_clk=ClockSignal(), i_rst=ResetSignal(), **ports)
+
+
+class _SharedModules:
+    """A platform that emits :func:`~systolith.rtl.shared.shared` components once each, as modules of its own.
+
+    Members
+    -------
+    text : RTLIL of the modules so far
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self.text: list[str] = []
+        self._prefix = prefix
+        self._modules: dict[Any, tuple[str, wiring.Signature]] = {}
+
+    def get_shared(self, kind: type[wiring.Component], **parameters: Any) -> _Use:
+        """An instance of the module for ``kind(**parameters)``."""
+        key = kind, tuple(parameters.items())
+        if key not in self._modules:
+            component = kind(**parameters)
+            number = sum(other is kind for other, _ in self._modules) or ""
+            snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
+            name = f"{self._prefix}_{snake}{number}"
+            self._modules[key] = name, component.signature
+            self.text.append(rtlil.convert(component, name=name, platform=self, emit_src=False))
+        return _Use(*self._modules[key])
+
+
+def emit(component: Elaboratable, name: str) -> str:
     """Verilog of ``component`` as module ``name``, submodules as ``name_…``; the same design always gives the same text."""
+    modules = _SharedModules(name)
     with _without_collection():
-        text = rtlil.convert(component, name=name, platform=platform, emit_src=False)
+        text = rtlil.convert(component, name=name, platform=modules, emit_src=False)
+    text = "\n".join([*modules.text, text])
     text = _plain_names(_merge_equal_modules(_ZEROS.sub("", text)), name)
     with tempfile.TemporaryDirectory(prefix="systolith-") as temporary:
         work = Path(temporary)

@@ -1,10 +1,12 @@
 """Memory of partial sums that adds in place, in two halves: one fills while the other drains."""
 
 from amaranth import *
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
 from .interfaces import AccumulatorDrain, AccumulatorLoad
+from .ram import RAM
+from .shared import shared
 from .skew import Skew
 
 __all__ = ["Accumulator", "Touch"]
@@ -45,8 +47,8 @@ class Accumulator(wiring.Component):
     load: wiring.PureInterface
     drain: wiring.PureInterface
 
-    # A touch: address, memory and the register behind it, sum register, write.
-    read_latency_cycles = 2
+    # A touch: address, RAM, sum register, write.
+    read_latency_cycles = RAM.latency_cycles
     lead_cycles = read_latency_cycles
     distance_cycles = lead_cycles + 2
     load_cycles = 1
@@ -105,17 +107,13 @@ class Accumulator(wiring.Component):
             total = Signal(signed(32), name=f"total{c}", reset_less=True)
             words = []
             for half in range(2):
-                m.submodules[f"ram{half}_{c}"] = ram = memory.Memory(
-                    shape=signed(32), depth=self.half_rows, init=[], attrs={"no_rw_check": 1})
-                read_port, write_port = ram.read_port(), ram.write_port()
-                word = Signal(signed(32), name=f"word{half}_{c}", reset_less=True)
-                words.append(word)
-                m.d.sync += word.eq(read_port.data)
+                m.submodules[f"ram{half}_{c}"] = ram = shared(RAM, platform, width=32, depth=self.half_rows)
+                words.append(ram.o)
                 m.d.comb += [
-                    read_port.addr.eq(Mux(reads & (read.half == half), read.row, drain_row)),
-                    write_port.addr.eq(Mux(loading[half], load_row, write.row)),
-                    write_port.data.eq(Mux(loading[half], load_word, total)),
-                    write_port.en.eq(Mux(loading[half], load_column[c], writes & (write.half == half))),
+                    ram.read.eq(Mux(reads & (read.half == half), read.row, drain_row)),
+                    ram.address.eq(Mux(loading[half], load_row, write.row)),
+                    ram.i.eq(Mux(loading[half], load_word, total)),
+                    ram.write.eq(Mux(loading[half], load_column[c], writes & (write.half == half))),
                 ]
             m.d.sync += [
                 total.eq(Mux(select.accumulate, Mux(select.half, words[1], words[0]), 0) + self.psum[c]),

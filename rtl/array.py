@@ -5,8 +5,48 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .pe import PE
+from .shared import shared
 
-__all__ = ["SystolicArray"]
+__all__ = ["ArrayRow", "SystolicArray"]
+
+
+class ArrayRow(wiring.Component):
+    """One row of :class:`PE`: activations move right, all else passes from ``…_in`` above to ``…_out`` below, column by column.
+
+    Members
+    -------
+    a, swap : into the first column
+    w_in, w_out, w_shift, psum_in, psum_out : one element per column, side by side, the first column lowest
+    """
+
+    a: Signal
+    swap: Signal
+    w_in: Signal
+    w_out: Signal
+    w_shift: Signal
+    psum_in: Signal
+    psum_out: Signal
+
+    def __init__(self, *, cols: int, psum_bits: int):
+        self.cols = cols
+        self.psum_bits = psum_bits
+        super().__init__({
+            "a": In(signed(8)), "swap": In(1), "w_in": In(8 * cols), "w_out": Out(8 * cols), "w_shift": In(cols),
+            "psum_in": In(psum_bits * cols), "psum_out": Out(psum_bits * cols),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        a, swap = self.a, self.swap
+        for c in range(self.cols):
+            m.submodules[f"pe_{c}"] = pe = shared(PE, platform, psum_bits=self.psum_bits)
+            m.d.comb += [
+                pe.a_in.eq(a), pe.swap_in.eq(swap), pe.w_in.eq(self.w_in.word_select(c, 8)), pe.w_shift.eq(self.w_shift[c]),
+                pe.psum_in.eq(self.psum_in.word_select(c, self.psum_bits)), self.w_out.word_select(c, 8).eq(pe.w_out),
+                self.psum_out.word_select(c, self.psum_bits).eq(pe.psum_out),
+            ]
+            a, swap = pe.a_out, pe.swap_out
+        return m
 
 
 class SystolicArray(wiring.Component):
@@ -89,18 +129,13 @@ class SystolicArray(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        grid = [[PE(psum_bits=self.psum_bits) for _ in range(self.cols)] for _ in range(self.rows)]
-        for r, line in enumerate(grid):
-            for c, pe in enumerate(line):
-                m.submodules[f"pe_{r}_{c}"] = pe
-                left = line[c - 1] if c else None
-                above = grid[r - 1][c] if r else None
-                m.d.comb += [
-                    pe.a_in.eq(left.a_out if left else self.a[r]),
-                    pe.swap_in.eq(left.swap_out if left else self.swap[r]),
-                    pe.w_in.eq(above.w_out if above else self.w[c]),
-                    pe.w_shift.eq(self.w_shift[c]),
-                    pe.psum_in.eq(above.psum_out if above else 0),
-                ]
-        m.d.comb += [psum.eq(pe.psum_out) for psum, pe in zip(self.psum, grid[-1], strict=True)]
+        w, psum = Cat(self.w), C(0, self.cols * self.psum_bits)
+        for r in range(self.rows):
+            m.submodules[f"row_{r}"] = row = shared(ArrayRow, platform, cols=self.cols, psum_bits=self.psum_bits)
+            m.d.comb += [
+                row.a.eq(self.a[r]), row.swap.eq(self.swap[r]), row.w_shift.eq(Cat(self.w_shift)),
+                row.w_in.eq(w), row.psum_in.eq(psum),
+            ]
+            w, psum = row.w_out, row.psum_out
+        m.d.comb += Cat(self.psum).eq(psum)
         return m

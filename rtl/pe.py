@@ -105,7 +105,7 @@ class PE(wiring.Component):
         m = Module()
         m.submodules.mac = mac = MAC(psum_bits=self.psum_bits)
         shadow = Signal(signed(8), reset_less=True)
-        swap = Signal()
+        swap = Signal(reset_less=True)  # at power-up it may load a weight that no row uses
         with m.If(self.w_shift):
             m.d.sync += shadow.eq(self.w_in)
         m.d.sync += swap.eq(self.swap_in)

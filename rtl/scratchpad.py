@@ -1,10 +1,12 @@
 """Operand memory with a byte-wide bank per lane: any lane can be written from any place, and read in its own cycle."""
 
 from amaranth import *
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .interfaces import ScratchpadWrite
+from .ram import RAM
+from .shared import shared
 from .skew import Skew
 
 __all__ = ["Scratchpad"]
@@ -35,8 +37,7 @@ class Scratchpad(wiring.Component):
     o: list[Signal]
     write: list[wiring.PureInterface]
 
-    # The memory and a register behind it: deep banks span several block RAMs, slow to answer, and a multiplexer.
-    latency_cycles = 2
+    latency_cycles = RAM.latency_cycles
     write_latency_cycles = 3
 
     def __init__(self, *, lanes: int, depth: int, width: int, delay: list[int]):
@@ -79,21 +80,17 @@ class Scratchpad(wiring.Component):
         ]
 
         for b in range(self.lanes):
-            m.submodules[f"bank{b}"] = bank = memory.Memory(
-                shape=unsigned(8), depth=self.depth, init=[], attrs={"no_rw_check": 1})
-            read, write = bank.read_port(), bank.write_port()
-            output = Signal(signed(8), name=f"output{b}", reset_less=True)
+            m.submodules[f"bank{b}"] = bank = shared(RAM, platform, width=8, depth=self.depth)
             enable = Signal(name=f"enable{b}")
             wrapped = Signal(name=f"wrapped{b}", reset_less=True)
             m.d.sync += [
-                output.eq(read.data),
                 enable.eq(valid & (((b >= chosen.lane) & (b < end)) | (b + self.lanes < end))),
                 wrapped.eq(b < chosen.lane),
             ]
             # Cycle 3 of a write: the memory.
             m.d.comb += [
-                read.addr.eq(rows.o[b]), self.o[b].eq(output),
-                write.addr.eq(Mux(wrapped, following, here)), write.data.eq(rotated[b % span]), write.en.eq(enable),
+                bank.read.eq(rows.o[b]), self.o[b].eq(bank.o),
+                bank.address.eq(Mux(wrapped, following, here)), bank.i.eq(rotated[b % span]), bank.write.eq(enable),
             ]
         return m
 

@@ -4,9 +4,35 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from .shared import shared
 from .skew import Skew
 
-__all__ = ["Transposer"]
+__all__ = ["Transposer", "TransposerRow"]
+
+
+class TransposerRow(wiring.Component):
+    """One row of the matrix: ``fill`` shifts it right, ``left`` first; otherwise ``emit`` replaces, per column, what is there by ``above``."""
+
+    fill: Signal
+    emit: Signal
+    left: Signal
+    above: Signal
+    cells: Signal
+
+    def __init__(self, *, cols: int):
+        self.cols = cols
+        super().__init__({"fill": In(1), "emit": In(cols), "left": In(8), "above": In(8 * cols), "cells": Out(8 * cols)})
+
+    def elaborate(self, platform):
+        m = Module()
+        left = self.left
+        for c in range(self.cols):
+            cell = Signal(8, name=f"cell{c}", reset_less=True)
+            with m.If(self.fill | self.emit[c]):
+                m.d.sync += cell.eq(Mux(self.fill, left, self.above.word_select(c, 8)))
+            m.d.comb += self.cells.word_select(c, 8).eq(cell)
+            left = cell
+        return m
 
 
 class Transposer(wiring.Component):
@@ -79,15 +105,14 @@ class Transposer(wiring.Component):
             data.StructLayout({"fill": 1, "piece": range(self.pieces)}), delays=self.fill_delay)
         m.submodules.emits = emits = Skew(1, delays=self.delay)
         m.d.comb += [fills.i.fill.eq(self.fill), fills.i.piece.eq(self.piece), emits.i.eq(self.emit)]
-        above = [Const(0, signed(8))] * self.cols
+        above = C(0, 8 * self.cols)
         for r in range(self.rows):
-            fill = Signal(name=f"fill{r}")
-            m.d.comb += fill.eq(fills.o[r].fill & (fills.o[r].piece == r // self.cols))
-            left = self.i[r % self.cols]
-            for c in range(self.cols):
-                cell = Signal(signed(8), name=f"cell{r}_{c}", reset_less=True)
-                with m.If(fill | emits.o[c]):
-                    m.d.sync += cell.eq(Mux(fill, left, above[c]))
-                left, above[c] = cell, cell
-        m.d.comb += [o.eq(Mux(emit, foot, i)) for o, emit, foot, i in zip(self.o, emits.o, above, self.i, strict=True)]
+            m.submodules[f"row_{r}"] = row = shared(TransposerRow, platform, cols=self.cols)
+            m.d.comb += [
+                row.fill.eq(fills.o[r].fill & (fills.o[r].piece == r // self.cols)), row.emit.eq(Cat(emits.o)),
+                row.left.eq(self.i[r % self.cols]), row.above.eq(above),
+            ]
+            above = row.cells
+        for c, (o, emit, i) in enumerate(zip(self.o, emits.o, self.i, strict=True)):
+            m.d.comb += o.eq(Mux(emit, above.word_select(c, 8), i))
         return m

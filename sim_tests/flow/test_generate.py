@@ -18,6 +18,7 @@ from systolith.gen import tools
 from systolith.gen.generate import GenerateError, generate
 from systolith.gen.tools import ToolError
 from systolith.gen.verilog import emit
+from systolith.rtl.array import SystolicArray
 
 CONFIG = resolve({"array": {"rows": 2, "cols": 2}, "memory": {"activation_kib": 1, "weight_kib": 1, "accumulator_rows": 16}})
 
@@ -202,3 +203,13 @@ def test_failing_tool_is_one_line(tmp_path):
     assert str(caught.value) == f"sh failed (3): ERROR: bad thing; log: {tmp_path / 'log'}"
     with pytest.raises(ToolError, match=r"^nothing-here cannot be run: No such file or directory$"):
         tools.run_tool(["nothing-here"], log=tmp_path / "log")
+
+
+def test_an_array_is_emitted_once_per_kind():
+    """A processing element, a row, an array of rows: the text grows with rows + columns, not with their product."""
+    texts = {size: emit(SystolicArray(rows=size, cols=size), "array") for size in (4, 32)}
+    for size, text in texts.items():
+        assert len(re.findall(r"^module array_pe\(", text, re.MULTILINE)) == 1
+        assert len(re.findall(r"^  array_pe pe_\d+ ", text, re.MULTILINE)) == size
+        assert len(re.findall(r"^  array_array_row row_\d+ ", text, re.MULTILINE)) == size
+    assert len(texts[32]) < 10 * len(texts[4])

@@ -9,8 +9,8 @@ from systolith.gen.placement import pin_array
 
 
 def netlist(rows, cols):
-    cells = {f"core.array.pe_{r}_{c}.mac._1_MULT18X18D_P9": {"type": "MULT18X18D"} for r in range(rows) for c in range(cols)}
-    cells |= {"core.array.pe_0_0.mac.x_LUT4_Z": {"type": "LUT4"}, "core.requantise0.y_MULT18X18D_P0": {"type": "MULT18X18D"}}
+    cells = {f"core.array.row_{r}.pe_{c}.mac._1_MULT18X18D_P9": {"type": "MULT18X18D"} for r in range(rows) for c in range(cols)}
+    cells |= {"core.array.row_0.pe_0.mac.x_LUT4_Z": {"type": "LUT4"}, "core.requantise0.y_MULT18X18D_P0": {"type": "MULT18X18D"}}
     return {"modules": {"top": {"cells": cells}}}
 
 
@@ -29,7 +29,7 @@ def test_array_is_pinned_and_nothing_else(tmp_path):
     cells = json.loads(path.read_text())["modules"]["top"]["cells"]
     sites = {name: cell["attributes"]["BEL"] for name, cell in cells.items() if "attributes" in cell}
     assert len(set(sites.values())) == len(sites) == 156
-    assert sites["core.array.pe_5_2.mac._1_MULT18X18D_P9"] == "X23/Y34/MULT18_1"
+    assert sites["core.array.row_5.pe_2.mac._1_MULT18X18D_P9"] == "X23/Y34/MULT18_1"
 
 
 @pytest.mark.parametrize(("rows", "cols", "board"), [(13, 2, "ulx3s-85f"), (2, 14, "ulx3s-85f"), (2, 2, "icebreaker")])
