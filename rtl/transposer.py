@@ -11,7 +11,7 @@ __all__ = ["Transposer", "TransposerRow"]
 
 
 class TransposerRow(wiring.Component):
-    """One row of the matrix: ``fill`` shifts it right, ``left`` first; otherwise ``emit`` replaces, per column, what is there by ``above``."""
+    """One row of the matrix: ``fill`` shifts it right, ``left`` first; otherwise ``emit`` lets a column take what is above it."""
 
     fill: Signal
     emit: Signal
