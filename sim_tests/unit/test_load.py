@@ -291,8 +291,9 @@ def test_bus_error():
     assert not bench.banks[Bank.WEIGHT][8:].any()
 
 
-def test_waits_for_tokens():
-    bench = Bench(small(4, 4))
+@pytest.mark.parametrize("engine", [small, serial], ids=["pipelined", "serial"])
+def test_waits_for_tokens(engine):
+    bench = Bench(engine(4, 4))
     control, tokens = bench.dut.control, bench.dut.tokens
 
     async def body(ctx):
@@ -310,8 +311,9 @@ def test_waits_for_tokens():
 
 
 @pytest.mark.parametrize("when", range(24, 60, 6))
-def test_halt_drains_what_was_requested(when):
-    bench = Bench(small(8, 8), latency=20, stall=0.2, seed=when)
+@pytest.mark.parametrize("engine", [small, serial], ids=["pipelined", "serial"])
+def test_halt_drains_what_was_requested(when, engine):
+    bench = Bench(engine(8, 8), latency=20, stall=0.2, seed=when)
     control, tokens, read = bench.dut.control, bench.dut.tokens, bench.dut.read
 
     async def body(ctx):

@@ -364,8 +364,9 @@ def test_tiny_rows_do_not_wait_for_a_full_burst():
     assert sum(beats for _, beats in bench.requests) == -(-303 // 16)
 
 
-def test_waits_for_tokens():
-    bench = Bench(small(4, 8))
+@pytest.mark.parametrize("engines", ["pipelined", "serial"])
+def test_waits_for_tokens(engines):
+    bench = Bench(small(4, 8, engines=engines, lanes=1))
     control, tokens = bench.dut.control, bench.dut.tokens
 
     async def body(ctx):
@@ -397,9 +398,11 @@ def test_tokens_are_given_when_all_is_written():
 
 @pytest.mark.parametrize("target", [Target.MEMORY, Target.ACTIVATION])
 @pytest.mark.parametrize("when", range(60, 180, 40))
-def test_halt(target, when):
+@pytest.mark.parametrize("engines", ["pipelined", "serial"])
+def test_halt(target, when, engines):
     """Whatever was requested is completed, nothing else is; no row leaves; the engine becomes idle."""
-    bench = Bench(small(4, 8, accumulator_rows=64), latency=20, stall=0.3, seed=when)
+    lanes = 1 if engines == "serial" else 4
+    bench = Bench(small(4, 8, accumulator_rows=64, engines=engines, lanes=lanes), latency=20, stall=0.3, seed=when)
     control, tokens, write = bench.dut.control, bench.dut.tokens, bench.dut.write
     words_before = len(bench.bias) * 3
 
