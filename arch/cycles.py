@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from . import footprint
-from .commands import PEERS, Command, Engine, Execute, Load, Store, Target
+from .commands import PEERS, Command, Engine, Store, Target
 from .config import Config
 from .cycles_read import Bursts, ReadPort, load_bursts
 from .cycles_store import Rows, StorePath, store_rows
@@ -81,6 +81,7 @@ class _Machine:
         self.rows_waiting: deque[tuple[int, int]] = deque()
         self.claims_waiting: deque[tuple[int, int]] = deque()
         self.reads_waiting: deque[tuple[int, int]] = deque()
+        self.stored: deque[int] = deque(maxlen=4)              # the last STOREs to memory, where they share it with reads
         self.load_number = -1                # the last LOAD that began
         self.load_bursts = Bursts([0], 0, 0)
         self.pending = self.preloader = 0    # EXECUTE: room for a command in the streamer and in the preloader
@@ -201,8 +202,11 @@ class _Machine:
         bursts = self.shapes.get(key)
         if bursts is None:
             bursts = self.shapes[key] = load_bursts(self.config, c, base, self.memory.cycles_per_beat)
-        self.load_number, self.load_bursts = number, bursts
+        start = max(time, self.reads.free)
         self.reads.request(time + self.latency.load_request, bursts.ends)
+        self.load_number, self.load_bursts = number, bursts
+        if self.memory.half_duplex:
+            self._share_read(start, bursts.ends[-1])
         self.busy[Engine.LOAD] += bursts.busy
         self._load_ends()
 
@@ -287,7 +291,8 @@ class _Machine:
 
     def _rows(self, c: Store) -> Rows:
         base = self.bases[c.base]
-        key = (2, c.operation, c.columns, c.count1, c.count2, c.stride1, c.stride2, base + c.destination & self.block, c.bias, c.zero_point, c.low, c.high)
+        key = (c.operation, c.columns, c.count1, c.count2, c.stride1, c.stride2, base + c.destination & self.block, c.bias, c.zero_point,
+               c.low, c.high)
         rows = self.shapes.get(key)
         if rows is None:
             rows = self.shapes[key] = store_rows(self.config, c, base, self.latency)
@@ -297,11 +302,29 @@ class _Machine:
         number, time = self.reads_waiting.popleft()
         c, half = self.program[number], self._half(number)
         rows = self._rows(c)
+        if self.memory.half_duplex and c.target == Target.MEMORY:
+            self._share_write(rows, time)
+            self.stored.append(number)
         self.fields_free[Engine.STORE], read, self.complete[number] = self.stores.run(
             rows, time, self.granted[half], c.target != Target.MEMORY)
         if not any(self._half(other) == half for other, _ in self.reads_waiting):
             self.halves[half] = Engine.STORE, read
         self.busy[Engine.STORE] += rows.busy
+
+    def _share_write(self, rows: Rows, time: int) -> None:
+        """Reads and writes take turns, so words written hold up as many that are still to be read, and the other way round."""
+        held = self.reads.hold(max(time, self.stores.word), rows.words * self.memory.cycles_per_beat)
+        self.stores.word = max(self.stores.word, time) + held
+        if held:
+            self._load_ends()
+
+    def _share_read(self, start: int, cycles: int) -> None:
+        held = min(cycles, max(0, self.stores.word - start))
+        self.reads.hold(start, held)
+        self.stores.word += held
+        for number in self.stored:
+            if self.complete[number] > start:
+                self.complete[number] += held
 
 
 def _peers(mask: int, engine: Engine) -> list[Engine]:

@@ -115,10 +115,23 @@ class ReadPort:
     def _append(self, segment: _Segment) -> None:
         self.segments.append(segment)
         self.count += segment.count
-        self.free = segment.start + segment.ends[-1] - segment.ends[segment.skip]
+        self.free = self._ends(segment)
         self.asked = max(segment.accepted + segment.count - 1, self.left(self.count - 1 - self.room))
         while self.segments[0].first + self.segments[0].count < self.count - 3 * self.room:
             self.segments.popleft()
+
+    def hold(self, time: int, cycles: int) -> int:
+        """Words that have not come by ``time`` come so many cycles later, as far as the port is busy; how many cycles that is."""
+        held = min(cycles, max(0, self.free - time))
+        if held:
+            self.segments = deque(segment._replace(start=segment.start + held) if self._ends(segment) > time else segment
+                                  for segment in self.segments)
+            self.free += held
+        return held
+
+    @staticmethod
+    def _ends(segment: _Segment) -> int:
+        return segment.start + segment.ends[segment.skip + segment.count] - segment.ends[segment.skip]
 
     def left(self, burst: int) -> int:
         """The cycle after the last word of a burst; long ago for bursts that nobody remembers."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import footprint
-from .commands import Operation, Store, Target
+from .commands import Operation, Store
 from .config import Config
 from .latency import STORE_BURST_BEATS, Latency, Memory
 
@@ -36,13 +36,15 @@ class Rows(NamedTuple):
     """The rows of one STORE.
 
     ``chunks``, ``interval`` : of a row, and cycles from one to the next; ``parts`` : of each row; ``over`` : whether a row's end takes
-    the packer a cycle more; ``settings`` : the epilogue must be empty for them to change; ``latency`` : from a read to its chunk
+    the packer a cycle more; ``words`` : on the bus; ``settings`` : the epilogue must be empty for them to change; ``latency`` : from a
+    read to its chunk
     """
 
     chunks: int
     interval: int
     parts: list[tuple[_Part, ...]]
     over: list[bool]
+    words: int
     busy: int
     settings: tuple[int, ...]
     latency: int
@@ -68,8 +70,9 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
             known[kind] = _parts(*kind, size, chunks, chunk_bytes, bus)
         kinds.append(known[kind])
     parts, over = [parts for parts, _ in kinds], [over for _, over in kinds]
-    busy = max(sum(part.words for row in parts for part in row), count * chunks)
-    return Rows(chunks, 1 if raw else latency.interval, parts, over, busy, settings, latency.raw if raw else latency.requantise)
+    words = sum(part.words for row in parts for part in row)
+    interval, delay = (1, latency.raw) if raw else (latency.interval, latency.requantise)
+    return Rows(chunks, interval, parts, over, words, max(words, count * chunks), settings, delay)
 
 
 def _parts(start: int, joined: bool, size: int, chunks: int, chunk_bytes: int, bus: int) -> tuple[tuple[_Part, ...], bool]:
@@ -250,7 +253,8 @@ class StorePath:
             over = rows.over[row - self.row]
             for part in rows.parts[row - self.row]:
                 late = 0 if part.behind else over
-                self.word = max(end - part.behind + latency.store_words + late, max(self.word, asked[0] if asked else 0) + beat * part.words)
+                free = max(self.word, asked[0] if asked else 0)
+                self.word = max(end - part.behind + latency.store_words + late, free + beat * part.words)
                 if part.ends and asked:
                     asked.pop(0)
                     self.responses[-1 - len(asked)] = self.word + self.memory.latency

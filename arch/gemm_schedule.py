@@ -87,7 +87,7 @@ class _Waiting:
         ends = [number for number, step in enumerate(todo) if step.complete]
         if len(ends) >= _MANY_BLOCKS and self.before == ends[0] and self.used[ends[0]] == self.used[ends[1]]:
             self.late = ends[1]
-            self.queue = deque(sorted(((max(before, self.late), fill, piece) for before, fill, piece in self.queue), key=lambda one: one[0]))
+            self.queue = deque((max(before, self.late), fill, piece) for before, fill, piece in self.queue)
 
     @property
     def before(self) -> int:

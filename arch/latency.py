@@ -76,8 +76,6 @@ class Latency:
     visible = 3       # a write to a scratchpad, from the cycle of the write
     drain = 4         # from a drain request to its words
     shift_to_swap = 1
-    requantise_cycles = {"parallel": 9, "serial": 14}
-    interval_cycles = {"parallel": 1, "serial": 8}
 
     @property
     def swap_to_shift(self) -> int:
@@ -114,12 +112,12 @@ class Latency:
 
     @property
     def requantise(self) -> int:
-        return self.raw + self.requantise_cycles[self.config.epilogue.multiplier]
+        return self.raw + (9 if self.config.epilogue.multiplier == "parallel" else 14)
 
     @property
     def interval(self) -> int:
         """Cycles per requantised group."""
-        return self.interval_cycles[self.config.epilogue.multiplier]
+        return 1 if self.config.epilogue.multiplier == "parallel" else 8
 
     @property
     def chunks(self) -> int:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["Board", "Pin"]
+__all__ = ["Board", "ExternalMemory", "Pin"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,6 +14,15 @@ class Pin:
     """One pin of the part: ``site`` as the part's package names it, ``attributes`` as the constraint file does."""
     site: str
     attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExternalMemory:
+    """Memory beside the part, at the accelerator's clock: what a simulation needs to know of it."""
+    title: str
+    bytes: int
+    bytes_per_cycle: int
+    half_duplex: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +37,7 @@ class Board:
     oscillator_mhz, clock_mhz : on the board, and the accelerator's after the PLL
     link, baud : how a host reaches it
     memory_kib, memory_ports : on-chip device memory, and 1 where its RAM has a single port
+    external_memory : beside the part, if there is one; shells that reach it are no part of this version, but ``sim`` models it
     pins : of the ports of :class:`~systolith.boards.top.BoardTop`
     settings : configuration layer between the built-in defaults and the user's own
     resources : what the part has: lut, ff, dsp, bram (and spram)
@@ -45,6 +55,7 @@ class Board:
     baud: int
     memory_kib: int
     memory_ports: int = 2
+    external_memory: ExternalMemory | None = None
     toolchain: str
     pins: Mapping[str, Pin]
     settings: Mapping[str, Any]

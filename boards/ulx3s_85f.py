@@ -5,7 +5,7 @@ Pins: amaranth-boards 0.0.21, ``ulx3s.py``, and the board's own constraint file 
 
 from __future__ import annotations
 
-from .board import Board, Pin
+from .board import Board, ExternalMemory, Pin
 
 __all__ = ["BOARD"]
 
@@ -22,6 +22,10 @@ BOARD = Board(
     clock_mhz=40,
     baud=1_000_000,
     memory_kib=128,
+    # 256 Mbit × 16 SDR SDRAM, a word per cycle either way; the board's manual (github.com/emard/ulx3s, doc/MANUAL.md) says 32 MB, and
+    # ISSI's data sheet of such a part (IS42S16160G: 4 banks × 4 M × 16 bits) that its 16 data pins are shared by reads and writes.
+    # Refresh and row changes, a few percent, are left out.
+    external_memory=ExternalMemory(title="SDRAM, 16 bits", bytes=32 << 20, bytes_per_cycle=2, half_duplex=True),
     toolchain="yosys, nextpnr-ecp5, ecppack",
     pins={
         "oscillator": Pin("G2", _LVCMOS33),

@@ -10,16 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from ..arch.latency import Memory
 from ..arch.manifest import MANIFEST_NAME, Manifest
 from ..host.accelerator import Accelerator
 from ..host.device import Device
 from .settings import Target, cache_folder, choose
 
-__all__ = ["FlowError", "Settings", "build_folder", "check_product", "compare", "connect", "generate_cached", "generate_folder", "matmul",
-           "verify_folder", "write_command_trace"]
+__all__ = ["FlowError", "Settings", "build_folder", "check_product", "compare", "connect", "device_memory", "generate_cached",
+           "generate_folder", "matmul", "verify_folder", "write_command_trace"]
 
 Progress = Callable[[str], None]
 MEMORY_BYTES = 64 << 20
+MEMORIES = ("ideal", "board", "chip")
 _LATER = {"serial": "serial:PORT", "axi": "axi:DEVICE", "litex": "litex:HOST:PORT"}
 
 
@@ -35,8 +37,9 @@ def _quiet(line: str) -> None:
 class Settings:
     """How a device is simulated.
 
-    ``memory_latency`` : cycles from a request to its first word; ``memory`` : ``ideal`` (64 MiB, a word per cycle each way) or
-    ``board`` (the board's own size and ports); ``vcd`` : file for waveforms; ``trace`` : record the engines' activity.
+    ``memory_latency`` : cycles from a request to its first word; ``memory`` : ``ideal`` (64 MiB, a word per cycle each way),
+    ``board`` (size, speed and ports of the memory on the board) or ``chip`` (of the one on its part, which the serial shell uses);
+    ``vcd`` : file for waveforms; ``trace`` : record the engines' activity.
     """
 
     memory_latency: int = 30
@@ -46,8 +49,8 @@ class Settings:
     trace: bool = False
 
     def __post_init__(self) -> None:
-        if self.memory not in ("ideal", "board"):
-            raise FlowError(f"memory must be one of 'ideal', 'board', not {self.memory!r}")
+        if self.memory not in MEMORIES:
+            raise FlowError(f"memory must be one of {', '.join(map(repr, MEMORIES))}, not {self.memory!r}")
         if self.memory_latency < 1:
             raise FlowError(f"memory latency must be at least 1 cycle, not {self.memory_latency!r}")
 
@@ -111,8 +114,8 @@ def _check_device(device: str) -> None:
 
 
 def _check_memory(settings: Settings, board: str | None) -> None:
-    if settings.memory == "board" and board is None:
-        raise FlowError("memory 'board' needs a board; add --board, or use memory 'ideal'")
+    if settings.memory != "ideal" and board is None:
+        raise FlowError(f"memory {settings.memory!r} needs a board; add --board, or use memory 'ideal'")
 
 
 def _memory_bytes(manifest: Manifest) -> int:
@@ -120,17 +123,28 @@ def _memory_bytes(manifest: Manifest) -> int:
     return min(MEMORY_BYTES, 1 << manifest.config.memory.address_bits)
 
 
+def device_memory(manifest: Manifest, settings: Settings) -> tuple[int, Memory]:
+    """Bytes of the memory that a simulation has, and what else the cycle model knows of it."""
+    latency, bus_bytes = settings.memory_latency, manifest.config.bus_bytes
+    if settings.memory == "ideal":
+        return _memory_bytes(manifest), Memory(latency=latency)
+    from ..boards import get_board
+    board = get_board(str(manifest.board))
+    external = board.external_memory
+    if settings.memory == "chip" or external is None:
+        return board.memory_bytes, Memory(latency=latency, half_duplex=board.memory_ports == 1)
+    cycles_per_beat = -(-bus_bytes // external.bytes_per_cycle)
+    return external.bytes, Memory(latency=latency, cycles_per_beat=cycles_per_beat, half_duplex=external.half_duplex)
+
+
 def _simulated(directory: Path, manifest: Manifest, settings: Settings, progress: Progress) -> Device:
     from ..gen.simulate import compile_simulation
     from ..host.simulated import SimulatedDevice
     library = compile_simulation(directory, vcd=settings.vcd is not None, progress=progress)
-    options: dict[str, Any] = {"memory_bytes": _memory_bytes(manifest)}
-    if settings.memory == "board":
-        from ..boards import get_board
-        board = get_board(str(manifest.board))
-        options = {"memory_bytes": board.memory_bytes, "half_duplex": board.memory_ports == 1}
-    return SimulatedDevice(library.path, manifest, latency=settings.memory_latency, seed=settings.seed, vcd=settings.vcd,
-                           trace=settings.trace, **options)
+    memory_bytes, memory = device_memory(manifest, settings)
+    return SimulatedDevice(library.path, manifest, memory_bytes=memory_bytes, latency=memory.latency,
+                           cycles_per_beat=memory.cycles_per_beat, half_duplex=memory.half_duplex, seed=settings.seed, vcd=settings.vcd,
+                           trace=settings.trace)
 
 
 def connect(device: str = "sim", *, board: str | None = None, config: str | Path | Mapping[str, Any] | None = None,
@@ -208,12 +222,11 @@ def exact_product(a: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 
 def matmul(accelerator: Accelerator, m: int, n: int, k: int, *, out: str = "int32", seed: int = 1,
-           memory_latency: int | None = None) -> dict[str, Any]:
+           memory: Memory | None = None) -> dict[str, Any]:
     """A random product on the device, checked against NumPy: what ``systolith matmul`` prints.
 
-    With the ``memory_latency`` of an otherwise ideal memory, the cycle model's prediction stands beside the measured cycles.
+    Where ``memory`` is known, the cycle model's prediction and the roofs stand beside the measured cycles.
     """
-    from ..arch.cycles import Memory, predict_cycles
     from ..arch.numerics import quantize_multiplier, requantise
     from ..host.matmul import Requantise
     check_product(m, n, k, out)
@@ -236,12 +249,29 @@ def matmul(accelerator: Accelerator, m: int, n: int, k: int, *, out: str = "int3
         if key in counters:
             result[key] = counters[key]
     if "cycles" in counters:
-        if memory_latency is not None:
-            result["predicted_cycles"] = sum(
-                predict_cycles(accelerator.config, plan.program, memory=Memory(latency=memory_latency), bases=bases).cycles
-                for plan, bases in zip(accelerator.plans, accelerator.bases, strict=True))
         result["utilisation"] = m * n * k / (accelerator.config.macs_per_cycle * counters["cycles"])
+        if memory is not None:
+            result |= _analysis(accelerator, m * n * k, memory)
     result["seconds"] = time.monotonic() - start
+    return result
+
+
+def _analysis(accelerator: Accelerator, macs: int, memory: Memory) -> dict[str, Any]:
+    """Predicted cycles, and how long that took; what bounds the last product; and where the array's cycles went."""
+    from ..arch.cycles import predict_cycles
+    from ..arch.roofline import explain, roofline
+    counters, config = accelerator.counters, accelerator.config
+    start = time.perf_counter()
+    predicted = sum(predict_cycles(config, plan.program, memory=memory, bases=bases).cycles
+                    for plan, bases in zip(accelerator.plans, accelerator.bases, strict=True))
+    seconds = time.perf_counter() - start
+    roof = roofline(config, (command for plan in accelerator.plans for command in plan.program), macs=macs,
+                    bytes_read=counters["bytes_read"], bytes_written=counters["bytes_written"], memory=memory)
+    result: dict[str, Any] = {
+        "predicted_cycles": predicted, "prediction_seconds": seconds,
+        "roofline": roof.to_dict() | {"fraction": roof.cycles / counters["cycles"]}}
+    if "stalls" in counters:
+        result["array_cycles"] = explain(macs, config.macs_per_cycle, counters["stalls"]["execute"])
     return result
 
 

@@ -24,7 +24,7 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random."
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 DeviceName = Annotated[str, typer.Option("--device", metavar="DEVICE", help="sim, the emitted Verilog; or model, the functional model.")]
 Latency = Annotated[int, typer.Option("--memory-latency", metavar="CYCLES", min=1, help="Of the simulated memory.")]
-Memory = Annotated[str, typer.Option("--memory", metavar="KIND", help="Simulated memory: ideal, or board.")]
+Memory = Annotated[str, typer.Option("--memory", metavar="KIND", help="Simulated memory: ideal, board, or chip (on the board's part).")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")]
 Folder = Annotated[Path | None, typer.Argument(metavar="DIR", help="A generated folder.")]
 Size = typer.Option(min=1)
@@ -120,7 +120,7 @@ def matmul(m: Annotated[int, Size], n: Annotated[int, Size], k: Annotated[int, S
         settings = _settings(seed, memory_latency, memory, vcd=vcd, trace=trace is not None)
         with flow.connect(device, board=board, config=config, directory=directory, assignments=assignments or (), settings=settings,
                           progress=console.progress) as accelerator:
-            result = flow.matmul(accelerator, m, n, k, out=out, seed=seed, memory_latency=memory_latency if memory == "ideal" else None)
+            result = flow.matmul(accelerator, m, n, k, out=out, seed=seed, memory=flow.device_memory(accelerator.manifest, settings)[1])
             if trace is not None:
                 flow.write_command_trace(accelerator, trace)
     console.emit(result, as_json=as_json, show=lambda: show.show_matmul(result))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..arch.registers import STALL_DOC
 from .console import percent, table
 
 __all__ = ["show_build", "show_demo", "show_matmul"]
@@ -20,9 +21,33 @@ def _stalls(stalls: dict[str, dict[str, int]]) -> None:
     table([{"engine": engine, **cycles} for engine, cycles in stalls.items()], ["engine", *causes], title="cycles")
 
 
+_ROOFS = {"transfer": "bus", "compute": "array", "memory": "memory"}
+
+
+def _roofline(roof: dict[str, Any], cycles: int, predicted: int) -> None:
+    """The three roofs, the prediction and the measurement, each against what was measured; and what the numbers mean."""
+    rows = [{"": f"{_ROOFS[term]} ({term})", "cycles": value, "of measured": percent(value / cycles)}
+            for term, value in roof["terms"].items()]
+    rows += [{"": "predicted", "cycles": predicted, "of measured": percent(predicted / cycles)}, {"": "measured", "cycles": cycles}]
+    print(f"Bound by the {roof['bound_by']}: at most {roof['macs_per_cycle']:.1f} MACs per cycle. {roof['arithmetic_intensity']:.1f} "
+          f"MACs per byte; array and memory are balanced at {roof['ridge']:.1f}.")
+    table(rows, ["", "cycles", "of measured"], title="time = the largest of transfer, compute, memory, and what does not overlap")
+
+
+def _array_cycles(causes: dict[str, int], total: int) -> None:
+    """Every cycle of the array, by cause."""
+    why = {"useful": "multiplications that were asked for", "padding": "rows and columns of weight tiles that lie beyond K and N"}
+    table([{"": cause, "cycles": cycles, "share": percent(cycles / total), "why": why.get(cause) or STALL_DOC[cause]}
+           for cause, cycles in causes.items()], ["", "cycles", "share", "why"], title="the array's cycles")
+
+
 def show_matmul(result: dict[str, Any]) -> None:
-    """A product, and where the engines' cycles went."""
+    """A product, what bounds it, and where the engines' cycles went."""
     _pairs(result)
+    if "roofline" in result:
+        _roofline(result["roofline"], result["cycles"], result["predicted_cycles"])
+    if "array_cycles" in result:
+        _array_cycles(result["array_cycles"], result["cycles"])
     if "stalls" in result:
         _stalls(result["stalls"])
 

@@ -18,7 +18,7 @@ from ..arch.assembler import format_command
 from ..arch.commands import Command, Engine
 from ..arch.registers import STALLS
 
-__all__ = ["STARTED", "trace_events", "write_trace"]
+__all__ = ["STARTED", "busy_together", "trace_events", "write_trace"]
 
 STARTED = 8  # value of an event that is a command's start; 0 … 7 are activities
 _ENGINES = tuple(STALLS)
@@ -75,6 +75,24 @@ def _command_ends(begun: npt.NDArray[np.int64], busy_ends: npt.NDArray[np.int64]
 def _command_span(engine: Engine, number: int, index: int, start: int, stop: int, commands: Sequence[Command]) -> dict[str, Any]:
     text = format_command(commands[index]) if index < len(commands) else ""
     return _span(f"{engine.name} {index}", number, 0, start, stop, command=text)
+
+
+def busy_together(events: npt.NDArray[np.void]) -> tuple[int, int, int]:
+    """How much of LOAD's work EXECUTE hides once it is under way.
+
+    Returns cycles in which both are busy, in which LOAD is, and all, from the end of EXECUTE's first tenth to LOAD's last busy cycle.
+    """
+    end = int(events["cycle"].max())
+    busy = np.zeros((2, end + 1), bool)
+    for engine in range(2):
+        mine = events[(events["engine"] == engine) & (events["value"] != STARTED)]
+        starts = mine["cycle"].astype(np.int64)
+        for start, stop, value in zip(starts, np.append(starts, end)[1:], mine["value"], strict=True):
+            busy[engine, start:stop] = value == 0
+    load, execute = busy
+    first = int(np.searchsorted(np.cumsum(execute), execute.sum() / 10))
+    steady = slice(first, int(np.flatnonzero(load)[-1]) + 1)
+    return int((load & execute)[steady].sum()), int(load[steady].sum()), len(load[steady])
 
 
 def write_trace(path: str | Path, events: npt.NDArray[np.void], *, end: int, program: Sequence[Command] = ()) -> None:

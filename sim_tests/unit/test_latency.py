@@ -1,0 +1,58 @@
+"""What the cycle model knows of the blocks, against the blocks: a latency that changes there turns a test red here."""
+
+import pytest
+from systolith.arch.config import resolve
+from systolith.arch.latency import LOAD_BURST_BEATS, STORE_BURST_BEATS, Latency
+from systolith.rtl import load_front, preload, store_memory, store_walk
+from systolith.rtl.datapath import Datapath
+from systolith.rtl.epilogue import Epilogue
+from systolith.rtl.fetch import Fetch
+
+CONFIGS = [{"array": {"rows": rows, "cols": cols}} for rows, cols in ((1, 1), (3, 5), (5, 3), (8, 8), (16, 16), (24, 12), (32, 32))]
+CONFIGS += [{"array": {"rows": 12, "cols": 12}, "epilogue": {"lanes": 3}}, {"epilogue": {"multiplier": "serial"}},
+            {"memory": {"bus_bits": 32}}, {"memory": {"bus_bits": 256}}, {"array": {"rows": 64, "cols": 64}, "epilogue": {"lanes": 1}}]
+
+
+@pytest.mark.parametrize("settings", CONFIGS)
+def test_latencies_are_those_of_the_blocks(settings):
+    config = resolve(settings)
+    latency, timing = Latency(config), Datapath(config).timing
+    decision = 3  # cycles that the preloader's decisions take: see arch/latency.py
+    assert latency.swap_to_shift == max(timing.swap_to_shift_cycles, decision)
+    assert latency.shift_to_swap == timing.shift_to_swap_cycles
+    assert latency.settle == timing.settle_cycles
+    assert latency.fill_to_emit == timing.fill_to_emit_cycles
+    assert latency.emit_to_fill == max(timing.emit_to_fill_cycles, decision)
+    assert latency.visible == max(timing.write_cycles, timing.load_cycles)
+    assert latency.drain == timing.drain_cycles
+    # No row waits for the one before in its accumulator row: the change of tiles takes longer.
+    assert timing.distance_cycles <= latency.swap_to_shift - 2 + max(config.array.rows + 1 + latency.shift_to_swap, latency.tile)
+
+
+@pytest.mark.parametrize("settings", CONFIGS)
+def test_latencies_of_the_epilogue(settings):
+    config = resolve(settings)
+    latency = Latency(config)
+    epilogue = Epilogue(
+        cols=config.array.cols, lanes=config.epilogue.lanes, raw_lanes=config.raw_lanes, parameter_groups=config.parameter_groups,
+        multiplier=config.epilogue.multiplier, drain_cycles=latency.drain)
+    assert (latency.raw, latency.requantise) == (epilogue.raw_cycles, epilogue.requantise_cycles)
+    assert (latency.interval, latency.chunks) == (epilogue.interval_cycles, epilogue.depth)
+
+
+@pytest.mark.parametrize("bus_bits", [32, 64, 128, 256, 512])
+def test_bursts(bus_bits):
+    config = resolve({"memory": {"bus_bits": bus_bits}})
+    fetch = Fetch(address_bits=32, bus_bits=bus_bits)
+    assert Latency(config).fetch_bytes == fetch.burst_beats * bus_bits // 8
+    assert LOAD_BURST_BEATS == load_front.BURST_BEATS
+    assert STORE_BURST_BEATS == store_walk.BURST_BEATS
+
+
+def test_pipelines():
+    latency = Latency(resolve())
+    # The offer of a tile is a cycle behind its first vector's step at the earliest.
+    assert latency.tile == 1 + preload.TILE_LATENCY_CYCLES
+    assert latency.execute_preload == preload.VECTOR_LATENCY_CYCLES
+    assert store_memory.OUTSTANDING == 16
+    assert store_walk.StoreWalk.in_flight == 4
