@@ -47,7 +47,8 @@ def _cases() -> list[_Case]:
         _Case(ErrorCode.ADDRESS, LOAD, [Load(base=1, offset=60, run=5)], {1: 64}, address=BASE + 60),
         _Case(ErrorCode.ADDRESS, LOAD, [Load(base=1, run=4), Load(base=1, run=4, count1=20, stride1=4)], {1: 64}, 1, BASE + 64),
         _Case(ErrorCode.ADDRESS, STORE, [Store(base=1, destination=62, columns=1, operation=Operation.RAW)], {1: 64}, address=BASE + 62),
-        _Case(ErrorCode.BUS, LOAD, [Load(base=2, offset=(1 << 20) + 1, run=4)], {2: 1 << 21}, address=beyond // word * word),
+        *([_Case(ErrorCode.BUS, LOAD, [Load(base=2, offset=(1 << 20) + 1, run=4)], {2: 1 << 21}, address=beyond // word * word)]
+          if CONFIG.memory.address_bits > 21 else []),  # else there is no address beyond the memory
         _Case(ErrorCode.DEADLOCK, FETCH, [Load(base=1, wait=1), Execute(wait=1)], {1: 64}, command=2),
         _Case(ErrorCode.TOKEN_OVERFLOW, LOAD, [Load(base=1, post=1)] * (1 << CONFIG.control.token_bits), {1: 64},
               command=(1 << CONFIG.control.token_bits) - 1),

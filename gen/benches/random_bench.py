@@ -50,8 +50,8 @@ class _Twin:
         assert error == ErrorCode.NONE, f"{what}: {error.name}"
         wrong = np.flatnonzero(bench.memory != self.model.machine.memory)
         assert not wrong.size, f"{what}: {wrong.size} bytes differ, the first is {wrong[0]:#x}"
-        for name, value in (("BYTES_READ", expected.bytes_read), ("BYTES_WRITTEN", expected.bytes_written),
-                            ("COMMANDS", expected.commands)):
+        counted = (("BYTES_READ", expected.bytes_read), ("BYTES_WRITTEN", expected.bytes_written), ("COMMANDS", expected.commands))
+        for name, value in counted if CONFIG.control.counter_bits else ():
             assert await bench.read_register(name) == value, f"{what}: {name} must be {value}"
         self.filled = True
 
