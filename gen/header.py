@@ -11,7 +11,7 @@ from ..arch.registers import ERROR_HELP, REGISTERS, Control, ErrorCode, Feature,
 
 __all__ = ["DRIVER_FILES", "c_header", "driver_file", "register_document"]
 
-DRIVER_FILES = ("systolith_driver.h", "systolith.c")
+DRIVER_FILES = ("systolith_driver.h", "systolith.c", "systolith_litex.py")
 
 _ENUMS: tuple[tuple[str, type[enum.IntEnum] | type[enum.IntFlag]], ...] = (
     ("CONTROL", Control), ("STATE", State), ("STATUS", Status), ("FEATURE", Feature), ("ENGINE", Engine), ("ERROR", ErrorCode),

@@ -1,0 +1,102 @@
+"""An accelerator in a LiteX SoC, over LiteX's own server and client."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..arch.manifest import Manifest
+from .device import Device, DeviceError, check_identity
+
+__all__ = ["LiteXDevice"]
+
+_WORDS = 128  # per request; UARTBone carries at most 255
+
+
+class LiteXDevice(Device):
+    """Registers and SDRAM through ``litex_server`` at ``host``:``port``, whatever link it uses to the SoC.
+
+    The accelerator's memory is the SoC's SDRAM: its address 0 is the first byte of ``main_ram``.
+
+    Parameters
+    ----------
+    manifest : of the generated folder; the device must show its identity
+    host, port : of ``litex_server``
+    csr_csv : LiteX's list of the SoC's addresses
+    name : of the accelerator in the SoC
+
+    Attributes
+    ----------
+    client : LiteX's client, for the SoC's other registers
+
+    Raises
+    ------
+    DeviceError
+        LiteX is not installed, no server answers, or ``csr_csv`` does not name the accelerator and ``main_ram``.
+    DeviceMismatch
+        The device is another accelerator.
+    """
+
+    def __init__(self, manifest: Manifest, *, host: str = "localhost", port: int = 1234, csr_csv: str | Path = "csr.csv",
+                 name: str = "systolith"):
+        try:
+            from litex.tools.litex_client import RemoteClient
+        except ImportError:
+            raise DeviceError("LiteX is not installed; run: pip install 'systolith[litex]'") from None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)  # LiteX leaves the file open
+                self.client = RemoteClient(host, port, csr_csv=str(csr_csv))
+            registers, ram = (getattr(self.client.mems, region) for region in (name, "main_ram"))
+            self.client.open()
+        except (OSError, KeyError, AttributeError) as error:
+            raise DeviceError(f"no accelerator {name!r} through litex_server at {host}:{port} with {str(csr_csv)!r}: {error}") from None
+        self.client.clear_socket_buffer = self._lost  # where LiteX would go on with zeros
+        self._registers, self._ram = registers.base, ram.base
+        self.memory_bytes = ram.size
+        try:
+            check_identity(self, manifest)
+        except DeviceError:
+            self.close()
+            raise
+
+    def read_register(self, offset: int) -> int:
+        return int(self.client.read(self._registers + offset))
+
+    def write_register(self, offset: int, value: int) -> None:
+        self.client.write(self._registers + offset, int(value))
+
+    def read_memory(self, address: int, count: int) -> npt.NDArray[np.uint8]:
+        self.check_range(address, count)
+        return self._words(address // 4, -(-(address % 4 + count) // 4)).view(np.uint8)[address % 4:][:count].copy()
+
+    def write_memory(self, address: int, data: npt.NDArray[Any]) -> None:
+        octets = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        self.check_range(address, octets.size)
+        if not octets.size:
+            return
+        # Whole words: the bytes beside the data are read first.
+        first, last = address // 4, (address + octets.size - 1) // 4
+        words = np.empty(last + 1 - first, "<u4")
+        words[[0, -1]] = self._words(first, 1)[0], self._words(last, 1)[0]
+        words.view(np.uint8)[address % 4:][:octets.size] = octets
+        for start in range(0, words.size, _WORDS):
+            self.client.write(self._ram + 4 * (first + start), words[start:start + _WORDS].tolist())
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.client.close()
+
+    @staticmethod
+    def _lost() -> None:
+        raise DeviceError("the SoC does not answer litex_server; is the link the right one, and its clock running?")
+
+    def _words(self, first: int, count: int) -> npt.NDArray[np.uint32]:
+        """``count`` words of the memory from word ``first`` on."""
+        parts = [self.client.read(self._ram + 4 * (first + start), min(_WORDS, count - start)) for start in range(0, count, _WORDS)]
+        return np.array([word for part in parts for word in part], "<u4")
