@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any
 
 from . import footprint
-from .commands import PEERS, Command, Engine, Store, Target
+from .commands import PEERS, Command, Engine, Load, Store, Target
 from .config import Config
 from .cycles_read import Bursts, ReadPort, load_bursts
+from .cycles_repeat import Repeats
 from .cycles_store import Rows, StorePath, store_rows
 from .latency import LOAD_BURST_BEATS, Latency, Memory
 from .registers import BASES
 
-__all__ = ["Memory", "Prediction", "predict_cycles"]
+__all__ = ["Machine", "Memory", "Prediction", "predict_cycles"]
 
 _ENGINES = (Engine.LOAD, Engine.EXECUTE, Engine.STORE)
 _NEVER = 1 << 62
+_LONG = 200  # commands of a program that may be worth looking for repetitions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,26 +49,31 @@ def predict_cycles(config: Config, program: Iterable[Command], *, memory: Memory
     memory : device memory, by default :class:`Memory` as it stands
     bases : addresses in base registers; those that are not given are taken to be 0
     """
-    return _Machine(config, list(program), memory or Memory(), (*bases, *[0] * BASES)).run()
+    return Machine(config, list(program), memory or Memory(), (*bases, *[0] * BASES)).run()
 
 
-class _Machine:
+class Machine:
     """Times at which what engines share becomes free, and the rules by which commands move them on."""
+
+    never = _NEVER
 
     def __init__(self, config: Config, program: list[Command], memory: Memory, bases: Sequence[int]):
         self.config = config
         self.program = program
+        self.engines = [command.engine for command in program]
         self.bases = bases
         self.memory = memory
         self.latency = latency = Latency(config)
         self.reads = ReadPort(latency, memory)
         self.stores = StorePath(latency, memory)
-        self.begin, self.complete = [0] * len(program), [0] * len(program)
+        self.begin, self.complete = [-1] * len(program), [0] * len(program)
         self.busy = dict.fromkeys(_ENGINES, 0)
         self.posted: dict[tuple[Engine, Engine], deque[int]] = {
             (giver, taker): deque() for giver in _ENGINES for taker in PEERS[giver]}  # commands that gave tokens not yet taken
         self.queues: dict[Engine, deque[tuple[int, int]]] = {engine: deque() for engine in _ENGINES}  # command, decoded
-        self.begun: dict[Engine, list[int]] = {engine: [] for engine in _ENGINES}
+        # The last commands of each engine that began, and how many were dispatched that have not.
+        self.begun: dict[Engine, deque[int]] = {
+            engine: deque([-1] * config.control.queue_commands, config.control.queue_commands) for engine in _ENGINES}
         self.dispatched = dict.fromkeys(_ENGINES, 0)
         self.fields_free = dict.fromkeys(_ENGINES, -100)   # when the decoder gave away the fields before
         # Program: the next command, and how many of its words were moved; when the next one may be.
@@ -83,11 +91,12 @@ class _Machine:
         self.reads_waiting: deque[tuple[int, int]] = deque()
         self.stored: deque[int] = deque(maxlen=4)              # the last STOREs to memory, where they share it with reads
         self.load_number = -1                # the last LOAD that began
-        self.load_bursts = Bursts([0], 0, 0)
+        self.load_bursts = Bursts([0], 0, 0, 1)
         self.pending = self.preloader = 0    # EXECUTE: room for a command in the streamer and in the preloader
         self.first_row = self.last_row = -100  # of the last tile: its first row, and behind its last one
         self.block = LOAD_BURST_BEATS * config.bus_bytes - 1   # of an address, what matters to bursts
-        self.shapes: dict[tuple[int, ...], Bursts | Rows] = {}
+        self.shapes: dict[Hashable, Any] = {}
+        self.repeats = Repeats(self) if len(program) >= _LONG else None
 
     def run(self) -> Prediction:
         while True:
@@ -140,14 +149,11 @@ class _Machine:
     def _dispatch(self) -> None:
         """Move words as far as they have arrived and queues have room."""
         while self.place < len(self.program) and self.fetched:
-            command = self.program[self.place]
-            engine = command.engine
+            command, engine = self.program[self.place], self.engines[self.place]
             if not self.moved:
-                behind = self.dispatched[engine] - self.config.control.queue_commands
-                if behind >= len(self.begun[engine]):
+                if self.dispatched[engine] == self.config.control.queue_commands:
                     return
-                if behind >= 0:
-                    self.dispatch_free = max(self.dispatch_free, self.begun[engine][behind] + 1)
+                self.dispatch_free = max(self.dispatch_free, self.begun[engine][self.dispatched[engine]] + 1)
             left, arrived = self.fetched.popleft()
             count = min(command.words - self.moved, left)
             self.dispatch_free = max(self.dispatch_free, arrived) + count
@@ -192,18 +198,23 @@ class _Machine:
         self.begin[number] = time
         self.complete[number] = _NEVER
         self.begun[engine].append(time)
+        self.dispatched[engine] -= 1
         return number
+
+    def bursts(self, c: Load) -> Bursts:
+        """What a LOAD asks for; one object for all that ask for the same."""
+        base = self.bases[c.base]
+        key = (0, c.bank, c.run, c.count1, c.count2, c.stride1, c.stride2, base + c.offset & self.block)
+        if key not in self.shapes:
+            bursts = load_bursts(self.config, c, base, self.memory.cycles_per_beat)
+            self.shapes[key] = self.shapes.setdefault((bursts.before_last, bursts.busy, *bursts.ends), bursts)
+        return self.shapes[key]
 
     def _load(self, time: int) -> None:
         number = self._begin(Engine.LOAD, time)
-        c = self.program[number]
-        base = self.bases[c.base]
-        key = (0, c.bank, c.run, c.count1, c.count2, c.stride1, c.stride2, base + c.offset & self.block)
-        bursts = self.shapes.get(key)
-        if bursts is None:
-            bursts = self.shapes[key] = load_bursts(self.config, c, base, self.memory.cycles_per_beat)
+        bursts = self.bursts(self.program[number])
         start = max(time, self.reads.free)
-        self.reads.request(time + self.latency.load_request, bursts.ends)
+        self.reads.request(time + self.latency.load_request, bursts.ends, shortest=bursts.shortest)
         self.load_number, self.load_bursts = number, bursts
         if self.memory.half_duplex:
             self._share_read(start, bursts.ends[-1])
@@ -263,6 +274,8 @@ class _Machine:
         self._store_fields()
         if self._claimed(number, time) == time:
             self._claim(time)
+        if self.repeats:
+            self.repeats.look(number, time)
 
     def _claimed(self, number: int, time: int) -> int:
         """When a STORE that began at ``time`` gets its half, if nobody else keeps it."""
@@ -274,7 +287,7 @@ class _Machine:
         if self.reads_waiting:
             number, time = self.reads_waiting[0]
             alone = len(self.reads_waiting) == 1
-            self.fields_free[Engine.STORE] = self.stores.walked(self._rows(self.program[number]), time) if alone else _NEVER
+            self.fields_free[Engine.STORE] = self.stores.walked(self.rows(self.program[number]), time) if alone else _NEVER
 
     def _claim(self, time: int) -> None:
         """A STORE gets its half, and rows are read as far as commands before it have theirs."""
@@ -289,19 +302,20 @@ class _Machine:
             self._read()
         self._store_fields()
 
-    def _rows(self, c: Store) -> Rows:
+    def rows(self, c: Store) -> Rows:
+        """What a STORE reads and writes; one object for all that do the same."""
         base = self.bases[c.base]
         key = (c.operation, c.columns, c.count1, c.count2, c.stride1, c.stride2, base + c.destination & self.block, c.bias, c.zero_point,
                c.low, c.high)
-        rows = self.shapes.get(key)
-        if rows is None:
-            rows = self.shapes[key] = store_rows(self.config, c, base, self.latency)
-        return rows
+        if key not in self.shapes:
+            rows = store_rows(self.config, c, base, self.latency)
+            self.shapes[key] = self.shapes.setdefault((rows.chunks, *rows.parts, *rows.over, *rows.settings), rows)
+        return self.shapes[key]
 
     def _read(self) -> None:
         number, time = self.reads_waiting.popleft()
         c, half = self.program[number], self._half(number)
-        rows = self._rows(c)
+        rows = self.rows(c)
         if self.memory.half_duplex and c.target == Target.MEMORY:
             self._share_write(rows, time)
             self.stored.append(number)
@@ -327,5 +341,9 @@ class _Machine:
                 self.complete[number] += held
 
 
+_PEERS = {engine: [[peer for bit, peer in enumerate(PEERS[engine]) if mask >> bit & 1] for mask in range(4)] for engine in _ENGINES}
+
+
 def _peers(mask: int, engine: Engine) -> list[Engine]:
-    return [peer for bit, peer in enumerate(PEERS[engine]) if mask >> bit & 1]
+    """Who is in a wait or post mask."""
+    return _PEERS[engine][mask]

@@ -20,12 +20,13 @@ class Bursts(NamedTuple):
     """The bursts of one LOAD, in order.
 
     ``ends`` : cycles on the bus until each burst has passed, after a leading 0; ``before_last`` : bursts of all runs but the last;
-    ``busy`` : cycles in which something is written
+    ``busy`` : cycles in which something is written; ``shortest`` : cycles of the shortest
     """
 
     ends: list[int]
     before_last: int
     busy: int
+    shortest: int
 
 
 def load_bursts(config: Config, c: Load, base: int, cycles_per_beat: int) -> Bursts:
@@ -52,7 +53,7 @@ def load_bursts(config: Config, c: Load, base: int, cycles_per_beat: int) -> Bur
     head, tail = np.where(one, high - low, bus - low % bus), np.where(one, 0, (high - 1) % bus + 1)
     writes = -(-head // width) + -(-tail // width) + np.maximum(last - first - 1, 0) * -(-bus // width)
     cycles = np.maximum(writes, (last - first + 1) * cycles_per_beat)
-    return Bursts([0, *np.cumsum(cycles).tolist()], len(run) - int(count[-1]), int(writes.sum()))
+    return Bursts([0, *np.cumsum(cycles).tolist()], len(run) - int(count[-1]), int(writes.sum()), int(cycles.min()))
 
 
 class _Segment(NamedTuple):
@@ -85,10 +86,10 @@ class ReadPort:
         self.load_last = -1
         self.segments: deque[_Segment] = deque()
 
-    def request(self, time: int, ends: list[int], skip: int = 0) -> None:
+    def request(self, time: int, ends: list[int], skip: int = 0, *, shortest: int = 1) -> None:
         """Ask for the bursts of ``ends`` behind the first ``skip``, one per cycle from ``time`` on."""
         count = len(ends) - 1 - skip
-        if 63 < self.first_word:
+        if shortest * (self.room - 1) < self.first_word:
             self._one_by_one(time, ends, skip)
         else:
             self._ask(time, count, ends, skip)
@@ -119,6 +120,18 @@ class ReadPort:
         self.asked = max(segment.accepted + segment.count - 1, self.left(self.count - 1 - self.room))
         while self.segments[0].first + self.segments[0].count < self.count - 3 * self.room:
             self.segments.popleft()
+
+    def state(self, time: int) -> tuple[object, ...]:
+        """All that matters to later bursts, from ``time`` on."""
+        return (self.free - time, self.asked - time, self.load_last - self.count, tuple([
+            (one.first - self.count, one.count, one.accepted - time, one.start - time, id(one.ends), one.skip) for one in self.segments
+            if self._ends(one) > time]))
+
+    def shift(self, cycles: int) -> None:
+        """Everything so many cycles later."""
+        self.free += cycles
+        self.asked += cycles
+        self.segments = deque(one._replace(accepted=one.accepted + cycles, start=one.start + cycles) for one in self.segments)
 
     def hold(self, time: int, cycles: int) -> int:
         """Words that have not come by ``time`` come so many cycles later, as far as the port is busy; how many cycles that is."""
@@ -165,5 +178,7 @@ class ReadPort:
                 break
         start = self._ask(time, 1, [0, cycles], 0)
         for segment in reversed(later):
-            self.request(max(segment.accepted, time + 1), segment.ends[:segment.skip + segment.count + 1], segment.skip)
+            # What follows without a gap does so again.
+            self.request(max(segment.accepted, time + 1), segment.ends[:segment.skip + segment.count + 1], segment.skip,
+                         shortest=self.first_word)
         return start

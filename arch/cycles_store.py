@@ -132,22 +132,26 @@ class StorePath:
         Returns when its fields are free, when its last row has been read, and when its last byte is written.
         """
         self._forget(time)
-        key = id(rows), max(granted - time, 0), local, rows.settings == self.settings, *self._state(time)
+        key = id(rows), max(granted - time, 0), local, rows.settings == self.settings, *self.state(time)
         known = self.known.get(key)
         if known is None:
             result = self._run(rows, time, granted, local)
             self._forget(result[0])  # the next command begins later
-            known = self.known[key] = (*(one - time for one in result), self._state(time, low=-_LONG_AGO))
+            known = self.known[key] = (*(one - time for one in result), self.state(time, low=-_LONG_AGO))
         free, read, done, state = known
         self.settings = rows.settings
         self._restore(time, state)
         return time + free, time + read, time + done
 
-    def _state(self, time: int, *, low: int = 0) -> tuple[tuple[int, ...], ...]:
+    def state(self, time: int, *, low: int = 0) -> tuple[tuple[int, ...], ...]:
         """Everything that is left behind, from ``time`` on: what is past is all the same."""
         lists = (self.steps, self.takes, self.asks, self.reads, self.left, self.responses)
         numbers = (self.read, self.drained, self.packed, self.word, self.burst, self.asked)
         return tuple([tuple([max(one - time, low) for one in many]) for many in (numbers, *lists)])
+
+    def shift(self, cycles: int) -> None:
+        """Everything so many cycles later."""
+        self._restore(cycles, self.state(0, low=-_LONG_AGO))
 
     def _restore(self, time: int, state: tuple[tuple[int, ...], ...]) -> None:
         numbers, *lists = state

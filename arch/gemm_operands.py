@@ -94,7 +94,7 @@ class Activations(Operand):
     def pieces(self, panel: tuple[int, ...], number: int) -> list[Piece]:
         m, k = self.ms[panel[0]], self.ks[panel[1]]
         if number:
-            count = min(8, -(-len(m) // self.gemm.least_rows))
+            count = min(8, -(-len(m) // self.gemm.least_rows)) if len(self.ks) == 1 else 1
             return [Piece(panel, m[len(m) * i // count:len(m) * (i + 1) // count], k) for i in range(count)]
         if len(self.ks) > 1:
             return [Piece(panel, m, part) for part in k_parts(self.gemm, k, 0)]
@@ -154,7 +154,8 @@ class Weights(Operand):
         if number:
             return [Piece(panel, tiles, k)]
         if len(self.ks) > 1:
-            return [Piece(panel, tiles, part) for part in k_parts(self.gemm, k, 0)]
+            first, *parts = k_parts(self.gemm, k, 0)
+            return [*(Piece(panel, range(tile, tile + 1), first) for tile in tiles), *(Piece(panel, tiles, part) for part in parts)]
         return self._hurried(panel, doubling(tiles, 1), k)
 
     def serves(self, piece: Piece, step: Step) -> bool:

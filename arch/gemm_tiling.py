@@ -161,11 +161,14 @@ def k_parts(gemm: Gemm, k: range, block: int) -> list[range]:
     """How a hurried block takes its first chunk of K: each part is used while the next one comes.
 
     The first block waits for the bus, so its last part, which overlaps nothing, is small. Blocks 1 and 2 take as long as what they add
-    takes to load: equal parts. From then on the bus is ahead, and a first part is enough.
+    takes to load: equal parts. From then on the bus is ahead, and a first part is enough. A chunk that is not all of K is
+    used by whole panels, as fast as it comes: the first part is small.
     """
     rows = gemm.config.array.rows
     tiles = -(-len(k) // rows)
-    if block == 0:
+    if len(k) < gemm.k:
+        sizes = [len(part) for part in doubling(range(tiles), max(1, tiles // 8))]
+    elif block == 0:
         sizes = [len(part) for part in doubling(range(tiles), max(1, tiles // 8))][::-1]
     elif block < HURRIED_BLOCKS - 1:
         sizes = [len(part) for part in panels(tiles, -(-tiles // 3))]
