@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -22,7 +23,8 @@ __all__ = ["FlowError", "Settings", "build_folder", "check_product", "compare", 
 Progress = Callable[[str], None]
 MEMORY_BYTES = 64 << 20
 MEMORIES = ("ideal", "board", "chip")
-_LATER = {"serial": "serial:PORT", "axi": "axi:DEVICE", "litex": "litex:HOST:PORT"}
+_LATER = {"serial": "serial:PORT", "axi": "axi:DEVICE"}
+_LITEX = re.compile(r"litex:([^:]+):(\d+)")
 
 
 class FlowError(RuntimeError):
@@ -109,8 +111,8 @@ def _check_device(device: str) -> None:
     kind = device.partition(":")[0]
     if kind in _LATER:
         raise FlowError(f"device {device!r} is not available in this version; use sim or model")
-    if device not in ("sim", "model"):
-        raise FlowError(f"device must be one of sim, model, {', '.join(_LATER.values())}, not {device!r}")
+    if device not in ("sim", "model") and not _LITEX.fullmatch(device):
+        raise FlowError(f"device must be one of sim, model, {', '.join(_LATER.values())}, litex:HOST:PORT, not {device!r}")
 
 
 def _check_memory(settings: Settings, board: str | None) -> None:
@@ -154,7 +156,8 @@ def connect(device: str = "sim", *, board: str | None = None, config: str | Path
 
     Parameters
     ----------
-    device : ``sim`` (the emitted Verilog, compiled) or ``model`` (exact results, no clock)
+    device : ``sim`` (the emitted Verilog, compiled), ``model`` (exact results, no clock) or ``litex:HOST:PORT`` (a SoC behind
+        ``litex_server``, whose ``csr.csv`` is in the current folder)
     board, config, assignments : what to generate: a board's name, a TOML file or nested mapping, ``section.key=value`` strings
     directory : a generated folder instead of these
     settings : of the simulation
@@ -185,6 +188,9 @@ def connect(device: str = "sim", *, board: str | None = None, config: str | Path
     if device == "model":
         from ..host.model_device import ModelDevice
         opened: Device = ModelDevice(manifest, memory_bytes=_memory_bytes(manifest), seed=settings.seed)
+    elif litex := _LITEX.fullmatch(device):
+        from ..host.litex import LiteXDevice
+        opened = LiteXDevice(manifest, host=litex[1], port=int(litex[2]))
     else:
         assert directory is not None
         opened = _simulated(Path(directory), manifest, settings, progress)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import select
 import socket
@@ -107,3 +108,13 @@ def test_errors_are_named(soc, port):
         LiteXDevice(manifest, port=port, csr_csv=soc / "csr.csv", name="other")
     with pytest.raises(DeviceError, match="no accelerator 'systolith' through litex_server at localhost:1 with "):
         LiteXDevice(manifest, port=1, csr_csv=soc / "csr.csv")
+
+
+def test_from_the_command_line(soc, port):
+    environment = {**os.environ, "PYTHONWARNINGS": "default"}
+    command = [tools.find("systolith"), "matmul", "--m", "3", "--n", "5", "--k", "9", "--device", f"litex:localhost:{port}", "--json",
+               *(f"--set={key}={value}" for key, value in (("array.rows", 4), ("array.cols", 4), ("memory.activation_kib", 2),
+                                                            ("memory.weight_kib", 2), ("memory.accumulator_rows", 64)))]
+    done = subprocess.run(command, cwd=soc, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["correct"] is True
