@@ -78,6 +78,7 @@ def _write(directory: Path, files: dict[str, str]) -> None:
 
 def _shell_verilog(board: Board | None, config: Config, core: wiring.Component) -> dict[str, tuple[str, str]]:
     """What stands around ``systolith``: use → name of the module and its text."""
+    top: wiring.Component
     if config.shell == "axi":
         use, top = "axi", AXIShell(config=config, core=AcceleratorModule(core.signature))
     elif config.shell == "serial" and board is not None:

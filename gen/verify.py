@@ -10,14 +10,18 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 from ..arch.manifest import VERILOG_NAME, Manifest
+from .benches.testbench import PERIOD_NS
 from .tools import ToolError, cocotb_environment
 
-__all__ = ["SIMULATORS", "VerifyError", "VerifyResult", "verify"]
+__all__ = ["PROGRAMS", "SIMULATORS", "Case", "VerifyError", "VerifyResult", "verify"]
 
 SIMULATORS = ("verilator", "icarus")
+PROGRAMS = 200
+_PACKAGE = f"{__package__}.benches"
 _BUILD_ARGS = {
     # The warnings are of style, about generated code.
     "verilator": ["--no-public-flat-rw", "-Wno-fatal", "-Wno-lint", "--output-split", "10000"],
@@ -33,17 +37,35 @@ class VerifyError(RuntimeError):
     """The benches could not be run, or a result is missing; the message is one line."""
 
 
+class Case(NamedTuple):
+    """A test that ran: cycles that it simulated, and the first line of what was wrong, or nothing."""
+
+    name: str
+    cycles: int
+    failure: str
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VerifyResult:
-    """Counts of test cases; ``failures`` are (test, first line of what was wrong)."""
+    """What the benches found; ``failures`` are (test, first line of what was wrong)."""
 
-    passed: int
-    failed: int
+    cases: tuple[Case, ...]
     seed: int
     simulator: str
     seconds: float
-    failures: tuple[tuple[str, str], ...]
     log: Path
+
+    @property
+    def passed(self) -> int:
+        return len(self.cases) - self.failed
+
+    @property
+    def failed(self) -> int:
+        return len(self.failures)
+
+    @property
+    def failures(self) -> tuple[tuple[str, str], ...]:
+        return tuple((case.name, case.failure) for case in self.cases if case.failure)
 
 
 @contextlib.contextmanager
@@ -57,29 +79,43 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _results(path: Path) -> tuple[int, tuple[tuple[str, str], ...]]:
+def _results(path: Path) -> tuple[Case, ...]:
     if not path.is_file():
         raise VerifyError(f"the simulation ended without results; see {path.parent / 'test.log'}")
-    passed, failures = 0, []
+    cases = []
     for case in ElementTree.parse(path).getroot().iter("testcase"):
+        if case.find("skipped") is not None:
+            continue
         wrong = next((child for child in case if child.tag in ("failure", "error")), None)
-        if wrong is None:
-            passed += 1
-        else:
-            text = (wrong.get("message") or wrong.get("error_msg") or wrong.text or "no message").strip()
-            failures.append((case.get("name", "?"), text.splitlines()[0] if text else "no message"))
-    return passed, tuple(failures)
+        failure = ""
+        if wrong is not None:
+            text = (wrong.get("message") or wrong.get("error_msg") or wrong.text or "").strip()
+            failure = text.splitlines()[0] if text else "no message"
+        duration = case.find("properties/property[@name='sim_time_duration']")
+        time_ns = float(duration.get("value", 0)) if duration is not None else 0.0
+        cases.append(Case(case.get("name", "?"), round(time_ns / PERIOD_NS), failure))
+    if not cases:
+        raise VerifyError(f"no test ran; see {path.parent / 'test.log'}")
+    return tuple(cases)
 
 
 def _benches(manifest: Manifest) -> list[str]:
-    names = ["core_bench", "error_bench", *(["axi_bench"] if manifest.config.shell == "axi" else []), "random_bench"]
-    return [f"systolith.gen.benches.{name}" for name in names]
+    return ["core_bench", "error_bench", *(["axi_bench"] if manifest.config.shell == "axi" else []), "random_bench"]
 
 
 def verify(directory: str | Path, *, seed: int = 1, simulator: str = "verilator",
-           benches: Sequence[str] | None = None,
+           benches: Sequence[str] | None = None, programs: int = PROGRAMS,
            progress: Callable[[str], None] = lambda message: None) -> VerifyResult:
     """Run the benches on ``DIRECTORY/systolith.v``; the compiled simulation stays in ``DIRECTORY/verify``.
+
+    Parameters
+    ----------
+    directory : a folder that ``generate`` has written
+    seed : of operands, programs and stalls
+    simulator : one of :data:`SIMULATORS`
+    benches : modules of ``gen/benches``, by default all that suit the accelerator's ports
+    programs : random programs, at least; they are shared out over all paces of the memory
+    progress : receives one line before a step that takes seconds
 
     Raises
     ------
@@ -98,7 +134,7 @@ def verify(directory: str | Path, *, seed: int = 1, simulator: str = "verilator"
     start = time.monotonic()
     work = directory / "verify" / simulator
     work.mkdir(parents=True, exist_ok=True)
-    environment = {"SYSTOLITH_DIRECTORY": str(directory), "SYSTOLITH_SEED": str(seed)}
+    environment = {"SYSTOLITH_DIRECTORY": str(directory), "SYSTOLITH_SEED": str(seed), "SYSTOLITH_PROGRAMS": str(programs)}
     top = manifest.tops.get(manifest.config.shell, manifest.tops["core"])
     sources = [directory / VERILOG_NAME]
     if simulator == "verilator":
@@ -123,10 +159,8 @@ def verify(directory: str | Path, *, seed: int = 1, simulator: str = "verilator"
             built.touch()
         progress(f"running the benches, seed {seed}")
         with contextlib.suppress(SystemExit, Exception):  # what failed is in the results file
-            runner.test(test_module=list(benches or _benches(manifest)), hdl_toplevel=top, hdl_toplevel_lang="verilog", build_dir=work,
-                        test_dir=work, results_xml=str(results), seed=seed, log_file=work / "test.log", timescale=("1ns", "1ps"))
-    passed, failures = _results(results)
-    if not passed and not failures:
-        raise VerifyError(f"no test ran; see {work / 'test.log'}")
-    return VerifyResult(passed=passed, failed=len(failures), seed=seed, simulator=simulator,
-                        seconds=time.monotonic() - start, failures=failures, log=work / "test.log")
+            runner.test(test_module=[f"{_PACKAGE}.{name}" for name in benches or _benches(manifest)], hdl_toplevel=top,
+                        hdl_toplevel_lang="verilog", build_dir=work, test_dir=work, results_xml=str(results), seed=seed,
+                        log_file=work / "test.log", timescale=("1ns", "1ps"))
+    cases = _results(results)
+    return VerifyResult(cases=cases, seed=seed, simulator=simulator, seconds=time.monotonic() - start, log=work / "test.log")

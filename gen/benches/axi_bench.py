@@ -58,7 +58,7 @@ async def decode_errors(dut: Any) -> None:
     rng = np.random.default_rng(SEED)
     for engine, bad in ((Engine.LOAD, "a"), (Engine.STORE, "c")):
         addresses = await start_product(bench, 2 * ROWS, 2 * COLS, ROWS)
-        bench.bad = {addresses[bad] + 2 * COLS}
+        bench.bad = {addresses[bad]}
         assert await bench.finish(cycles=20_000) == ErrorCode.BUS
         assert await bench.read_register("ERROR_ENGINE") == engine
         bench.bad = set()

@@ -17,13 +17,14 @@ _INCREMENTING = 1
 
 
 class Channel:
-    """One handshake. Values are text as the simulator has them, ``X`` included; ``loose`` fields may hold X.
+    """One handshake.
 
     Parameters
     ----------
     dut : has the signals, each with ``value``
     prefix, name : of the channel, as in ``m_axi`` and ``aw``
     fields : payload, without the channel's name
+    loose : those of them that may hold X
     """
 
     def __init__(self, dut: Any, prefix: str, name: str, fields: Iterable[str], *, loose: Iterable[str] = ()):
@@ -41,8 +42,8 @@ class Channel:
             self.shown = str(self.valid.value)
             await self.valid.value_change
 
-    def sample(self) -> dict[str, int] | None:
-        """The payload accepted in the cycle that ends, or None. Loose fields with X are left out."""
+    def sample(self) -> dict[str, Any] | None:
+        """The payload accepted in the cycle that ends, or None: numbers, and loose fields as text, the highest bit first."""
         valid = self.shown or str(self.valid.value)
         if valid == "0":
             assert self.held is None, f"{self.name}: valid was withdrawn before ready"
@@ -59,7 +60,8 @@ class Channel:
         self.held = None if ready == "1" else values
         if ready == "0":
             return None
-        return {field: int(value, 2) for field, value in zip(self.fields, values, strict=True) if set(value) <= {"0", "1"}}
+        return {field: value if loose else int(value, 2)
+                for field, value, loose in zip(self.fields, values, self.loose, strict=True)}
 
     def check_reset(self) -> None:
         """IHI 0022, reset: valid is low."""
@@ -100,7 +102,7 @@ class AXIChecker:
         self._read_beats = 0
         self._writing: collections.deque[_Burst] = collections.deque()  # not all words have gone
         self._written_beats = 0
-        self._words: collections.deque[dict[str, int]] = collections.deque()  # ahead of their address
+        self._words: collections.deque[dict[str, Any]] = collections.deque()  # ahead of their address
         self._answers: collections.deque[_Burst] = collections.deque()  # complete, no response yet
 
     def sample(self) -> None:
@@ -145,7 +147,7 @@ class AXIChecker:
         for channel in (self.ar, self.aw, self.w):
             assert str(channel.valid.value) == "0", f"{channel.name}: valid must be 0 when all is done"
 
-    def _take_burst(self, name: str, request: dict[str, int]) -> _Burst:
+    def _take_burst(self, name: str, request: dict[str, Any]) -> _Burst:
         address, beats, size = request["addr"], request["len"] + 1, 1 << request["size"]
         assert request["burst"] == _INCREMENTING, f"{name}: burst must be INCR, not {request['burst']}"
         assert size == self.bus_bytes, f"{name}: size must be {self.bus_bytes} bytes, not {size}"
@@ -157,7 +159,7 @@ class AXIChecker:
         assert request["cache"] & 2 or not request["cache"] & 12, f"{name}: cache {request['cache']:#x} is reserved"
         return _Burst(request["id"], address, beats)
 
-    def _take_read_word(self, word: dict[str, int]) -> None:
+    def _take_read_word(self, word: dict[str, Any]) -> None:
         assert self._reading, "m_axi_r: a word without a burst"
         burst = self._reading[0]
         self._read_beats += 1
@@ -168,14 +170,18 @@ class AXIChecker:
             self._reading.popleft()
             self._read_beats = 0
 
-    def _place_word(self, word: dict[str, int]) -> None:
+    def _place_word(self, word: dict[str, Any]) -> None:
         burst = self._writing[0]
         address = burst.address + self._written_beats * self.bus_bytes
         self._written_beats += 1
         last = self._written_beats == burst.beats
         assert word["last"] == last, f"m_axi_w: last must be {last:d} at word {self._written_beats} of {burst.beats}, {address:#x}"
         strobe = word["strb"]
-        assert "data" in word or not strobe, f"m_axi_w: data is X at {address:#x}"
+        if set(word["data"]) - {"0", "1"}:
+            for lane in range(self.bus_bytes):
+                first = 8 * (self.bus_bytes - 1 - lane)
+                octet = set(word["data"][first:first + 8])
+                assert not strobe >> lane & 1 or octet <= {"0", "1"}, f"m_axi_w: data is X in byte {lane} of {address:#x}"
         if strobe and self.writable is not None:
             low, high = address + (strobe & -strobe).bit_length() - 1, address + strobe.bit_length()
             assert any(first <= low and high <= behind for first, behind in self.writable), (

@@ -16,12 +16,11 @@ from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiResp, AxiSlave
 from ...arch.config import Config
 from ...arch.registers import offset_of
 from .axi_checker import AXIChecker, AXILiteChecker
-from .testbench import Testbench
+from .testbench import PERIOD_NS, Testbench
 
 __all__ = ["AXITestbench"]
 
-_PERIOD_NS = 10
-_POLL_NS = 200 * _PERIOD_NS  # between two looks at STATUS, unless an interrupt comes first
+_POLL_NS = 200 * PERIOD_NS  # between two looks at STATUS, unless an interrupt comes first
 
 
 class _Later:
@@ -29,7 +28,7 @@ class _Later:
 
     def __init__(self, channel: Any, latency: int):
         self.channel = channel
-        self.delay_ns = latency * _PERIOD_NS
+        self.delay_ns = latency * PERIOD_NS
         self.queue: Queue[tuple[int, Any]] = Queue()
 
     def __getattr__(self, name: str) -> Any:
@@ -113,7 +112,7 @@ class AXITestbench(Testbench):
 
     async def start(self) -> None:
         dut = self.dut
-        Clock(dut.aclk, _PERIOD_NS, unit="ns").start()
+        Clock(dut.aclk, PERIOD_NS, unit="ns").start()
         dut.aresetn.value = 0
         self.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.aclk, dut.aresetn, reset_active_level=False)
         slave = AxiSlave(AxiBus.from_prefix(dut, "m_axi"), dut.aclk, dut.aresetn, target=self, reset_active_level=False)

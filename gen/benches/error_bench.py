@@ -29,6 +29,10 @@ class _Case:
     command: int = 0
     address: int = 0
 
+    @property
+    def words(self) -> np.ndarray:
+        return self.program if isinstance(self.program, np.ndarray) else pack(self.program)
+
 
 def _cases() -> list[_Case]:
     word = CONFIG.bus_bytes
@@ -65,8 +69,7 @@ async def _check_error(bench: Testbench, expected: _Case) -> None:
 
 
 async def _run_case(bench: Testbench, case: _Case) -> None:
-    words = case.program if isinstance(case.program, np.ndarray) else pack(case.program)
-    await bench.launch(words, address=GAP, regions={i: (BASE + 1024 * (i - 1), size) for i, size in case.sizes.items()})
+    await bench.launch(case.words, address=GAP, regions={i: (BASE + 1024 * (i - 1), size) for i, size in case.sizes.items()})
     before = bench.memory.copy()
     error = await bench.finish(cycles=20_000)
     assert error == case.error, f"{case.error.name}: got {error.name}"
@@ -114,8 +117,7 @@ async def bus_errors(dut: Any, stall: float) -> None:
             "store": _Case(ErrorCode.BUS, STORE, [Store(operation=Operation.RAW, base=1, columns=COLS, count1=rows, stride1=row_bytes)],
                            address=middle)}.items():
         bench.bad = {case.address + word - 1}
-        words = pack(case.program)
-        await bench.launch(words, address=GAP, regions=regions)
+        await bench.launch(case.words, address=GAP, regions=regions)
         before = bench.memory.copy()
         assert await bench.finish(cycles=40_000) == ErrorCode.BUS, kind
         shown = await bench.read_register("ERROR_ADDRESS_LO")

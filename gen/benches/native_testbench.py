@@ -14,7 +14,7 @@ from cocotb.triggers import RisingEdge
 
 from ...arch.config import Config
 from ...arch.registers import offset_of
-from .testbench import Testbench
+from .testbench import PERIOD_NS, Testbench
 
 __all__ = ["NativeTestbench"]
 
@@ -61,7 +61,7 @@ class NativeTestbench(Testbench):
     async def start(self) -> None:
         """Reset for four cycles, then serve the memory."""
         dut = self.dut
-        Clock(dut.clk, 10, unit="ns").start()
+        Clock(dut.clk, PERIOD_NS, unit="ns").start()
         for name in ("csr_address", "csr_write", "csr_write_data", "read_response_valid", "read_response_data",
                      "read_response_error", "write_response_valid", "write_response_error", "read_request_ready",
                      "write_request_ready", "write_data_ready"):

@@ -15,12 +15,12 @@ from ...arch.registers import ErrorCode
 from .setting import CONFIG, GAP, SEED, start
 from .testbench import Testbench
 
-PROGRAMS = int(os.environ.get("SYSTOLITH_PROGRAMS", "204"))
+PROGRAMS = int(os.environ["SYSTOLITH_PROGRAMS"])
 COMMANDS = 8
 PACES = [(stall, latency) for stall in (0.0, 0.3) for latency in (1, 20, 100)]
 DUMP_BYTES = 4 * CONFIG.memory.accumulator_rows * CONFIG.array.cols
 PROGRAM = GAP
-REGION, REGION_BYTES = 0x4004, max(4096, 4 * max(CONFIG.array.rows, CONFIG.array.cols))  # within a word and within a page
+REGION, REGION_BYTES = 0x40C4, max(4096, 4 * max(CONFIG.array.rows, CONFIG.array.cols))  # within a word, a burst and a page
 DUMP = REGION + REGION_BYTES + GAP
 MEMORY = 1 << (DUMP + DUMP_BYTES + GAP).bit_length()
 

@@ -12,7 +12,9 @@ from ...arch import registers
 from ...arch.config import Config
 from ...arch.registers import Control, ErrorCode, State
 
-__all__ = ["Testbench"]
+__all__ = ["PERIOD_NS", "Testbench"]
+
+PERIOD_NS = 10
 
 
 class Testbench(abc.ABC):

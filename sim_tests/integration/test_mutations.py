@@ -1,21 +1,14 @@
 """Faults put into the hardware on purpose, each of which the checks must notice.
 
-A mutation is a change of one place of the source; the accelerator is generated from a changed copy and put through the same
-checks as a sound one. A place that is no longer there fails the test, so that no mutation dies out unseen.
+The accelerator is generated from a changed copy of the sources and put through the same checks as a sound one.
 """
 
-import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
-import systolith
 from devices import run_words, small_config
+from mutants import Mutation, generate_mutant
 from systolith.arch.assembler import format_command
 from systolith.arch.commands import Execute, Load, Operation, Store, pack
 from systolith.arch.manifest import Manifest
@@ -30,51 +23,18 @@ CONFIG = small_config(3, 5)
 REGION, DUMP, PROGRAM, MEMORY = 0x1000, 0x4000, 0x20000, 0x30000
 REGION_BYTES = 4096
 
-
-class Mutation(NamedTuple):
-    file: str
-    before: str
-    after: str
-
-
 MUTATIONS = {
-    "token dropped": Mutation("rtl/tokens.py", "port.take & (port.available | ~port.take_mask).all()", "port.take"),
-    "weight swap one cycle early": Mutation("rtl/array.py", "return PE.w_latency_cycles\n", "return PE.w_latency_cycles - 1\n"),
-    "halves crossed": Mutation("rtl/accumulator.py", "Mux(drain_half.o[0], words[1], words[0])", "Mux(drain_half.o[0], *words)"),
-    "tie rounding": Mutation("rtl/requantise.py", "base + (divide & (self.v < 0)).replicate(33).as_signed() +", "base +"),
-    "clamp": Mutation("rtl/requantise.py", "Mux(total > self.high, self.high, total)", "total"),
-    "stride": Mutation("rtl/stream_rows.py", '.eq(command[f"{value}_step"])', ".eq(1)"),
-    "pad value": Mutation("rtl/datapath.py", "Mux(pad.o[r].pad, pad.o[r].value,", "Mux(pad.o[r].pad, 0,"),
-    "last-row strobe": Mutation("rtl/packer.py", "Cat(over > i for i in range(width))", "Cat(over >= i for i in range(width))"),
-    "accumulate flag": Mutation("rtl/stream_rows.py", "accumulate.eq(pending.accumulate)", "accumulate.eq(0)"),
-    "transposer off": Mutation("rtl/datapath.py", "transposer.emit.eq(weight.emit)", "transposer.emit.eq(0)"),
+    "token dropped": Mutation("rtl/tokens.py", {"port.take & (port.available | ~port.take_mask).all()": "port.take"}),
+    "weight swap one cycle early": Mutation("rtl/array.py", {"return PE.w_latency_cycles\n": "return PE.w_latency_cycles - 1\n"}),
+    "halves crossed": Mutation("rtl/accumulator.py", {"Mux(drain_half.o[0], words[1], words[0])": "Mux(drain_half.o[0], *words)"}),
+    "tie rounding": Mutation("rtl/requantise.py", {"base + (divide & (self.v < 0)).replicate(33).as_signed() +": "base +"}),
+    "clamp": Mutation("rtl/requantise.py", {"Mux(total > self.high, self.high, total)": "total"}),
+    "stride": Mutation("rtl/stream_rows.py", {'.eq(command[f"{value}_step"])': ".eq(1)"}),
+    "pad value": Mutation("rtl/datapath.py", {"Mux(pad.o[r].pad, pad.o[r].value,": "Mux(pad.o[r].pad, 0,"}),
+    "last-row strobe": Mutation("rtl/packer.py", {"Cat(over > i for i in range(width))": "Cat(over >= i for i in range(width))"}),
+    "accumulate flag": Mutation("rtl/stream_rows.py", {"accumulate.eq(pending.accumulate)": "accumulate.eq(0)"}),
+    "transposer off": Mutation("rtl/datapath.py", {"transposer.emit.eq(weight.emit)": "transposer.emit.eq(0)"}),
 }
-_GENERATE = """
-import json
-import sys
-from systolith.arch.config import resolve
-from systolith.gen.generate import generate
-generate(resolve(json.loads(sys.argv[2])), sys.argv[1])
-"""
-
-
-def _generate(copy: Path, mutation: Mutation | None) -> Path:
-    """The generated folder of a copy of the sources with ``mutation``."""
-    source = Path(systolith.__file__).parent
-    package = copy / "systolith"
-    package.mkdir(parents=True)
-    shutil.copy(source / "__init__.py", package)
-    for room in ("arch", "rtl", "gen", "boards"):
-        shutil.copytree(source / room, package / room, ignore=shutil.ignore_patterns("__pycache__"))
-    if mutation:
-        file = package / mutation.file
-        text = file.read_text()
-        found = text.count(mutation.before)
-        assert found == 1, f"{mutation.file} must have {mutation.before!r} once, not {found} times"
-        file.write_text(text.replace(mutation.before, mutation.after))
-    subprocess.run([sys.executable, "-c", _GENERATE, str(copy / "out"), json.dumps(CONFIG.to_dict())], check=True, cwd=copy,
-                   env={**os.environ, "PYTHONPATH": str(copy)}, timeout=300)
-    return copy / "out"
 
 
 def _requantised_halves() -> list:
@@ -127,9 +87,9 @@ def _verdict(directory: Path) -> str | None:
 
 
 def test_sound_hardware_passes(tmp_path):
-    assert _verdict(_generate(tmp_path, None)) is None
+    assert _verdict(generate_mutant(tmp_path, CONFIG, None)) is None
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_mutation_is_noticed(name, tmp_path):
-    assert _verdict(_generate(tmp_path, MUTATIONS[name])) is not None, f"mutation {name!r} passes all checks"
+    assert _verdict(generate_mutant(tmp_path, CONFIG, MUTATIONS[name])) is not None, f"mutation {name!r} passes all checks"

@@ -1,0 +1,55 @@
+"""Hardware with faults put into it on purpose.
+
+A mutation is a change of one place of the source; the accelerator is generated from a changed copy. A place that is no longer
+there is an error, so that no mutation dies out unseen.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import systolith
+from systolith.arch.config import Config
+
+__all__ = ["Mutation", "generate_mutant"]
+
+
+class Mutation(NamedTuple):
+    """Changes of one file: what was there → what is there instead."""
+
+    file: str
+    changes: dict[str, str]
+
+
+_GENERATE = """
+import json
+import sys
+from systolith.arch.config import resolve
+from systolith.gen.generate import generate
+generate(resolve(json.loads(sys.argv[2])), sys.argv[1])
+"""
+
+
+def generate_mutant(copy: Path, config: Config, mutation: Mutation | None) -> Path:
+    """The generated folder of a copy of the sources with ``mutation``."""
+    source = Path(systolith.__file__).parent
+    package = copy / "systolith"
+    package.mkdir(parents=True)
+    shutil.copy(source / "__init__.py", package)
+    for room in ("arch", "rtl", "gen", "boards"):
+        shutil.copytree(source / room, package / room, ignore=shutil.ignore_patterns("__pycache__"))
+    if mutation:
+        file = package / mutation.file
+        text = file.read_text()
+        for before, after in mutation.changes.items():
+            found = text.count(before)
+            assert found == 1, f"{mutation.file} must have {before!r} once, not {found} times"
+            text = text.replace(before, after)
+        file.write_text(text)
+    subprocess.run([sys.executable, "-c", _GENERATE, str(copy / "out"), json.dumps(config.to_dict())], check=True, cwd=copy,
+                   env={**os.environ, "PYTHONPATH": str(copy)}, timeout=300)
+    return copy / "out"
