@@ -1,0 +1,53 @@
+"""The rounding half of the requantiser equals its definition, for every value, shift, zero point and clamp."""
+
+from amaranth import *
+from amaranth.hdl import Assert, Assume
+from formal import Harness, prove, refute
+from systolith.arch.numerics import SHIFT_MIN
+from systolith.rtl.requantise import _Finish
+
+
+class Finish(Harness):
+    """A pipeline of constants: what comes out once it is full is compared with the definition, written as in ``arch/numerics.py``."""
+
+    def __init__(self, *, ties_up=False):
+        super().__init__()
+        self.ties_up = ties_up  # the wrong definition, for the proof to refuse
+
+    def properties(self, m):
+        m.submodules.finish = finish = _Finish()
+        values = {}
+        for name in ("v", "shift", "zero_point", "low", "high"):
+            port = getattr(finish, name)
+            free, last = self.free(port.shape(), name), Signal(port.shape(), name=f"last_{name}")
+            started = Signal(name=f"started_{name}")
+            m.d.sync += [last.eq(free), started.eq(1)]
+            m.d.comb += [port.eq(free), Assume(~started | (free == last))]
+            values[name] = free
+        v, shift = values["v"], values["shift"]
+        m.d.comb += Assume(shift >= SHIFT_MIN)
+        exponent = Signal(6)
+        y, z, total = Signal(signed(34)), Signal(signed(36)), Signal(signed(37))
+        nudge = Signal(signed(36))
+        m.d.comb += [
+            exponent.eq(Mux(shift < 0, -shift, 0)),
+            y.eq((v + 1) >> 1),
+            nudge.eq(((1 << exponent) >> 1) - (0 if self.ties_up else y < 0)),
+            z.eq(Mux(shift < 0, (y + nudge) >> exponent, y)),
+            total.eq(z + values["zero_point"]),
+        ]
+        low, high = values["low"], values["high"]
+        expected = Mux(total < low, low, Mux(total > high, high, total))
+        cycles = Signal(range(_Finish.latency_cycles + 1))
+        with m.If(cycles != _Finish.latency_cycles):
+            m.d.sync += cycles.eq(cycles + 1)
+        with m.Else():
+            m.d.comb += Assert(finish.o == expected[:8].as_signed())
+
+
+def test_rounding(tmp_path):
+    prove(Finish(), tmp_path, depth=_Finish.latency_cycles + 2)
+
+
+def test_another_rounding_is_refused(tmp_path):
+    refute(Finish(ties_up=True), tmp_path, depth=_Finish.latency_cycles + 2)
