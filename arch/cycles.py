@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from . import footprint
-from .commands import PEERS, Command, Engine, Load, Store, Target
+from .commands import PEERS, Command, Engine, Execute, Load, Store, Target
 from .config import Config
 from .cycles_read import Bursts, ReadPort, load_bursts
 from .cycles_repeat import Repeats
@@ -112,7 +112,8 @@ class Machine:
 
     def _first(self) -> tuple[int, Callable[[int], None]]:
         """What happens next: a command begins, or one that has begun gets its accumulator half."""
-        time, act = self._ready(Engine.LOAD), self._load
+        time: int = self._ready(Engine.LOAD)
+        act: Callable[[int], None] = self._load
         for number, began in self.rows_waiting:
             at = max(began, self.halves[self._half(number)][1])
             if at < time:
@@ -129,7 +130,7 @@ class Machine:
     def _half(self, number: int) -> int:
         """The accumulator half of a command."""
         command = self.program[number]
-        row = command.row if isinstance(command, Store) else command.accumulator_row
+        row = command.row if isinstance(command, Store) else cast(Execute, command).accumulator_row
         return row // self.config.half_rows
 
     # Program
@@ -212,7 +213,7 @@ class Machine:
 
     def _load(self, time: int) -> None:
         number = self._begin(Engine.LOAD, time)
-        bursts = self.bursts(self.program[number])
+        bursts = self.bursts(cast(Load, self.program[number]))
         start = max(time, self.reads.free)
         self.reads.request(time + self.latency.load_request, bursts.ends, shortest=bursts.shortest)
         self.load_number, self.load_bursts = number, bursts
@@ -242,7 +243,7 @@ class Machine:
     def _stream(self, granted: int) -> None:
         """Tile after tile: the vectors of a tile come once the rows of the one before have begun."""
         number, time = self.rows_waiting.popleft()
-        c = self.program[number]
+        c = cast(Execute, self.program[number])
         latency, array = self.latency, self.config.array
         rows, tiles = footprint.accumulator_count(c), footprint.tile_count(c)
         half = self._half(number)
@@ -287,7 +288,7 @@ class Machine:
         if self.reads_waiting:
             number, time = self.reads_waiting[0]
             alone = len(self.reads_waiting) == 1
-            self.fields_free[Engine.STORE] = self.stores.walked(self.rows(self.program[number]), time) if alone else _NEVER
+            self.fields_free[Engine.STORE] = self.stores.walked(self.rows(cast(Store, self.program[number])), time) if alone else _NEVER
 
     def _claim(self, time: int) -> None:
         """A STORE gets its half, and rows are read as far as commands before it have theirs."""
@@ -314,7 +315,7 @@ class Machine:
 
     def _read(self) -> None:
         number, time = self.reads_waiting.popleft()
-        c, half = self.program[number], self._half(number)
+        c, half = cast(Store, self.program[number]), self._half(number)
         rows = self.rows(c)
         if self.memory.half_duplex and c.target == Target.MEMORY:
             self._share_write(rows, time)

@@ -57,10 +57,10 @@ def load_bursts(config: Config, c: Load, base: int, cycles_per_beat: int) -> Bur
 
 
 class _Segment(NamedTuple):
-    """Bursts ``first`` … ``first + count − 1`` of all, whose words follow each other without a gap from ``start`` on."""
+    """Bursts ``first`` … ``first + many − 1`` of all, whose words follow each other without a gap from ``start`` on."""
 
     first: int
-    count: int
+    many: int
     accepted: int      # when the first was, and each of the others a cycle later or when there was room
     start: int
     ends: list[int]
@@ -115,16 +115,16 @@ class ReadPort:
 
     def _append(self, segment: _Segment) -> None:
         self.segments.append(segment)
-        self.count += segment.count
+        self.count += segment.many
         self.free = self._ends(segment)
-        self.asked = max(segment.accepted + segment.count - 1, self.left(self.count - 1 - self.room))
-        while self.segments[0].first + self.segments[0].count < self.count - 3 * self.room:
+        self.asked = max(segment.accepted + segment.many - 1, self.left(self.count - 1 - self.room))
+        while self.segments[0].first + self.segments[0].many < self.count - 3 * self.room:
             self.segments.popleft()
 
     def state(self, time: int) -> tuple[object, ...]:
         """All that matters to later bursts, from ``time`` on."""
         return (self.free - time, self.asked - time, self.load_last - self.count, tuple([
-            (one.first - self.count, one.count, one.accepted - time, one.start - time, id(one.ends), one.skip) for one in self.segments
+            (one.first - self.count, one.many, one.accepted - time, one.start - time, id(one.ends), one.skip) for one in self.segments
             if self._ends(one) > time]))
 
     def shift(self, cycles: int) -> None:
@@ -144,7 +144,7 @@ class ReadPort:
 
     @staticmethod
     def _ends(segment: _Segment) -> int:
-        return segment.start + segment.ends[segment.skip + segment.count] - segment.ends[segment.skip]
+        return segment.start + segment.ends[segment.skip + segment.many] - segment.ends[segment.skip]
 
     def left(self, burst: int) -> int:
         """The cycle after the last word of a burst; long ago for bursts that nobody remembers."""
@@ -165,13 +165,13 @@ class ReadPort:
         later: list[_Segment] = []
         while self.asked >= time and self.segments:
             segment = self.segments[-1]
-            keep = bisect_right(range(segment.count), time - 1, key=lambda n: self.accepted(segment.first + n))
+            keep = bisect_right(range(segment.many), time - 1, key=lambda n: self.accepted(segment.first + n))
             self.segments.pop()
             self.count = segment.first
             if keep:
-                self.segments.append(segment._replace(count=keep))
+                self.segments.append(segment._replace(many=keep))
                 self.count += keep
-            later.append(segment._replace(first=self.count, count=segment.count - keep, skip=segment.skip + keep))
+            later.append(segment._replace(first=self.count, many=segment.many - keep, skip=segment.skip + keep))
             self.free = self.left(self.count - 1)
             self.asked = self.accepted(self.count - 1) if self.segments else -1
             if keep:
@@ -179,6 +179,6 @@ class ReadPort:
         start = self._ask(time, 1, [0, cycles], 0)
         for segment in reversed(later):
             # What follows without a gap does so again.
-            self.request(max(segment.accepted, time + 1), segment.ends[:segment.skip + segment.count + 1], segment.skip,
+            self.request(max(segment.accepted, time + 1), segment.ends[:segment.skip + segment.many + 1], segment.skip,
                          shortest=self.first_word)
         return start

@@ -28,7 +28,8 @@ _EXECUTE = attrgetter("x_count", "y_count", "b_count", "ky_count", "kx_count", "
 
 def _kinds(machine: Machine) -> np.ndarray:
     """A number for each command; commands with the same number are alike in all that matters to time."""
-    half, numbers = machine.config.half_rows, {}
+    half = machine.config.half_rows
+    numbers: dict[Hashable, int] = {}
     kinds = []
     for c in machine.program:
         match c:

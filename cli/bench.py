@@ -68,7 +68,11 @@ COLUMNS = ["M × N × K", "result", "cycles", "predicted", "difference", "predic
 def random_cases(seed: int, count: int = 50, top: int = 300) -> list[Case]:
     """Shapes whose sides are spread evenly over orders of magnitude, from 1 to ``top``."""
     rng = random.Random(seed)
-    return [Case(*(max(1, round(top ** rng.random())) for _ in range(3)), rng.choice(["int32", "int8"])) for _ in range(count)]
+    cases = []
+    for _ in range(count):
+        m, n, k = (max(1, round(top ** rng.random())) for _ in range(3))
+        cases.append(Case(m, n, k, rng.choice(["int32", "int8"])))
+    return cases
 
 
 class _Speed:
