@@ -25,7 +25,7 @@ _PACKAGE = f"{__package__}.benches"
 _BUILD_ARGS = {
     # The warnings are of style, about generated code.
     "verilator": ["--no-public-flat-rw", "-Wno-fatal", "-Wno-lint", "--output-split", "10000"],
-    "icarus": ["-g2012"],
+    "icarus": ["-g2005"],  # in SystemVerilog initial values start no process, and what yosys writes relies on that they do
 }
 # Only the ports are for the benches: cocotb's runner would have all signals public, which optimises nothing, doubles the time to
 # compile and makes a cycle forty times as long.

@@ -35,7 +35,8 @@ class _Stream:
         if not int(self.valid.value):
             assert self.waiting is None, f"{self.name}: valid was withdrawn before ready"
             return None
-        values = tuple(int(signal.value) for signal in self.payload)
+        # X is for bytes without a strobe; in one with a strobe, zeros are wrong data.
+        values = tuple(int(signal.value.resolve("zeros")) if len(signal) > 1 else int(signal.value) for signal in self.payload)
         assert self.waiting in (None, values), f"{self.name}: payload changed from {self.waiting} to {values} while it waited"
         self.waiting = None if self.accepting else values
         return values if self.accepting else None
