@@ -200,7 +200,7 @@ class StorePath:
                 if self.unsent < _PACKED and len(self.left) == len(self.reads) - 1:
                     self._leave(rows, len(self.left))
         self.drained = self.read - rows.interval + rows.latency - 1
-        free = max(step + 4, self.takes[self.row])
+        free = max(step + 4, self.takes[self.row] + 1)
         done = self.packed + 1 + latency.visible if local else self.responses[-1]
         return free, self.read, done
 

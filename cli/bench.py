@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from .. import __version__
 from . import console, flow
+from .bench_fabric import fabric_page
 from .bench_simulators import Stopwatch, simulator_page
 
 __all__ = ["main"]
@@ -172,6 +173,7 @@ def main() -> None:
     start = time.monotonic()
     matmul_page(arguments.output, arguments.seed)
     write(arguments.output / "simulation.md", simulator_page(arguments.seed, machine(arguments.seed)))
+    write(arguments.output / "fabric.md", fabric_page(arguments.seed, machine(arguments.seed)))
     console.progress(f"benchmarks took {time.monotonic() - start:.0f} s")
 
 
