@@ -126,7 +126,8 @@ class Emitter:
         if new:
             place = {"run": count * cols} if part.width == cols else {
                 "run": part.width, "count1": count, "stride1": part.width, "row_stride1": 1}
-            self._put(Load(bank=Bank.WEIGHT, base=self.constants, offset=weights.offset + first * part.width, row=row, **place), [], [region])
+            self._put(Load(bank=Bank.WEIGHT, base=self.constants, offset=weights.offset + first * part.width, row=row, **place), [],
+                      [region])
         fields = {"weight_row": row}
         if not weights.uniform:
             fields |= {"weight_ct": rows, "weight_kx": signed16(channels), "weight_ky": signed16(chunk.kx_count * channels)}

@@ -95,8 +95,8 @@ def uses(specs: Mapping[str, TensorSpec], layer: Layer) -> Iterator[tuple[str, U
                 yield root_of(specs, term.weights.tensor), Use.TRANSPOSED if term.weights.transposed else Use.WEIGHTS
 
 
-def place_tensors(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], tasks: Sequence[Task], *, spilled: frozenset[str],
-                  windows: int, scratch: int) -> Placement:
+def place_tensors(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], tasks: Sequence[Task], *,
+                  spilled: frozenset[str], windows: int, scratch: int) -> Placement:
     """Where everything is, for ``tasks`` in this order.
 
     Parameters

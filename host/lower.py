@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -154,7 +155,8 @@ class _Lowering:
         rows = self.config.array.rows
         tile = np.zeros((rows, width), np.int8)
         tile[first % rows + np.arange(width), np.arange(width)] = value
-        return Term(weights=Constant(self.constants.weights(tile), uniform=True), first=first // rows, k_last=rows, **{"source": 0, **fields})
+        weights = Constant(self.constants.weights(tile), uniform=True)
+        return Term(weights=weights, first=first // rows, k_last=rows, **{"source": 0, **fields})
 
     def _layer(self, number: int, inputs: Sequence[str], output: str, shape: ConvShape, parts: Sequence[Part], **fields: Any) -> None:
         rows, columns = shape.output_size
@@ -323,7 +325,8 @@ class _Lowering:
         rows, pixels = self.config.array.rows, extent.height * extent.width
         multiplier, shift = average_pool_multiplier(pixels)
         depth = depth_of(self.config, pixels)
-        term = Term(source=None, weights=Dynamic(source, tuple(range(extent.images))), depth=depth, k_last=pixels - (depth - 1) * rows, pad=1)
+        term = Term(source=None, weights=Dynamic(source, tuple(range(extent.images))), pad=1, depth=depth,
+                    k_last=pixels - (depth - 1) * rows)
         cols = self.config.array.cols
         parts = [Part(first=first, width=width, terms=(term,), parameters=self._flat_parameters(0, multiplier, shift, width))
                  for first, width in self._cuts(output, extent.channels, [cols])]
@@ -371,7 +374,7 @@ def _whole(op: AveragePool2D, shape: Sequence[int]) -> bool:
 def _runs(values: np.ndarray) -> list[tuple[int, int]]:
     """(start, length) of runs of equal values."""
     starts = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
-    return [(start, stop - start) for start, stop in zip(starts, starts[1:], strict=False)]
+    return [(start, stop - start) for start, stop in itertools.pairwise(starts)]
 
 
 def _summands(value: int) -> list[int]:
