@@ -16,13 +16,21 @@ of a multiplier, :data:`ROUND_ONCE`, leaves the first rounding out, which makes 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ROUND_ONCE", "SHIFT_MAX", "SHIFT_MIN", "matmul", "quantize_multiplier", "requantise", "round_once", "scale", "wrap32"]
+from .commands import TABLE_WORDS
+
+__all__ = ["AVERAGE_MAX", "ROUND_ONCE", "SHIFT_MAX", "SHIFT_MIN", "UNIT", "AddParameters", "add", "add_parameters", "add_table_place",
+           "average_pool_multiplier", "matmul", "quantize_multiplier", "requantise", "round_once", "scale", "wrap32"]
 
 SHIFT_MIN, SHIFT_MAX = -31, 30
 ROUND_ONCE = -1 << 31  # bit 31 of an int32
+UNIT = ((1 << 31) - 1, 0)  # multiplier and shift of a factor of one: wrong by 1 from 2**30 on, which no int8 shows
+ADD_SHIFT = 19       # of the first operand of :func:`add`
+AVERAGE_MAX = 2047   # values that :func:`average_pool_multiplier` averages at most
 _EXACT_K = 1024  # products of int8 reach 2**14, and float32 holds every integer up to 2**24
 
 
@@ -154,3 +162,89 @@ def round_once(real: npt.ArrayLike, reach: npt.ArrayLike = (1 << 31) - 1, lowest
         wrong = np.count_nonzero(result != wanted, axis=(1, 2))
         best, fewest = np.where(wrong < fewest, tried, best), np.minimum(wrong, fewest)
     return (best + ROUND_ONCE).astype(np.int32), shift.astype(np.int8)
+
+
+class AddParameters(NamedTuple):
+    """What :func:`add` needs to be TFLite's ADD of two quantised tensors; see :func:`add_parameters`."""
+
+    first: int          # the input, 0 or 1, that is the first operand
+    table: np.ndarray   # int32, shape (256,): what the second operand adds, at its :func:`add_table_place`
+    multiplier: int
+    shift: int
+
+
+def add_table_place(x2: npt.ArrayLike) -> np.ndarray:
+    """Where the table of :func:`add` has the word of the second operand ``x2``, int8: −x2 modulo 256."""
+    return -np.asarray(x2).astype(np.int64) % TABLE_WORDS
+
+
+def add(acc: npt.ArrayLike, table: np.ndarray, multiplier: npt.ArrayLike, shift: npt.ArrayLike, zero_point: int,
+        low: int = -128, high: int = 127) -> np.ndarray:
+    """The element-wise sum of two int8 operands, which ``acc`` = x1 − 256·x2 holds both, to int8.
+
+    ``requantise((x1 << 19) + table[−x2 mod 256], …)``, the sum modulo 2**32. Of any acc, x1 is the lowest byte, signed, and the place in
+    the table is (acc − x1) ÷ 256 modulo 256: its second byte plus its bit 7.
+
+    Parameters
+    ----------
+    acc : int32, shape (…, N)
+    table : int32, shape (256,)
+    multiplier, shift, zero_point, low, high : as for :func:`requantise`
+    """
+    acc = np.asarray(acc).astype(np.int64)
+    x1 = acc.astype(np.int8).astype(np.int64)
+    total = (x1 << ADD_SHIFT) + table[(acc - x1 >> 8) % TABLE_WORDS]
+    return requantise(wrap32(total), multiplier, shift, zero_point, low, high)
+
+
+def add_parameters(scale1: float, zero1: int, scale2: float, zero2: int, scale_out: float) -> AddParameters:
+    """What makes :func:`add` TFLite's ADD of two int8 tensors: bit for bit what its reference kernel gives.
+
+    The kernel (``reference_integer_ops::Add``, prepared by ``add.cc``) moves x − zero point left by 20, multiplies by
+    scale ÷ (2·larger scale) with double rounding, adds, and multiplies by 2·larger scale ÷ (2**20·output scale). The operand of the
+    larger scale has the factor ½ exactly, (x − zero point) << 19, and is the first one; what the other becomes has 256 cases, which
+    the table holds, and with them the first one's zero point.
+
+    Parameters
+    ----------
+    scale1, scale2, scale_out : as the file has them, that is float32
+    zero1, zero2 : int8
+
+    Raises
+    ------
+    ValueError
+        A scale is not positive and finite, or the output's is so small that the kernel refuses it.
+    """
+    scales = [float(np.float32(value)) for value in (scale1, scale2, scale_out)]
+    if not all(np.isfinite(value) and value > 0 for value in scales):
+        raise ValueError(f"scales must be finite and above 0, not {scale1!r}, {scale2!r} and {scale_out!r}")
+    first = int(scales[1] > scales[0])
+    inputs = (scales[0], zero1), (scales[1], zero2)
+    (larger, zero_first), (smaller, zero_second) = inputs[first], inputs[1 - first]
+    factor = 2 * larger / ((1 << ADD_SHIFT + 1) * scales[2])
+    if factor >= 1:
+        raise ValueError(f"output scale must be above 2**-19 of the larger input scale {larger!r}, not {scale_out!r}")
+    x2 = np.arange(-128, 128)
+    table = np.zeros(TABLE_WORDS, np.int32)
+    table[add_table_place(x2)] = wrap32(
+        scale(x2 - zero_second << ADD_SHIFT + 1, *quantize_multiplier(smaller / (2 * larger))) - (np.int64(zero_first) << ADD_SHIFT))
+    multiplier, shift = quantize_multiplier(factor)
+    return AddParameters(first, table, int(multiplier), int(shift))
+
+
+def average_pool_multiplier(count: int) -> tuple[int, int]:
+    """``(multiplier, shift)`` with which :func:`scale` divides a sum of ``count`` int8 values as TFLite's AVERAGE_POOL_2D does:
+    exactly, to the nearest integer, ties away from zero (``(acc ± count ÷ 2) ÷ count``, both divisions truncating).
+
+    With m = ⌊2**30 ÷ count⌋ + 1, :func:`scale` gives ⌊acc·m ÷ 2**30 + ½⌋. The factor is too large by less than 2**−30, the
+    product, |acc| ≤ 128·count, by less than count ÷ 2**23 away from zero: ties go that way, and nothing else crosses a
+    half, from which other quotients are 1 ÷ (2·count) away at least, while 2·count² ≤ 2**23.
+
+    Raises
+    ------
+    ValueError
+        ``count`` is not from 1 to 2047.
+    """
+    if not 1 <= count <= AVERAGE_MAX:
+        raise ValueError(f"values of an average must be from 1 to {AVERAGE_MAX}, not {count!r}")
+    return (1 << 30) // count + 1, 1
