@@ -17,7 +17,7 @@ from .operators import HostOp, Operator
 
 __all__ = ["Graph", "Node", "Quantisation", "TensorInfo"]
 
-LARGEST_TENSOR = (1 << 31) - 1  # elements
+LARGEST_TENSOR = 1 << 28  # elements
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
