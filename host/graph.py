@@ -117,6 +117,11 @@ class Node:
         """The operator's name for reports."""
         return self.operator.name if isinstance(self.operator, HostOp) else type(self.operator).__name__
 
+    @property
+    def on_host(self) -> bool:
+        """NumPy computes it, not the accelerator."""
+        return isinstance(self.operator, HostOp)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Graph:

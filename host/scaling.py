@@ -54,7 +54,7 @@ def convolution(scale_in: float, scales_weights: np.ndarray, scale_out: float, c
 
 def fully_connected(input: Quantisation, scales_weights: np.ndarray, output: Quantisation, weights: np.ndarray,
                     bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Multiplier and shift per output of an int8 fully connected layer, which rounds once: float64 throughout, results too.
+    """Multiplier and shift per output of a fully connected layer, which rounds once: float64 throughout, results too.
 
     (LiteRT's ``reference/integer_ops/fully_connected.h``.) ``weights`` are (outputs, inputs), ``bias`` int32: they say how far an
     accumulator reaches.

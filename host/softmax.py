@@ -79,7 +79,8 @@ class Softmax:
         factor = min(float(beta) * float(np.float32(input_scale)) * (1 << (31 - INTEGER_BITS)), 2.0**31 - 1)
         if not factor > 1:
             raise NetworkError(f"softmax needs beta · scale of at least 2**-26, not {beta} · {input_scale}")
-        multiplier, shift = (int(x) for x in quantize_multiplier(factor))
+        multiplier, shift = (int(x) for x in quantize_multiplier(factor / 2))
+        shift += 1  # up to 31, more than the accelerator's parameters take
         radius = math.floor(((1 << INTEGER_BITS) - 1) * (1 << (31 - INTEGER_BITS)) / (1 << shift))
         differences = np.arange(256)  # how far below the maximum
         counted = differences <= radius

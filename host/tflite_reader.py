@@ -89,11 +89,11 @@ class _Reader(TfliteBuilder):
         if self.file.tensors[op.inputs[0]].dtype == "uint8" and scales.size > 1:
             raise NetworkError("unsupported quantisation: uint8 weights must have one scale")
         bias = self._bias(op, channels)
-        if self.file.tensors[op.inputs[0]].dtype == "uint8":
+        if op.name == "FULLY_CONNECTED":
+            multiplier, shift = scaling.fully_connected(a, scales, out, weights, bias)
+        elif self.file.tensors[op.inputs[0]].dtype == "uint8":
             one = scaling.product(a.scale, float(scales[0]), out.scale)
             multiplier, shift = np.full(channels, one[0], np.int32), np.full(channels, one[1], np.int8)
-        elif op.name == "FULLY_CONNECTED":
-            multiplier, shift = scaling.fully_connected(a, scales, out, weights, bias)
         else:
             multiplier, shift = scaling.convolution(a.scale, scales, out.scale, channels)
         return {"multiplier": multiplier, "shift": shift, "bias": bias, "zero_in": a.zero_point, "zero_out": out.zero_point,
@@ -163,8 +163,10 @@ class _Reader(TfliteBuilder):
         kernel = op.options["kernel_y"], op.options["kernel_x"]
         window = self._window(op, image, kernel)
         del window["dilation"]
-        kind = AveragePool2D if op.name == "AVERAGE_POOL_2D" else MaxPool2D
-        operator = kind(kernel=kernel, **window, **self._activation(op, self._quantisation(op.outputs[0])))
+        window |= {"kernel": kernel, **self._activation(op, self._quantisation(op.outputs[0]))}
+        if op.name == "AVERAGE_POOL_2D":
+            window["offset"] = 128 if self.file.tensors[op.inputs[0]].dtype == "uint8" else 0
+        operator = (AveragePool2D if op.name == "AVERAGE_POOL_2D" else MaxPool2D)(**window)
         self._emit(op, operator, (self._key(op.inputs[0]),), op.outputs[0])
 
     def _same_quantisation(self, op: FileOperator) -> None:
