@@ -14,6 +14,7 @@ from .session import Run
 __all__ = ["timeline"]
 
 WIDTH, LANE, LEFT, TOP = 1400, 26, 150, 34
+LABEL = 22  # width that the operator's number needs
 _ENGINES = (Engine.LOAD, Engine.EXECUTE, Engine.STORE)
 
 
@@ -54,6 +55,8 @@ def _lanes(run: Run, activity: Activity, what: str, top: int, offset: int, scale
             title = "" if info is None else f"<title>{escape(f'{info.index} {info.op} {info.name}: {begin:,} … {end:,}')}</title>"
             x, width = LEFT + (offset + begin) * scale, max((end - begin) * scale, 0.3)
             parts.append(f'<rect x="{x:.1f}" y="{y + 3}" width="{width:.1f}" height="{LANE - 6}" fill="{colour}">{title}</rect>')
+            if info is not None and engine is Engine.EXECUTE and width > LABEL:
+                parts.append(f'<text x="{x + width / 2:.1f}" y="{y + 17}" text-anchor="middle" fill="white">{info.index}</text>')
     return parts
 
 
