@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .commands import PARAMETER_WORDS, Bank, Execute, Load, Operation, Source, Store, signed16
+from .commands import PARAMETER_WORDS, Bank, Execute, Load, Operation, Store, signed16
 from .config import Config
 from .hazards import Space
 from .plan_operands import Destination, MemoryTensor, Ring, Rounding, WeightCache, Weights
@@ -72,8 +72,8 @@ class LayerPlanner:
             group, parameters = self._parameters(rounding, first, width)
             pixel = (tile.image * shape.output_size[0] + tile.y) * shape.output_size[1] + tile.x
             fields, written = target.fields(self.config, pixel, tile.pixels, first, width)
-            self.program.add(Store(operation=Operation.REQUANTISE, source=Source.ACCUMULATOR, row=half, columns=width, count1=tile.pixels,
-                                   parameter_group=group, zero_point=rounding.zero_point, low=rounding.low, high=rounding.high, **fields),
+            self.program.add(Store(operation=Operation.REQUANTISE, row=half, columns=width, count1=tile.pixels, parameter_group=group,
+                                   zero_point=rounding.zero_point, low=rounding.low, high=rounding.high, **fields),
                              reads=[sums, parameters], writes=written)
 
     def _parameters(self, rounding: Rounding, first: int, width: int) -> tuple[int, Region]:

@@ -70,15 +70,22 @@ class Pool2D:
         return [padded[:, j:j + (rows - 1) * sy + 1:sy, i:i + (columns - 1) * sx + 1:sx] for j, i in np.ndindex(ky, kx)]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class AveragePool2D(Pool2D):
-    """Average of the pixels that a window covers: (sum ± n ÷ 2) ÷ n, truncated, the sign being the sum's; scale and zero point stay."""
+    """Average of the pixels that a window covers: (sum ± n ÷ 2) ÷ n, truncated, the sign being the sum's; scale and zero point stay.
+
+    ``offset`` is added to every pixel and taken from the average: 128 where the file has uint8, whose sums have no sign, so that halves
+    go upwards.
+    """
+
+    offset: int = 0
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        total = np.zeros(self.output_shape(x.shape), np.int64)
+        count = self.counts(*x.shape[1:3])[None, :, :, None]
+        total = np.zeros(self.output_shape(x.shape), np.int64) + self.offset * count
         for window in self._windows(x.astype(np.int32), 0):
             total += window
-        count = self.counts(*x.shape[1:3])[None, :, :, None]
-        average = np.sign(total) * ((np.abs(total) + count // 2) // count)
+        average = np.sign(total) * ((np.abs(total) + count // 2) // count) - self.offset
         return np.clip(average, self.low, self.high).astype(np.int8)
 
 

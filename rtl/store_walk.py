@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from ..arch.commands import Operation, Source, Store, Target
+from ..arch.commands import Operation, Store, Target
 from ..arch.config import Config
 from ..arch.footprint import field_bits
 from ..arch.registers import ErrorCode
@@ -297,8 +297,8 @@ def store_objection(config: Config, command: data.View) -> Value:
     lanes = Mux(command.target == Target.ACTIVATION, config.array.rows, config.array.cols)
     value = (
         (command.count1 == 0) | (command.count2 == 0) | (command.columns == 0) | (command.columns > config.array.cols)
-        | (command.operation > max(Operation)) | (command.source > max(Source)) | (command.target > max(Target))
+        | (command.target > max(Target))
         | (local & (command.lane >= lanes)) | (command.low > command.high))
-    unsupported = (command.operation > Operation.REQUANTISE) | (command.source != Source.ACCUMULATOR)
+    unsupported = command.operation > Operation.REQUANTISE
     return Mux(command.excess, ErrorCode.UNSUPPORTED,
                Mux(value, ErrorCode.VALUE, Mux(unsupported, ErrorCode.UNSUPPORTED, ErrorCode.NONE)))
