@@ -3,27 +3,23 @@
 ONNX Runtime multiplies the int32 accumulator, as a float, by a float32 factor, rounds halves to even and adds the zero point
 (``MlasRequantizeOutput`` in https://github.com/microsoft/onnxruntime, core/mlas/lib/quantize.cpp; the factor is
 input scale · weight scale ÷ output scale, in float32 and in this order). Here it is :func:`~systolith.arch.numerics.requantise`.
-The two differ where a result is within the error below of the middle between two integers, and then by one step.
+The two differ by one step at most.
 
-*One rounding or two.* With a multiplier in [2**30, 2**31) and a right shift of e bits, ``requantise`` rounds twice, which is wrong for
-2**−(e + 1) of all results: 1 in 256 for a factor of 0.01. With shift 0 and the multiplier real · 2**31, which then has fewer bits, it
-rounds once; with |acc| ≤ 128 ÷ real and the multiplier's error ¼ on average, this is wrong for 2**−27 ÷ real of all results. Both
-are about 1 in 16,000 at real = 2**−13 (measured: 7.1e-5 and 6.4e-5), which is the worst of the better one.
-
-*Halves.* Where the factor is a fraction with few bits, such as an average of four with equal scales, many results are halves exactly;
-here they round up (one rounding) or away from zero (two), there to even. No integer multiplier and shift can do that.
+The multiplier has 31 bits and a float32 24, so it is exact, and with :data:`~systolith.arch.numerics.ROUND_ONCE` there is one rounding:
+results differ only where ONNX Runtime's float product is rounded across the middle between two integers, and in *exact halves*. Those
+are common where the factor is a fraction with few bits, such as an average of four with equal scales; here they round up, there to even,
+which no integer multiplier and shift can do. (With TFLite's two roundings 1 result in 256 would differ at a factor of 0.01.)
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..arch.numerics import quantize_multiplier
+from ..arch.numerics import ROUND_ONCE, quantize_multiplier
 from .errors import NetworkError
 
 __all__ = ["add_parameters", "quantised_bound", "scaling"]
 
-_TWO_ROUNDINGS = 2.0 ** -13
 _ADD_SHIFT = 19  # Add's accumulator has the first operand from bit 19 on
 
 
@@ -42,9 +38,7 @@ def scaling(real: np.ndarray | float, largest: np.ndarray | int) -> tuple[np.nda
         multiplier, shift = quantize_multiplier(real)
     except ValueError as error:
         raise NetworkError(f"input scale · weight scale ÷ output scale is out of range: {error}") from None
-    once = (real < 0.5) & (real > _TWO_ROUNDINGS)
-    multiplier = np.where(once, np.rint(np.where(once, real, 0) * 2.0 ** 31).astype(np.int64), multiplier).astype(np.int32)
-    shift = np.where(once, 0, shift).astype(np.int8)
+    multiplier = np.where(shift < 0, multiplier.astype(np.int64) + ROUND_ONCE, multiplier).astype(np.int32)
     if np.any(np.asarray(largest, np.float64) * 2.0 ** np.maximum(shift, 0) >= 2.0 ** 31):
         raise NetworkError(f"output scale is too small for its accumulator: a factor of {float(real.max()):.3g} on values up to "
                            f"{float(np.max(largest)):.3g}; quantise with a larger output scale")
