@@ -36,7 +36,7 @@ def dequantised_constant(value: Constant, scale: Value | None, zero: Value | Non
         zeros = np.broadcast_to(zero.array.reshape(-1), scales.shape)
     else:
         raise NetworkError(f"zero point must be constant {array.dtype}, one or as many as there are scales, not {described(zero)}")
-    if scales.size == 1 and (scale.array.ndim == 0 or not array.ndim or array.shape[axis] != 1):
+    if scales.size == 1:
         return Constant(array, scales, zeros, None)
     if not -array.ndim <= axis < array.ndim or array.shape[axis] != scales.size:
         raise NetworkError(f"there must be one scale, or one for each of axis {axis} of {array.shape}, not {scales.size}")

@@ -24,6 +24,13 @@ LARGEST_TENSOR = (1 << 31) - 1
 DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64"}
 OTHER_TYPES = {4: "uint16", 5: "int16", 8: "string", 9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "bfloat16",
                17: "float8", 18: "float8", 19: "float8", 20: "float8", 21: "uint4", 22: "int4", 23: "float4"}
+_INTEGERS = ("allowzero", "axis", "block_size", "ceil_mode", "channels_last", "count_include_pad", "end", "group", "keepdims", "opset",
+             "output_dtype", "start", "to", "training_mode", "transA", "transB", "value_int")
+_LISTS = ("axes", "dilations", "kernel_shape", "pads", "perm", "strides", "value_ints")
+# AttributeProto's types by the attributes that the reader asks for.
+_KINDS = {**dict.fromkeys(_INTEGERS, (2, "an integer")), **dict.fromkeys(_LISTS, (7, "a list of integers")),
+          **dict.fromkeys(("alpha", "beta", "epsilon", "max", "min", "value_float"), (1, "a number")),
+          "value_floats": (6, "a list of numbers"), "auto_pad": (3, "a string"), "value": (4, "a tensor")}
 _FIELDS = {"float32": "float_data", "uint8": "int32_data", "int8": "int32_data", "int32": "int32_data", "int64": "int64_data"}
 
 
@@ -115,10 +122,11 @@ def _checked(model: Any, folder: Path | None) -> File:
         raise NetworkError("model must have no sparse initialisers: make them dense")
     constants: dict[str, np.ndarray] = {}
     for tensor in graph.initializer:
-        if not tensor.name or tensor.name in constants:
-            raise NetworkError(f"initialisers must have names of their own, not {tensor.name!r}")
-        constants[tensor.name] = _array(tensor, folder)
-    inputs = tuple(_border(info) for info in graph.input if info.name not in constants)
+        name = _text(tensor.name)
+        if not name or name in constants:
+            raise NetworkError(f"initialisers must have names of their own, not {name!r}")
+        constants[name] = _array(tensor, folder)
+    inputs = tuple(_border(info) for info in graph.input if _text(info.name) not in constants)
     outputs = tuple(_border(info) for info in graph.output)
     if not inputs or not outputs:
         raise NetworkError("model must have at least one input and one output")
@@ -131,29 +139,36 @@ def _node(index: int, node: Any) -> FileNode:
     if node.domain not in ("", "ai.onnx", "com.microsoft"):
         raise NetworkError(f"operator {index} ({node.op_type}, {node.name!r}) is of domain {node.domain!r}; supported are the standard "
                            "operators and those of com.microsoft")
-    return FileNode(index=index, name=node.name, op=node.op_type, inputs=tuple(node.input), outputs=tuple(node.output),
-                    attributes={a.name: a for a in node.attribute})
+    return FileNode(index=index, name=_text(node.name), op=_text(node.op_type), inputs=tuple(map(_text, node.input)),
+                    outputs=tuple(map(_text, node.output)), attributes={_text(a.name): a for a in node.attribute})
+
+
+def _text(value: str | bytes) -> str:
+    """A name: what is not UTF-8 comes as bytes."""
+    return value if isinstance(value, str) else value.decode(errors="replace")
 
 
 def attribute(node: FileNode, name: str, default: Any = None) -> Any:
-    """The value of an attribute: int, float, str, list of int or float, array; :class:`NetworkError` for another kind."""
+    """The value of an attribute, int, float, str, list or array; :class:`NetworkError` where it is of another kind than its name has."""
     found = node.attributes.get(name)
     if found is None:
         return default
-    kind = found.type
-    if kind == 1:
-        return float(found.f)
-    if kind == 2:
-        return int(found.i)
-    if kind == 3:
-        return bytes(found.s).decode(errors="replace")
-    if kind == 4:
-        return _array(found.t, None)
-    if kind == 6:
-        return [float(value) for value in found.floats]
-    if kind == 7:
-        return [int(value) for value in found.ints]
-    raise NetworkError(f"{node.where}: attribute {name!r} must be a number, a string, a list of numbers or a tensor, not of type {kind}")
+    kind, words = _KINDS[name]
+    if found.type != kind:
+        raise NetworkError(f"{node.where}: attribute {name!r} must be {words}, not of type {found.type}")
+    match kind:
+        case 1:
+            return float(found.f)
+        case 2:
+            return int(found.i)
+        case 3:
+            return _text(found.s)
+        case 4:
+            return _array(found.t, None)
+        case 6:
+            return [float(value) for value in found.floats]
+        case _:
+            return [int(value) for value in found.ints]
 
 
 def _needed(nodes: list[FileNode], outputs: list[str]) -> Iterator[FileNode]:
@@ -200,7 +215,7 @@ def _border(info: Any) -> FileInput:
     shape = None
     if tensor.HasField("shape"):
         shape = tuple(int(d.dim_value) if d.HasField("dim_value") else None for d in tensor.shape.dim)
-    return FileInput(name=info.name, dtype=_dtype(tensor.elem_type, info.name), shape=shape)
+    return FileInput(name=_text(info.name), dtype=_dtype(tensor.elem_type, info.name), shape=shape)
 
 
 def _dtype(number: int, name: str) -> str:
@@ -213,7 +228,7 @@ def _array(tensor: Any, folder: Path | None) -> np.ndarray:
     """The tensor's values, read-only, its size having been compared with the data that is there."""
     if tensor.data_type in OTHER_TYPES:
         # Whoever uses it says so: other tensors of the file may be all that matters.
-        return np.zeros(0, np.dtype("O"))
+        return np.array([OTHER_TYPES[tensor.data_type]], np.dtype("O"))
     dtype = np.dtype(_dtype(tensor.data_type, tensor.name)).newbyteorder("<")
     shape = tuple(tensor.dims)
     if any(size < 0 for size in shape) or math.prod(shape) > LARGEST_TENSOR:

@@ -20,7 +20,7 @@ from .errors import NetworkError
 from .graph import Graph, Quantisation, TensorInfo
 from .onnx_constants import checked_scale, dequantised_constant, described, real_array
 from .onnx_elementwise import materialise, rescaled
-from .onnx_file import File, FileInput, FileNode, load_file
+from .onnx_file import DTYPES, File, FileInput, FileNode, load_file
 from .onnx_values import Activation, Builder, Constant, Pending, Value
 from .onnx_view import View
 from .operators import Reshape
@@ -28,6 +28,7 @@ from .operators import Reshape
 __all__ = ["SUPPORTED", "Reader", "is_float", "read_onnx"]
 
 SUPPORTED = tuple(sorted({*onnx_operators.HANDLERS, *onnx_layout.HANDLERS}))
+LONGEST_MESSAGE = 800
 _QUANTISED = {"QuantizeLinear", "DequantizeLinear"}
 
 
@@ -42,9 +43,13 @@ def read_onnx(source: Path | str | bytes) -> Graph:
     NetworkError
         The file is damaged, not quantised, or has something that is not supported; one line, with the operator.
     """
-    file = load_file(source)
-    with np.errstate(all="ignore"):  # what is not finite is refused where it is used
-        return Reader(file).graph()
+    try:
+        file = load_file(source)
+        with np.errstate(all="ignore"):  # what is not finite is refused where it is used
+            return Reader(file).graph()
+    except NetworkError as error:  # names in a file may be anything
+        message = " ".join(str(error).split())
+        raise NetworkError(message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…") from None
 
 
 def is_float(file: File) -> bool:
@@ -92,7 +97,7 @@ class Reader:
             self.values[node.outputs[0]] = handler(self, node)
         except NetworkError as error:
             raise NetworkError(str(error) if str(error).startswith("operator ") else f"{node.where}: {error}") from None
-        except (PlanError, ValueError, OverflowError, IndexError, TypeError) as error:
+        except PlanError as error:
             raise NetworkError(f"{node.where}: {' '.join(str(error).split())}") from None
 
     # What handlers ask for.
@@ -104,7 +109,10 @@ class Reader:
         name = node.inputs[position]
         if name not in self.values:
             raise NetworkError(f"input {name!r} is a second result of an operator, which is not supported")
-        return self.values[name]
+        value = self.values[name]
+        if isinstance(value, Constant) and value.array.dtype == np.dtype("O"):
+            raise NetworkError(f"constant {name!r} must be {', '.join(DTYPES.values())}, not {value.array[0]}")
+        return value
 
     def array(self, node: FileNode, position: int, what: str) -> np.ndarray | None:
         """A constant's array, dequantised if need be; None where the node does not have it."""
