@@ -21,6 +21,7 @@ __all__ = ["File", "FileInput", "FileNode", "load_file", "onnx_package"]
 
 OPSETS = (10, 28)  # of the standard operators: QLinearConv came with 10
 LARGEST_TENSOR = (1 << 31) - 1
+LARGEST_RANK = 8
 DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64"}
 OTHER_TYPES = {4: "uint16", 5: "int16", 8: "string", 9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "bfloat16",
                17: "float8", 18: "float8", 19: "float8", 20: "float8", 21: "uint4", 22: "int4", 23: "float4"}
@@ -215,6 +216,8 @@ def _border(info: Any) -> FileInput:
     shape = None
     if tensor.HasField("shape"):
         shape = tuple(int(d.dim_value) if d.HasField("dim_value") else None for d in tensor.shape.dim)
+        if len(shape) > LARGEST_RANK:
+            raise NetworkError(f"{info.name!r} must have at most {LARGEST_RANK} axes, not {len(shape)}")
     return FileInput(name=_text(info.name), dtype=_dtype(tensor.elem_type, info.name), shape=shape)
 
 
@@ -231,6 +234,8 @@ def _array(tensor: Any, folder: Path | None) -> np.ndarray:
         return np.array([OTHER_TYPES[tensor.data_type]], np.dtype("O"))
     dtype = np.dtype(_dtype(tensor.data_type, tensor.name)).newbyteorder("<")
     shape = tuple(tensor.dims)
+    if len(shape) > LARGEST_RANK:
+        raise NetworkError(f"initialiser {tensor.name!r} must have at most {LARGEST_RANK} axes, not {len(shape)}")
     if any(size < 0 for size in shape) or math.prod(shape) > LARGEST_TENSOR:
         raise NetworkError(f"initialiser {tensor.name!r} must have at most {LARGEST_TENSOR} elements, not shape {shape}")
     if tensor.HasField("segment"):

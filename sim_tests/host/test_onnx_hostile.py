@@ -220,7 +220,8 @@ MESSAGES = {
                "channels"),
     "kernel": (lambda: small(dilations=[3, 3]).model(), "operator 2 (Conv, 'n_conv_9'): kernel must fit the padded image, not span (7, 7) "
                "over 5 × 5"),
-    "attribute": (lambda: small(pads=1).model(), "operator 2 (Conv, 'n_conv_9'): attribute 'pads' must be a list of integers, not of type 2"),
+    "attribute": (lambda: small(pads=1).model(),
+                  "operator 2 (Conv, 'n_conv_9'): attribute 'pads' must be a list of integers, not of type 2"),
     "data of bytes": (lambda: edited(lambda m: external(m, location="weights.bin")),
                       "initialiser 'c_5' is in the file 'weights.bin': give the model as a path, or with its data inside"),
 }
