@@ -35,12 +35,13 @@ class _Part(NamedTuple):
 class Rows(NamedTuple):
     """The rows of one STORE.
 
-    ``chunks``, ``interval`` : of a row, and cycles from one to the next; ``parts`` : of each row; ``over`` : whether a row's end takes
-    the packer a cycle more; ``words`` : on the bus; ``settings`` : the epilogue must be empty for them to change; ``latency`` : from a
-    read to its chunk
+    ``chunks``, ``window``, ``interval`` : of a row, cycles in which one is read, and cycles from the last of them to the next one's first;
+    ``parts`` : of each row; ``over`` : whether a row's end takes the packer a cycle more; ``words`` : on the bus; ``settings`` : the
+    epilogue must be empty for them to change; ``latency`` : from a read to its chunk
     """
 
     chunks: int
+    window: int
     interval: int
     parts: list[tuple[_Part, ...]]
     over: list[bool]
@@ -60,7 +61,7 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
     else:
         chunks = -(-c.columns // lanes)
     count, size = footprint.run_count(c), footprint.store_bytes(c)
-    settings = (int(raw), c.bias, c.zero_point, c.low, c.high)
+    settings = (c.operation, int(raw and c.bias), c.zero_point, c.low, c.high)
     start = base + footprint.memory_offsets(c, np.arange(count))
     joined = np.append(start[1:] == start[:-1] + size, False)   # to the next one
     known: dict[tuple[int, bool], tuple[tuple[_Part, ...], bool]] = {}
@@ -72,7 +73,7 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
     parts, over = [parts for parts, _ in kinds], [over for _, over in kinds]
     words = sum(part.words for row in parts for part in row)
     interval, delay = (1, latency.raw) if raw else (latency.interval, latency.requantise)
-    return Rows(chunks, interval, parts, over, words, max(words, count * chunks), settings, delay)
+    return Rows(chunks, c.window, interval, parts, over, words, max(words, count * chunks * c.window), settings, delay)
 
 
 def _parts(start: int, joined: bool, size: int, chunks: int, chunk_bytes: int, bus: int) -> tuple[tuple[_Part, ...], bool]:
@@ -124,7 +125,8 @@ class StorePath:
         if len(rows.parts) > _ROOM + _UNSEEN + 1 or self.read > time:
             return _NEVER
         ready = 0 if rows.settings == self.settings else self.drained
-        return max(time + self.latency.store_walk + len(rows.parts), time + self.latency.store_walk + 2, ready)
+        walk = time + self.latency.store_walk + rows.window - 1
+        return max(walk + len(rows.parts), walk + 2, ready)
 
     def run(self, rows: Rows, time: int, granted: int, local: bool) -> tuple[int, int, int]:
         """Rows of a command whose tokens are taken at ``time``, from a half that may be read from ``granted`` on.
@@ -163,9 +165,9 @@ class StorePath:
         latency = self.latency
         change = rows.settings != self.settings
         self.settings = rows.settings
-        chunks, interval = rows.chunks, rows.interval
+        chunks, each = rows.chunks, rows.window - 1 + rows.interval
         spare = latency.chunks - 1
-        step = time + latency.store_walk - 4
+        step = time + latency.store_walk + rows.window - 1 - 4
         self.row = self.sent = len(self.left)
         self.unsent = 0
         for index in range(len(rows.parts)):
@@ -177,12 +179,12 @@ class StorePath:
                 take = max(take, self.drained)
             self.takes.append(take)
             begin = max(take + 1, granted)
-            end = begin + chunks * interval
+            end = begin + chunks * each
             if (index + 1) * chunks > spare:
                 begin = max(begin, self._leaves(rows, index * chunks - spare) + 2)
-                end = max(begin + chunks * interval, self._leaves(rows, (index + 1) * chunks - 1 - spare) + 2 + interval)
+                end = max(begin + chunks * each, self._leaves(rows, (index + 1) * chunks - 1 - spare) + 2 + each)
             self.read = end
-            self.reads.append(end - interval)
+            self.reads.append(end - rows.interval)
             if local:
                 self.asks.append(valid)
                 self._leave(rows, len(self.left))
@@ -197,7 +199,7 @@ class StorePath:
                 self.unsent += sum(part.words for part in rows.parts[index])
                 if self.unsent < _PACKED and len(self.left) == len(self.reads) - 1:
                     self._leave(rows, len(self.left))
-        self.drained = self.read - interval + rows.latency - 1
+        self.drained = self.read - rows.interval + rows.latency - 1
         free = max(step + 4, self.takes[self.row])
         done = self.packed + 1 + latency.visible if local else self.responses[-1]
         return free, self.read, done

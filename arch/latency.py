@@ -107,8 +107,9 @@ class Latency:
 
     @property
     def raw(self) -> int:
-        """From a group that is read to its chunk."""
-        return self.drain + self.select + 1 + 2
+        """From a group that is read to its chunk: maximum, table, sum and queue besides the selection."""
+        epilogue = self.config.epilogue
+        return self.drain + self.select + epilogue.max_pool + 2 * epilogue.add + 1 + 2
 
     @property
     def requantise(self) -> int:

@@ -105,7 +105,7 @@ class Emitter:
             whole = [Chunk(ky=y, ky_count=1, kx=x, kx_count=1, ct=0, ct_count=term.depth, k_last=term.k_last, first=0, count=channels)
                      for y, x in taps]
         else:
-            on_chip = uniform or isinstance(term.weights, Dynamic) and self.placement.weights_at(term.weights) is not None
+            on_chip = uniform or (isinstance(term.weights, Dynamic) and self.placement.weights_at(term.weights) is not None)
             whole = chunks(layer.shape.kernel, channels, rows, most=_ANY if on_chip else self._weights.size // 2, loops=loops)
         times = term.times
         if times > 1 and loops > 1:  # the loop over kernel columns, of which there is one, repeats the sum

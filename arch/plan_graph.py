@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from .commands import Command, Engine
 from .config import Config
 from .cycles import predict_cycles
 from .latency import Memory
-from .layers import Layer, TensorSpec, fits_chip, root_of
+from .layers import Layer, Task, TensorSpec, fits_chip, root_of
 from .plan_emit import Emitter, Item
-from .plan_memory import DoesNotFit, Use, place_tensors, uses
+from .plan_groups import batch_of, in_groups
+from .plan_memory import DoesNotFit, Placement, Use, place_tensors, uses
 from .plan_schedule import Scheduler
 from .program import Program, Region
 from .tiling import PlanError, tiles
@@ -30,10 +32,10 @@ _LONG = 4000                   # commands from which on the first plan that fits
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GraphPlan:
-    """Commands; for each of them the layer that it belongs to; bytes of memory for tensors between them; predicted cycles, if known."""
+    """Commands; for each of them the operator that it belongs to; bytes of memory for tensors between them; predicted cycles, if known."""
 
     commands: list[Command]
-    layers: list[int]
+    nodes: list[int]
     scratch_bytes: int
     cycles: int | None = None
 
@@ -60,8 +62,6 @@ def plan_graph(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence
     for goal in _GOALS:
         for ahead in (3, 1):
             plan = _plan(config, specs, layers, goal, ahead, constants, scratch)
-            if plan is None:
-                continue
             if len(plan.commands) > _LONG:
                 return plan
             cycles = predict_cycles(config, plan.commands, memory=memory).cycles
@@ -80,38 +80,74 @@ def _check(config: Config) -> None:
 
 
 def _plan(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], goal: int, ahead: int, constants: int,
-          scratch: int) -> GraphPlan | None:
-    """A plan with tiles of about ``goal`` windows; tensors go to memory one after the other until the rest fits."""
-    spilled: frozenset[str] = frozenset()
-    used = {use for layer in layers for use in uses(specs, layer)}
-    windows = config.activation_rows // 2 if any(use is Use.RESHAPED for _, use in used) else 0
-    while True:
-        try:
-            boxes = [_boxes(config, specs, layer, goal, spilled, windows) for layer in layers]
-        except PlanError:
-            if windows in (0, config.activation_rows):
-                raise
-            spilled |= {root for root, use in used if use is Use.ACTIVATIONS}
-            windows = config.activation_rows
-            continue
-        tasks = Scheduler(config, specs, layers, boxes, ahead=ahead, ring=config.weight_rows // 2).order()
-        try:
-            placement = place_tensors(config, specs, layers, tasks, spilled=spilled, windows=windows, scratch=scratch)
-            break
-        except DoesNotFit as failure:
-            spilled |= {failure.name}
-            if not failure.name.endswith("+"):
-                windows = config.activation_rows // 2 if windows == 0 else windows
-    emitter = Emitter(config, specs, layers, placement, constants=constants)
-    for task in tasks:
+          scratch: int) -> GraphPlan:
+    """A plan with tiles of about ``goal`` windows: as many images at once as leave all tensors on chip; where one does not, tensors go
+    through memory."""
+    arranged: _Arranged | None = None
+    batch = batch_of(specs, layers)
+    try:
+        images = batch
+        if batch > 1:
+            one, rows = _arrange(config, *in_groups(specs, layers, batch, 1, groups=1), goal, ahead, scratch), config.activation_rows
+            images = min(batch, rows // max(1, one.placement.top))
+        while arranged is None:
+            group = in_groups(specs, layers, batch, images) if images < batch else (specs, layers)
+            try:
+                arranged = _arrange(config, *group, goal, ahead, scratch)
+            except DoesNotFit as failure:
+                if images == 1:
+                    raise
+                images = max(1, min(images - 1, int(images * failure.share)))
+    except (DoesNotFit, PlanError):
+        arranged = _through_memory(config, specs, layers, goal, ahead, scratch)
+    emitter = Emitter(config, arranged.specs, arranged.layers, arranged.placement, constants=constants)
+    for task in arranged.tasks:
         emitter.add(task)
     program = Program(config.control)
     numbers = []
     for item in hoist(emitter.items):
         before = len(program)
         program.add(item.command, reads=item.reads, writes=item.writes)
-        numbers += [item.layer] * (len(program) - before)
-    return GraphPlan(commands=program.commands, layers=numbers, scratch_bytes=placement.scratch_bytes)
+        numbers += [arranged.layers[item.layer].node] * (len(program) - before)
+    return GraphPlan(commands=program.commands, nodes=numbers, scratch_bytes=arranged.placement.scratch_bytes)
+
+
+class _Arranged(NamedTuple):
+    """What there is to do, in order, and where everything is."""
+
+    specs: Mapping[str, TensorSpec]
+    layers: Sequence[Layer]
+    tasks: Sequence[Task]
+    placement: Placement
+
+
+def _arrange(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], goal: int, ahead: int, scratch: int,
+             spilled: frozenset[str] = frozenset(), windows: int | None = None) -> _Arranged:
+    if windows is None:
+        reshaped = any(use is Use.RESHAPED for layer in layers for _, use in uses(specs, layer))
+        windows = config.activation_rows // 2 if reshaped else 0
+    boxes = [_boxes(config, specs, layer, goal, spilled, windows) for layer in layers]
+    tasks = Scheduler(config, specs, layers, boxes, ahead=ahead, ring=config.weight_rows // 2).order()
+    return _Arranged(specs, layers, tasks, place_tensors(config, specs, layers, tasks, spilled=spilled, windows=windows, scratch=scratch))
+
+
+def _through_memory(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], goal: int, ahead: int,
+                    scratch: int) -> _Arranged:
+    """Tensors go to memory one after the other until the rest fits."""
+    spilled: frozenset[str] = frozenset()
+    used = {use for layer in layers for use in uses(specs, layer)}
+    activations = {root for root, use in used if use is Use.ACTIVATIONS}
+    windows: int | None = None
+    while True:
+        try:
+            return _arrange(config, specs, layers, goal, ahead, scratch, spilled, windows)
+        except DoesNotFit as failure:
+            spilled |= {failure.name}
+        except PlanError:
+            if activations <= spilled:
+                raise
+            spilled |= activations
+        windows = config.activation_rows // (1 if activations <= spilled else 2)
 
 
 def _boxes(config: Config, specs: Mapping[str, TensorSpec], layer: Layer, goal: int, spilled: frozenset[str], windows: int) -> list[Box]:
@@ -126,7 +162,6 @@ def _boxes(config: Config, specs: Mapping[str, TensorSpec], layer: Layer, goal: 
                    and (root_of(specs, layer.inputs[term.source]) in spilled or not fits_chip(specs, layer.inputs[term.source]))]
     depth = max((term.depth for term in from_memory), default=1)
     loops = config.control.inner_loops
-    _, rows, _, columns = layer.area
     images = 1 if layer.single else layer.images
     boxes = tiles(layer.shape, images, most=most, goal=goal, area=layer.area, loops=loops,
                   window_rows=windows // 2 if from_memory else None, depth=depth)

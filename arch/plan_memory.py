@@ -15,12 +15,15 @@ from .views import depth_of
 __all__ = ["DoesNotFit", "Life", "Placement", "Use", "arrange", "place_tensors", "uses"]
 
 
-class DoesNotFit(Exception):
-    """A tensor finds no room; ``name`` is the largest one of those that live when it happens."""
+_EARLY = 3   # tiles before the first that needs it, an input may come in
 
-    def __init__(self, name: str):
+
+class DoesNotFit(Exception):
+    """A tensor finds no room; ``name`` is the largest one of those that live when it happens, ``share`` what there is of what is needed."""
+
+    def __init__(self, name: str, share: float):
         super().__init__(name)
-        self.name = name
+        self.name, self.share = name, share
 
 
 class Life(NamedTuple):
@@ -58,6 +61,7 @@ class Placement:
     weight_ring : rows of the weight scratchpad, from 0 on, for weights from memory
     windows : (first row, rows) of the activation scratchpad for windows of tensors in memory
     scratch_bytes : memory for tensors of which the host knows nothing
+    top : rows of the activation scratchpad that are used
     """
 
     specs: Mapping[str, TensorSpec]
@@ -67,6 +71,7 @@ class Placement:
     weight_ring: int
     windows: tuple[int, int]
     scratch_bytes: int
+    top: int
 
     def root(self, name: str) -> str:
         return root_of(self.specs, name)
@@ -124,7 +129,7 @@ def place_tensors(config: Config, specs: Mapping[str, TensorSpec], layers: Seque
     chip, weights, reread, inner = [], [], set(), []
     for (root, use), (first, last) in steps.items():
         spec = specs[root]
-        first = min(first, written.get(root, first))
+        first = min(first, written.get(root, first - _EARLY))
         transposed = use is Use.TRANSPOSED
         if use is Use.ACTIVATIONS and root not in spilled:
             chip.append(Life(root, spec.extent.pixels * depth_of(config, spec.extent.channels), first, last))
@@ -149,7 +154,8 @@ def place_tensors(config: Config, specs: Mapping[str, TensorSpec], layers: Seque
         memory={root: (*where, root in reread and not specs[root].given) for root, where in memory.items() if where is not None}
         | {str(key): (scratch, at, True) for key, at in offsets.items()},
         weight_ring=config.weight_rows - top, windows=(0, windows),
-        scratch_bytes=max((offsets[key] + life.size for key, life in merged.items()), default=0))
+        scratch_bytes=max((offsets[key] + life.size for key, life in merged.items()), default=0),
+        top=windows + max((places[life.key] + life.size for life in chip), default=0))
 
 
 def _fitting(lives: Sequence[Life], rows: int) -> dict[Hashable, int]:
@@ -158,5 +164,6 @@ def _fitting(lives: Sequence[Life], rows: int) -> dict[Hashable, int]:
         if places[life.key] + life.size > rows:
             beside = [one for one in lives if one.start <= life.stop and life.start <= one.stop]
             worst = max(beside, key=lambda one: (one.size, one.stop - one.start))
-            raise DoesNotFit(worst.key if isinstance(worst.key, str) else f"{worst.key[0]}+")  # type: ignore[index]
+            raise DoesNotFit(worst.key if isinstance(worst.key, str) else f"{worst.key[0]}+",  # type: ignore[index]
+                             rows / max(places[one.key] + one.size for one in lives))
     return places

@@ -169,7 +169,7 @@ def _program(graph: Graph, nodes: Sequence[Node], config: Config, memory: Memory
     where = {place.key: (INPUT, place.offset) for place in given} | {place.key: (OUTPUT, place.offset) for place in results}
     lowered = lower(graph, nodes, config, where, inputs)
     plan = plan_graph(config, lowered.specs, lowered.layers, constants=CONSTANTS, scratch=SCRATCH, memory=memory)
-    infos = layer_infos(graph, nodes, config, [lowered.layers[layer].node for layer in plan.layers], plan.commands)
+    infos = layer_infos(graph, nodes, config, plan.nodes, plan.commands)
     return finish(config, plan.commands, lowered.constants.block, inputs=given, outputs=results, scratch_bytes=plan.scratch_bytes,
                   macs=sum(graph.node_macs(node) for node in nodes), layers=infos)
 

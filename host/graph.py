@@ -17,7 +17,7 @@ from .operators import HostOp, Operator
 
 __all__ = ["Graph", "Node", "Quantisation", "TensorInfo"]
 
-LARGEST_TENSOR = (1 << 31) - 1  # elements
+LARGEST_TENSOR = 1 << 28  # elements
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,6 +119,11 @@ class Node:
     def op(self) -> str:
         """The operator's name for reports."""
         return self.operator.name if isinstance(self.operator, HostOp) else type(self.operator).__name__
+
+    @property
+    def on_host(self) -> bool:
+        """NumPy computes it, not the accelerator."""
+        return isinstance(self.operator, HostOp)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

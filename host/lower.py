@@ -193,9 +193,11 @@ class _Lowering:
         if folding.inputs > 1 and fold == 1:
             phases = folding.inputs // math.gcd(folding.inputs, shape.stride[1])
             folding = dataclasses.replace(folding, outputs=phases)
-        folded = folded_shape(shape, folding)
-        assert folded is not None
-        weights = [folded_weights(w, shape, folding) for w in op.parts] if folding != Folding() else list(op.parts)
+        folded, weights = shape, list(op.parts)
+        if folding != Folding():
+            made = folded_shape(shape, folding)
+            assert made is not None
+            folded, weights = made, [folded_weights(w, shape, folding) for w in op.parts]
         name = self._input(key, self._folded(key))
         self._sums(number, [name], output, folded, weights, bias, op, 1 if phases > 1 else fold, phases, clamp)
 

@@ -1,4 +1,4 @@
-"""Chains of convolutions and fully connected layers, as data, with their NumPy reference; :mod:`.compile` turns one into a program."""
+"""Chains of convolutions and fully connected layers: a short way to write a graph."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from ..arch.tiling import ConvShape
 from .errors import NetworkError
-from .graph import Quantisation
-from .operators import Conv2D, FullyConnected, conv_patches
+from .graph import Graph, Node, Quantisation, TensorInfo
+from .operators import Conv2D, FullyConnected, Reshape, conv_patches
 
 __all__ = ["Conv2D", "FullyConnected", "Network", "NetworkError", "Quantisation", "conv_patches"]
 
@@ -46,11 +46,6 @@ class Network:
         return tuple(shapes)
 
     @property
-    def kernels(self) -> tuple[np.ndarray, ...]:
-        """Weights of each layer, HWIO."""
-        return tuple(layer.kernel(s.height, s.width, s.channels) for layer, s in zip(self.layers, self.shapes, strict=True))
-
-    @property
     def macs(self) -> int:
         """Multiplications that one input needs."""
         return sum(shape.macs for shape in self.shapes)
@@ -66,3 +61,23 @@ class Network:
         for layer, shape in zip(self.layers, self.shapes, strict=True):
             x = layer.reference(x).reshape(len(x), *shape.output_size, shape.filters)
         return x
+
+    def graph(self, images: int) -> Graph:
+        """The chain as a graph for ``images`` inputs, NHWC from the first to the last tensor."""
+        shape = (images, *self.input_shape)
+        tensors = {"input": TensorInfo(name="input", shape=shape, quantisation=self.input)}
+        nodes: list[Node] = []
+
+        def step(operator: Conv2D | FullyConnected | Reshape, index: int) -> None:
+            nonlocal shape
+            source, shape = nodes[-1].output if nodes else "input", operator.output_shape(shape)
+            key = f"{len(nodes)}"
+            tensors[key] = TensorInfo(name=key, shape=shape)
+            nodes.append(Node(index=index, name=f"layer {index}", operator=operator, inputs=(source,), output=key))
+
+        for index, layer in enumerate(self.layers):
+            step(layer, index)
+            if len(shape) == 2:
+                step(Reshape(shape=(images, 1, 1, shape[1])), index)
+        tensors[nodes[-1].output] = dataclasses.replace(tensors[nodes[-1].output], quantisation=self.output)
+        return Graph(nodes=tuple(nodes), tensors=tensors, inputs=("input",), outputs=(nodes[-1].output,))

@@ -93,7 +93,7 @@ class SerialEpilogue(wiring.Component):
                 m.d.sync += [step.eq(0), sum_carry.eq(0), product.eq(0)]
                 with m.If(self.start):
                     m.next = "BYTES"
-                    with m.If(settings.requantise | settings.bias):
+                    with m.If(settings.bias):
                         m.next = "TAKE_BIAS"
             with m.State("TAKE_BIAS"):
                 m.d.comb += [field.eq(_SHIFT), moves.eq(1), taken.eq(1), top_taken.eq(1)]
