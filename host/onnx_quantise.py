@@ -10,7 +10,7 @@ import contextlib
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from .onnx_reader import is_float, read_onnx
 
 __all__ = ["Calibration", "quantise_onnx", "read_calibrated"]
 
-Calibration = np.ndarray | Mapping[str, np.ndarray]
+Calibration = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
 
 
 def read_calibrated(source: Path | str | bytes, calibration: Calibration | None = None) -> Graph:
@@ -42,7 +42,8 @@ def quantise_onnx(source: Path | str | bytes, calibration: Calibration) -> bytes
     Parameters
     ----------
     source : a float model, its path or its bytes
-    calibration : float32 arrays, by name of input, or one for the only input: as the model takes them, any number along the first axis
+    calibration : float32 arrays, by name of input or in the inputs' order, or one for the only input: as the model takes them, any
+        number along the first axis
 
     Raises
     ------
@@ -81,15 +82,16 @@ def quantise_onnx(source: Path | str | bytes, calibration: Calibration) -> bytes
 
 def _feeds(file: File, calibration: Calibration) -> Iterator[dict[str, np.ndarray]]:
     """One dictionary of inputs for each run of the float model."""
-    arrays = dict(calibration) if isinstance(calibration, Mapping) else None
-    if arrays is None:
-        if len(file.inputs) != 1:
-            raise NetworkError(f"calibration must have arrays for the inputs {', '.join(info.name for info in file.inputs)}: give them by "
-                               "name (from the command line an NPZ file)")
-        arrays = {file.inputs[0].name: np.asarray(calibration)}
-    if set(arrays) != {info.name for info in file.inputs}:
-        raise NetworkError(f"calibration must have arrays for the inputs {', '.join(info.name for info in file.inputs)}, not for "
-                           f"{', '.join(sorted(arrays))}")
+    names = [info.name for info in file.inputs]
+    if isinstance(calibration, Mapping):
+        arrays = {str(name): np.asarray(array) for name, array in calibration.items()}
+        if set(arrays) != set(names):
+            raise NetworkError(f"calibration must have arrays for the inputs {', '.join(names)}, not for {', '.join(sorted(arrays))}")
+    else:
+        given = [calibration] if isinstance(calibration, np.ndarray) else list(calibration)
+        if len(given) != len(names):
+            raise NetworkError(f"calibration must have an array for each of the inputs {', '.join(names)}, not {len(given)}")
+        arrays = dict(zip(names, map(np.asarray, given), strict=True))
     batches = set()
     for info in file.inputs:
         array = arrays[info.name]
