@@ -71,7 +71,7 @@ def add_constant(builder: Builder, node: FileNode, x: Activation | Pending, fact
                  constant: np.ndarray | None) -> Pending:
     """x · factor + constant, each one value or one per channel, folded into the operator that makes ``x`` where that is possible."""
     sizes = [array.shape for array in (factor, constant) if array is not None]
-    axis = channel_of(sizes, x.shape, x.channel_axis if isinstance(x, Pending) else None)
+    axis = channel_of(sizes, x.shape, x.channel_axis if isinstance(x, Pending) else x.view.innermost)
     channels = x.shape[axis]
     a, b = (np.full(channels, default) if array is None else np.broadcast_to(array.reshape(-1), (channels,)).astype(np.float64)
             for array, default in ((factor, 1.0), (constant, 0.0)))
@@ -86,12 +86,12 @@ def add_constant(builder: Builder, node: FileNode, x: Activation | Pending, fact
     return dataclasses.replace(x.scaled(a, b), depth=x.depth + 1)
 
 
-def channel_of(sizes: list[tuple[int, ...]], shape: tuple[int, ...], expected: int | None) -> int:
-    """The axis of ``shape`` along which constants of these shapes have their values, as broadcasting has it."""
+def channel_of(sizes: list[tuple[int, ...]], shape: tuple[int, ...], expected: int) -> int:
+    """The axis of ``shape`` along which constants of these shapes have their values, as broadcasting has it; or ``expected``, for any."""
     found = {len(shape) - len(size) + i for size in sizes for i, n in enumerate(size) if n != 1}
     if any(len(size) > len(shape) for size in sizes) or len(found) > 1 or found & {-1} or not shape:
         raise NetworkError(f"constants must be one value or one per channel of {shape}, not shapes {sizes}")
-    axis = found.pop() if found else (len(shape) - 1 if expected is None else expected)
+    axis = found.pop() if found else expected
     for size in sizes:
         if math.prod(size) not in (1, shape[axis]):
             raise NetworkError(f"constants must be one value or one per channel of {shape}, not shape {size}")

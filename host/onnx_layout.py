@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["HANDLERS", "preferred_order"]
 
 LARGEST_SHAPE = 4096  # numbers in a constant that is computed while the file is read
-_IMAGES = {"Conv", "QLinearConv", "MaxPool", "AveragePool", "QLinearAveragePool", "GlobalAveragePool", "QLinearGlobalAveragePool"}
-_TRANSPARENT = {"QuantizeLinear", "DequantizeLinear", "Identity", "Dropout", "Relu", "Clip", "BatchNormalization", "Add", "Sub", "Mul"}
+_IMAGES = {"Conv", "QLinearConv", "MaxPool", "AveragePool", "QLinearAveragePool", "GlobalAveragePool", "QLinearGlobalAveragePool",
+           "BatchNormalization"}
+_TRANSPARENT = {"QuantizeLinear", "DequantizeLinear", "Identity", "Dropout", "Relu", "Clip", "Add", "Sub", "Mul"}
 
 
 def preferred_order(file: File, name: str, shape: Sequence[int]) -> tuple[int, ...]:
@@ -35,7 +36,7 @@ def preferred_order(file: File, name: str, shape: Sequence[int]) -> tuple[int, .
     while pending and len(shape) in (3, 4):
         current, axes = pending.pop(0)
         for node in readers.get(current, ()):
-            if node.inputs[0] == current and node.op in _IMAGES:
+            if node.inputs[0] == current and (node.op in _IMAGES or (node.op == "ReduceMean" and len(shape) == 4)):
                 return tuple(axes[axis] for axis in (0, *range(2, len(shape)), 1))
             if node.op == "Transpose":
                 permutation = attribute(node, "perm") or tuple(range(len(shape)))[::-1]

@@ -90,6 +90,12 @@ class View:
 
         return _offsets(parts), replaced
 
+    @property
+    def innermost(self) -> int:
+        """The axis whose neighbours are neighbours in memory, not the first if there is another; the last, if none is."""
+        return next((axis for axis in range(len(self.axes) - 1, 0, -1) if self.axes[axis] and self.axes[axis][-1][1] == 1),
+                    len(self.axes) - 1)
+
     def offsets(self) -> np.ndarray:
         """Where each element of the ONNX tensor, row-major, lies."""
         return _offsets([part for axis in self.axes for part in axis])
