@@ -109,4 +109,5 @@ def run_on_model(compiled, x, *, seed=0, commands=None):
     result = model.run(bases=compiled.bases, sizes=compiled.sizes, program_words=words.size, seed=seed)
     if not compiled.sizes[4]:
         assert (memory[end:] == SENTINEL).all(), "wrote behind the output"
-    return result, compiled.read(lambda address, count: memory[address:address + count].copy())
+    output, = compiled.read(lambda address, count: memory[address:address + count].copy())
+    return result, output

@@ -1,0 +1,276 @@
+"""Tiles of a network as commands: LOADs of what is not on chip yet, EXECUTEs, STOREs, with the regions that each touches."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from .commands import PARAMETER_WORDS, TABLE_WORDS, Bank, Command, Execute, Load, Store, signed16
+from .config import Config
+from .hazards import Space
+from .layers import Constant, Dynamic, Extent, Layer, Part, Task, TensorSpec, Term, fits_chip
+from .plan_fetch import fetch_packed, fetch_plain
+from .plan_memory import Placement
+from .plan_targets import Piece, Results, to_activations, to_memory, to_weights, vector_rows, weight_rows
+from .program import Region
+from .rings import Ring
+from .tiling import Chunk, chunks, window
+from .views import Box, View, by_tiles, depth_of
+
+__all__ = ["Emitter", "Item"]
+
+PARAMETER_BYTES = 4 * PARAMETER_WORDS
+_ANY = 1 << 30   # rows of weights that need no loading: no limit
+
+
+class Item(NamedTuple):
+    """A command, what it touches, and the layer that it belongs to."""
+
+    command: Command
+    reads: list[Region]
+    writes: list[Region]
+    layer: int
+
+
+class Emitter:
+    """Turns tasks into :attr:`items`, one after the other.
+
+    Parameters
+    ----------
+    config : the accelerator
+    specs : tensors
+    placement : where they are
+    constants : base register of weights and parameters
+    """
+
+    def __init__(self, config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], placement: Placement, *,
+                 constants: int) -> None:
+        self.config, self.specs, self.layers, self.placement, self.constants = config, specs, layers, placement, constants
+        self.items: list[Item] = []
+        self._weights = Ring(0, placement.weight_ring)
+        self._windows = Ring(*placement.windows)
+        self._parameters = Ring(0, config.parameter_groups)
+        self._table: int | None = None
+        self._half = 0
+        self._layer = 0
+        self._loaded: dict[str, int] = {}   # pixels of a tensor that have been asked for
+
+    def add(self, task: Task) -> None:
+        """All commands of a tile."""
+        layer, self._layer = self.layers[task.layer], task.layer
+        part, half = layer.parts[task.part], self._half * self.config.half_rows
+        self._half ^= 1
+        box = task.box
+        fresh = True
+        for term in part.terms:
+            for fields, reads in self._walks(layer, part, term, box):
+                row = half + fields.pop("spread", 0)
+                sums = Region(Space.ACCUMULATOR, row, row + box.pixels)
+                self._put(Execute(accumulate=int(not fresh), accumulator_row=row, **fields), reads, [sums])
+                fresh = fresh and layer.spread
+        sums = Region(Space.ACCUMULATOR, half, half + box.pixels * (layer.taps if layer.spread else 1))
+        reads, fields = [sums], {"operation": layer.operation, "columns": part.width, "zero_point": layer.zero_point, "low": layer.low,
+                                 "high": layer.high}
+        if part.parameters is not None:
+            groups = -(-part.width // self.config.epilogue.lanes)
+            group, new = self._parameters.place(part.parameters, groups)
+            reads.append(Region(Space.PARAMETER, group, group + groups))
+            fields["parameter_group"] = group
+            if new:
+                self._put(Load(bank=Bank.PARAMETER, base=self.constants, offset=part.parameters, run=part.width * PARAMETER_BYTES,
+                               row=group), [], reads[-1:])
+        if layer.table is not None:
+            reads.append(Region(Space.TABLE, 0, TABLE_WORDS))
+            if layer.table != self._table:
+                self._put(Load(bank=Bank.TABLE, base=self.constants, offset=layer.table, run=4 * TABLE_WORDS), [], reads[-1:])
+                self._table = layer.table
+        if layer.spread:
+            fields |= {"window": layer.taps, "window_stride": box.pixels}
+        for piece in self._pieces(layer, part, box):
+            self._put(Store(row=half + piece.row, **fields, **piece.fields), reads, piece.writes)
+
+    def _put(self, command: Command, reads: list[Region], writes: list[Region]) -> None:
+        self.items.append(Item(command, reads, writes, self._layer))
+
+    # Sums
+
+    def _walks(self, layer: Layer, part: Part, term: Term, box: Box) -> Iterator[tuple[dict[str, Any], list[Region]]]:
+        """Fields and reads of the EXECUTEs of a term, each when what it needs has been asked for; ``spread`` is its row of sums."""
+        rows, loops = self.config.array.rows, self.config.control.outer_loops
+        channels = term.channels(rows)
+        uniform = isinstance(term.weights, Constant) and term.weights.uniform
+        if layer.spread:
+            taps = [(y, x) for y in range(layer.shape.kernel[0]) for x in range(layer.shape.kernel[1])]
+            whole = [Chunk(ky=y, ky_count=1, kx=x, kx_count=1, ct=0, ct_count=term.depth, k_last=term.k_last, first=0, count=channels)
+                     for y, x in taps]
+        else:
+            on_chip = uniform or (isinstance(term.weights, Dynamic) and self.placement.weights_at(term.weights) is not None)
+            whole = chunks(layer.shape.kernel, channels, rows, most=_ANY if on_chip else self._weights.size // 2, loops=loops)
+        times = term.times
+        if times > 1 and loops > 1:  # the loop over kernel columns, of which there is one, repeats the sum
+            whole, times = [dataclasses.replace(chunk, kx_count=times) for chunk in whole], 1
+        for _ in range(times):
+            for number, chunk in enumerate(whole):
+                weights, rows_read = self._constant(term.weights, part, channels, chunk) if isinstance(term.weights, Constant) else \
+                    self._dynamic(term.weights, part, box.image, chunk, channels)
+                walk, pixels = self._activations(layer, term, box, chunk)
+                yield {**walk, **weights, "spread": number * box.pixels if layer.spread else 0}, [rows_read, *pixels]
+
+    def _constant(self, weights: Constant, part: Part, channels: int, chunk: Chunk) -> tuple[dict[str, int], Region]:
+        """EXECUTE's weight fields, the weights loaded."""
+        rows, cols = self.config.array.rows, self.config.array.cols
+        first, count = (0, rows) if weights.uniform else (chunk.first, chunk.count)
+        row, new = self._weights.place((weights.offset, first), count)
+        region = Region(Space.WEIGHT, row, row + count)
+        if new:
+            place = {"run": count * cols} if part.width == cols else {
+                "run": part.width, "count1": count, "stride1": part.width, "row_stride1": 1}
+            self._put(Load(bank=Bank.WEIGHT, base=self.constants, offset=weights.offset + first * part.width, row=row, **place), [],
+                      [region])
+        fields = {"weight_row": row}
+        if not weights.uniform:
+            fields |= {"weight_ct": rows, "weight_kx": signed16(channels), "weight_ky": signed16(chunk.kx_count * channels)}
+        return fields, region
+
+    def _dynamic(self, weights: Dynamic, part: Part, image: int, chunk: Chunk, channels: int) -> tuple[dict[str, int], Region]:
+        """The same for a tensor: it lies in the weight scratchpad, or is loaded from memory."""
+        array = self.config.array
+        extent = self.specs[weights.tensor].extent
+        matrix = weights.images[image]
+        each = -(-array.rows // array.cols)   # weight rows of a transposed chunk
+        inner = extent.channels if weights.transposed else extent.height * extent.width
+        start = self.placement.weights_at(weights)
+        if start is not None:
+            start += matrix * weight_rows(self.config, extent, weights.transposed)
+            if weights.transposed:
+                stride = vector_rows(self.config, inner)
+                row = start + part.first * stride
+                return ({"weight_row": row + chunk.ct * each, "weight_stride": stride, "weight_ct": each, "transpose": 1},
+                        Region(Space.WEIGHT, row, row + array.cols * stride))
+            row = start + part.first // array.cols * inner + chunk.first
+            return {"weight_row": row, "weight_ct": array.rows}, Region(Space.WEIGHT, row, row + chunk.count)
+        base, offset, temporary = self.placement.memory[self.placement.root(weights.tensor)]
+        offset += matrix * extent.height * extent.width * extent.channels
+        stride = chunk.ct_count * each
+        rows = array.cols * stride if weights.transposed else chunk.count
+        row, new = self._weights.place((weights.tensor, weights.transposed, matrix, part.first, chunk.first), rows)
+        region = Region(Space.WEIGHT, row, row + rows)
+        if new:
+            reads = [Region((Space.MEMORY, base), offset, offset + extent.height * extent.width * extent.channels)] if temporary else []
+            common = {"bank": Bank.WEIGHT, "base": base}
+            if weights.transposed:
+                # A vector's channel tiles each begin a row; the last one may be shorter.
+                first = offset + part.first * inner + chunk.first
+                full, rest = divmod(chunk.count, array.rows)
+                for tile, count, run in ((0, full, array.rows), (full, 1 if rest else 0, rest)):
+                    if count:
+                        self._put(Load(**common, offset=first + tile * array.rows, run=run, count1=count, stride1=array.rows,
+                                       row_stride1=each, count2=part.width, stride2=inner, row_stride2=stride, row=row + tile * each),
+                                  reads, [region])
+            else:
+                self._put(Load(**common, offset=offset + chunk.first * extent.channels + part.first, run=part.width, count1=chunk.count,
+                               stride1=extent.channels, row_stride1=1, row=row), reads, [region])
+        if weights.transposed:
+            return {"weight_row": row, "weight_stride": stride, "weight_ct": each, "transpose": 1}, region
+        return {"weight_row": row, "weight_ct": array.rows}, region
+
+    def _activations(self, layer: Layer, term: Term, box: Box, chunk: Chunk) -> tuple[dict[str, Any], list[Region]]:
+        """EXECUTE's nests over windows and taps, the tensor loaded where it must be."""
+        counts = {"ky_count": chunk.ky_count, "kx_count": chunk.kx_count, "ct_count": chunk.ct_count, "k_last": chunk.k_last,
+                  "pad": term.pad}
+        if term.source is None:  # coordinates beyond the only row of a tensor
+            return {**counts, "y_origin": -1, "x_count": box.pixels}, []
+        shape, name = layer.shape, layer.inputs[term.source]
+        source = box._replace(image=term.images[box.image]) if term.images else box
+        needed = window(shape, source)
+        tile = term.first + chunk.ct
+        view = self._view(name, needed, term.first, term.depth)
+        (sy, sx), (dy, dx) = shape.stride, shape.dilation
+        y = box.y * sy - shape.padding[0][0] + chunk.ky * dy
+        x = box.x * sx - shape.padding[1][0] + chunk.kx * dx
+        step = view.pixel_stride
+        line, image = view.box.columns * step, view.box.rows * view.box.columns * step
+        if term.times > 1:
+            dx = 0
+        fields = {
+            **counts, "activation_row": view.address(source.image, y, x, tile) % 0x10000, "activation_ct": signed16(view.tile_stride),
+            "activation_ky": signed16(dy * line), "activation_kx": signed16(dx * step), "y_origin": y, "x_origin": x, "y_dilation": dy,
+            "x_dilation": dx, "height": shape.height, "width": shape.width}
+        reads = [Region(Space.ACTIVATION, *rows) for rows in view.rows(needed, tile, chunk.ct_count)]
+        if box.rows == box.columns == 1:  # images as columns of one line, which the smallest nest can walk
+            return {**fields, "x_count": box.images, "activation_x": signed16(image)}, reads
+        return {**fields, "x_count": box.columns, "y_count": box.rows, "b_count": box.images, "activation_b": signed16(image),
+                "activation_y": signed16(sy * line), "activation_x": signed16(sx * step), "y_step": sy, "x_step": sx}, reads
+
+    # Tensors
+
+    def _view(self, name: str, needed: Box, first: int, depth: int) -> View:
+        """Where the pixels ``needed`` are, loaded if they must be."""
+        spec, place = self.specs[name], self.placement
+        root = place.root(name)
+        extent, tiled = spec.extent, by_tiles(self.config)
+        if root in place.chip and fits_chip(self.specs, name):
+            view = View(place.chip[root], Box(0, extent.images, 0, extent.height, 0, extent.width), 0,
+                        depth_of(self.config, extent.channels), tiled)
+            if place.specs[root].given or place.specs[root].packing:
+                self._fetch_lines(name, view, needed)
+            return view
+        row, new = self._windows.place((root, needed, first, depth), needed.pixels * depth)
+        view = View(row, needed, first, depth, tiled)
+        if new and needed.pixels:
+            self._fetch(name, view, needed, first, depth)
+        return view
+
+    def _fetch_lines(self, name: str, view: View, needed: Box) -> None:
+        """Load the pixels of a tensor up to the last line of ``needed``, as far as that has not been done."""
+        spec, root = self.specs[name], self.placement.root(name)
+        extent = spec.extent
+        start = self._loaded.get(root, 0)
+        stop = ((needed.image + needed.images - 1) * extent.height + needed.y + needed.rows) * extent.width
+        if not needed.pixels or stop <= start:
+            return
+        self._loaded[root] = stop
+        if spec.packing:
+            line, last = start // extent.width, stop // extent.width
+            while line < last:
+                image, y = divmod(line, extent.height)
+                count = min(extent.height - y, last - line)
+                self._fetch(name, view, Box(image, 1, y, count, 0, extent.width), 0, view.depth)
+                line += count
+        else:  # in the order of memory
+            flat = view._replace(box=Box(0, 1, 0, 1, 0, extent.pixels))
+            self._fetch(name, flat, Box(0, 1, 0, 1, start, stop - start), 0, view.depth, Extent(1, 1, extent.pixels, extent.channels))
+
+    def _fetch(self, name: str, view: View, box: Box, first: int, depth: int, extent: Extent | None = None) -> None:
+        spec = self.specs[name]
+        extent = extent or spec.extent
+        writes = [Region(Space.ACTIVATION, *rows) for rows in view.rows(box, first, depth)]
+        if spec.packing:
+            base, offset, _ = self.placement.memory[self.placement.root(str(spec.origin))]
+            for load in fetch_packed(spec.packing, self.constants, base, offset, view, box):
+                self._put(load, [], writes)
+            return
+        base, offset, temporary = self.placement.memory[self.placement.root(name)]
+        start = offset + ((box.image * extent.height + box.y) * extent.width + box.x) * extent.channels
+        last = ((box.image + box.images - 1) * extent.height + box.y + box.rows - 1) * extent.width + box.x + box.columns
+        reads = [Region((Space.MEMORY, base), start, offset + last * extent.channels)] if temporary else []
+        for load in fetch_plain(self.config.array.rows, extent, base, offset, view, box, first, depth):
+            self._put(load, reads, writes)
+
+    def _pieces(self, layer: Layer, part: Part, box: Box) -> Iterator[Piece]:
+        """STOREs to all the places that the layer's output has."""
+        place, extent = self.placement, self.specs[layer.output].extent
+        root = place.root(layer.output)
+        results = Results(extent, box._replace(x=part.phase + layer.step * box.x), layer.step, part.first, part.width)
+        if root in place.chip:
+            view = View(place.chip[root], Box(0, extent.images, 0, extent.height, 0, extent.width), 0,
+                        depth_of(self.config, extent.channels), by_tiles(self.config))
+            yield from to_activations(self.config, results, view)
+        for transposed in (False, True):
+            if (root, transposed) in place.weights:
+                yield from to_weights(self.config, results, place.weights[root, transposed], transposed)
+        if root in place.memory:
+            yield from to_memory(results, *place.memory[root])
+
+

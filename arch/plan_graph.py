@@ -1,0 +1,205 @@
+"""Networks of any shape as one program: what is computed where, in which order, and where everything lies.
+
+Tensors stay on chip as long as there is room for them, by their lifetimes; others go through memory and come back window by window, tile
+after tile, so that a network or a tensor may be larger than the chip. Of a batch, as many images go through together as fit. Weights and
+parameters stream into rings ahead of their use. Among several ways to cut and order the tiles, the cycle model chooses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from .commands import Command, Engine
+from .config import Config
+from .cycles import predict_cycles
+from .latency import Memory
+from .layers import Layer, Task, TensorSpec, fits_chip, root_of
+from .plan_emit import Emitter, Item
+from .plan_groups import batch_of, in_groups
+from .plan_memory import DoesNotFit, Placement, Use, place_tensors, uses
+from .plan_schedule import Scheduler
+from .program import Program, Region
+from .tiling import PlanError, tiles
+from .views import Box
+
+__all__ = ["GraphPlan", "plan_graph"]
+
+_GOALS = (256, 128, 64, 512)   # windows of a tile that are tried
+_LONG = 4000                   # commands from which on the first plan that fits is taken
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GraphPlan:
+    """Commands; for each of them the operator that it belongs to; bytes of memory for tensors between them; predicted cycles, if known."""
+
+    commands: list[Command]
+    nodes: list[int]
+    scratch_bytes: int
+    cycles: int | None = None
+
+
+def plan_graph(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], *, constants: int, scratch: int,
+               memory: Memory | None = None) -> GraphPlan:
+    """The program for ``layers``.
+
+    Parameters
+    ----------
+    config : the accelerator
+    specs : all tensors
+    layers : in an order in which they can be done
+    constants, scratch : base registers of the constants and of memory for tensors of which the host knows nothing
+    memory : what the cycle model assumes
+
+    Raises
+    ------
+    PlanError
+        A layer does not fit this configuration.
+    """
+    _check(config)
+    best: GraphPlan | None = None
+    for goal in _GOALS:
+        for ahead in (3, 1):
+            plan = _plan(config, specs, layers, goal, ahead, constants, scratch)
+            if len(plan.commands) > _LONG:
+                return plan
+            cycles = predict_cycles(config, plan.commands, memory=memory).cycles
+            if best is None or best.cycles is None or cycles < best.cycles:
+                best = dataclasses.replace(plan, cycles=cycles)
+    assert best is not None
+    return best
+
+
+def _check(config: Config) -> None:
+    if config.parameter_groups * config.epilogue.lanes < config.array.cols:
+        raise PlanError(f"memory.parameter_channels must be at least array.cols, {config.array.cols}, "
+                        f"not {config.memory.parameter_channels}")
+    if not config.control.padding:
+        raise PlanError("control.padding must be true for the layers of a network")
+
+
+def _plan(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], goal: int, ahead: int, constants: int,
+          scratch: int) -> GraphPlan:
+    """A plan with tiles of about ``goal`` windows: as many images at once as leave all tensors on chip; where one does not, tensors go
+    through memory."""
+    arranged: _Arranged | None = None
+    batch = batch_of(specs, layers)
+    try:
+        images = batch
+        if batch > 1:
+            one, rows = _arrange(config, *in_groups(specs, layers, batch, 1, groups=1), goal, ahead, scratch), config.activation_rows
+            images = min(batch, rows // max(1, one.placement.top))
+        while arranged is None:
+            group = in_groups(specs, layers, batch, images) if images < batch else (specs, layers)
+            try:
+                arranged = _arrange(config, *group, goal, ahead, scratch)
+            except DoesNotFit as failure:
+                if images == 1:
+                    raise
+                images = max(1, min(images - 1, int(images * failure.share)))
+    except (DoesNotFit, PlanError):
+        arranged = _through_memory(config, specs, layers, goal, ahead, scratch)
+    emitter = Emitter(config, arranged.specs, arranged.layers, arranged.placement, constants=constants)
+    for task in arranged.tasks:
+        emitter.add(task)
+    program = Program(config.control)
+    numbers = []
+    for item in hoist(emitter.items):
+        before = len(program)
+        program.add(item.command, reads=item.reads, writes=item.writes)
+        numbers += [arranged.layers[item.layer].node] * (len(program) - before)
+    return GraphPlan(commands=program.commands, nodes=numbers, scratch_bytes=arranged.placement.scratch_bytes)
+
+
+class _Arranged(NamedTuple):
+    """What there is to do, in order, and where everything is."""
+
+    specs: Mapping[str, TensorSpec]
+    layers: Sequence[Layer]
+    tasks: Sequence[Task]
+    placement: Placement
+
+
+def _arrange(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], goal: int, ahead: int, scratch: int,
+             spilled: frozenset[str] = frozenset(), windows: int | None = None) -> _Arranged:
+    if windows is None:
+        reshaped = any(use is Use.RESHAPED for layer in layers for _, use in uses(specs, layer))
+        windows = config.activation_rows // 2 if reshaped else 0
+    boxes = [_boxes(config, specs, layer, goal, spilled, windows) for layer in layers]
+    tasks = Scheduler(config, specs, layers, boxes, ahead=ahead, ring=config.weight_rows // 2).order()
+    return _Arranged(specs, layers, tasks, place_tensors(config, specs, layers, tasks, spilled=spilled, windows=windows, scratch=scratch))
+
+
+def _through_memory(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], goal: int, ahead: int,
+                    scratch: int) -> _Arranged:
+    """Tensors go to memory one after the other until the rest fits."""
+    spilled: frozenset[str] = frozenset()
+    used = {use for layer in layers for use in uses(specs, layer)}
+    activations = {root for root, use in used if use is Use.ACTIVATIONS}
+    windows: int | None = None
+    while True:
+        try:
+            return _arrange(config, specs, layers, goal, ahead, scratch, spilled, windows)
+        except DoesNotFit as failure:
+            spilled |= {failure.name}
+        except PlanError:
+            if activations <= spilled:
+                raise
+            spilled |= activations
+        windows = config.activation_rows // (1 if activations <= spilled else 2)
+
+
+def _boxes(config: Config, specs: Mapping[str, TensorSpec], layer: Layer, goal: int, spilled: frozenset[str], windows: int) -> list[Box]:
+    """Tiles of a layer, small enough for its sums, and for windows of its inputs where these are in memory."""
+    most = config.half_rows
+    if layer.spread:
+        if layer.taps > min(most, 255):
+            raise PlanError(f"memory.accumulator_rows must be at least {2 * layer.taps} for a maximum over {layer.taps} values, "
+                            f"not {config.memory.accumulator_rows}")
+        most //= layer.taps
+    from_memory = [term for part in layer.parts for term in part.terms if term.source is not None
+                   and (root_of(specs, layer.inputs[term.source]) in spilled or not fits_chip(specs, layer.inputs[term.source]))]
+    depth = max((term.depth for term in from_memory), default=1)
+    loops = config.control.inner_loops
+    images = 1 if layer.single else layer.images
+    boxes = tiles(layer.shape, images, most=most, goal=goal, area=layer.area, loops=loops,
+                  window_rows=windows // 2 if from_memory else None, depth=depth)
+    if layer.single:
+        boxes = [box._replace(image=image) for image in range(layer.images) for box in boxes]
+    return boxes
+
+
+def hoist(items: Sequence[Item], ahead: int = 4, margin: int = 1) -> Iterator[Item]:
+    """LOADs up to ``ahead`` EXECUTEs earlier, where nothing in between touches what they write, and ``margin`` EXECUTEs after what does."""
+    others = [item for item in items if item.command.engine is not Engine.LOAD]
+    slots: list[list[Item]] = [[] for _ in range(len(others) + 1)]
+    place = at = 0
+    for item in items:
+        if item.command.engine is not Engine.LOAD:
+            at += 1
+            continue
+        earliest, passed = at, 0
+        while earliest > place and passed < ahead and not _conflict(item, others[earliest - 1]):
+            earliest -= 1
+            passed += others[earliest].command.engine is Engine.EXECUTE
+        if earliest > place and passed < ahead:  # something is in the way: not directly behind it
+            left = margin
+            while earliest < at and left:
+                left -= others[earliest].command.engine is Engine.EXECUTE
+                earliest += 1
+        place = max(place, earliest)
+        slots[place].append(item)
+    for number, slot in enumerate(slots):
+        yield from slot
+        if number < len(others):
+            yield others[number]
+
+
+def _conflict(load: Item, other: Item) -> bool:
+    def meet(some: Sequence[Region], many: Sequence[Region]) -> bool:
+        return any(a.space == b.space and a.start < b.stop and b.start < a.stop for a in some for b in many)
+
+    return meet(load.writes, other.reads) or meet(load.writes, other.writes) or meet(load.reads, other.writes)
+
+
