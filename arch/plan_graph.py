@@ -15,11 +15,11 @@ from .commands import Command, Engine
 from .config import Config
 from .cycles import predict_cycles
 from .latency import Memory
-from .layers import Layer, Task, TensorSpec, fits_chip, root_of
+from .layers import Dynamic, Layer, TensorSpec, fits_chip, root_of
 from .plan_emit import Emitter, Item
 from .plan_groups import batch_of, in_groups
 from .plan_memory import DoesNotFit, Placement, Use, place_tensors, uses
-from .plan_schedule import Scheduler
+from .plan_schedule import Scheduler, Step
 from .program import Program, Region
 from .tiling import PlanError, tiles
 from .views import Box
@@ -101,8 +101,8 @@ def _plan(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Laye
     except (DoesNotFit, PlanError):
         arranged = _through_memory(config, specs, layers, goal, ahead, scratch)
     emitter = Emitter(config, arranged.specs, arranged.layers, arranged.placement, constants=constants)
-    for task in arranged.tasks:
-        emitter.add(task)
+    for step in arranged.steps:
+        emitter.add(step)
     program = Program(config.control)
     numbers = []
     for item in hoist(emitter.items):
@@ -117,7 +117,7 @@ class _Arranged(NamedTuple):
 
     specs: Mapping[str, TensorSpec]
     layers: Sequence[Layer]
-    tasks: Sequence[Task]
+    steps: Sequence[Step]
     placement: Placement
 
 
@@ -127,8 +127,12 @@ def _arrange(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[L
         reshaped = any(use is Use.RESHAPED for layer in layers for _, use in uses(specs, layer))
         windows = config.activation_rows // 2 if reshaped else 0
     boxes = [_boxes(config, specs, layer, goal, spilled, windows) for layer in layers]
-    tasks = Scheduler(config, specs, layers, boxes, ahead=ahead, ring=config.weight_rows // 2).order()
-    return _Arranged(specs, layers, tasks, place_tensors(config, specs, layers, tasks, spilled=spilled, windows=windows, scratch=scratch))
+    made = any(isinstance(term.weights, Dynamic) for layer in layers for part in layer.parts for term in part.terms)
+    ring = max(2 * config.array.rows, config.weight_rows // 2) if made else config.weight_rows
+    steps = Scheduler(config, specs, layers, boxes, ahead=ahead, ring=ring).order()
+    placement = place_tensors(config, specs, layers, [step.task for step in steps], spilled=spilled, windows=windows, ring=ring,
+                              scratch=scratch)
+    return _Arranged(specs, layers, steps, placement)
 
 
 def _through_memory(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], goal: int, ahead: int,
