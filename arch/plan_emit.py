@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from .commands import PARAMETER_WORDS, TABLE_WORDS, Bank, Command, Execute, Load, Store, signed16
 from .config import Config
 from .hazards import Space
 from .layers import Constant, Dynamic, Extent, Layer, Part, Task, TensorSpec, Term, fits_chip
-from .plan_fetch import fetch_packed, fetch_plain
+from .plan_fetch import fetch_packed, fetch_plain, fill_packed
 from .plan_memory import Placement
+from .plan_order import Item
 from .plan_passes import Pass, joined, passes
 from .plan_schedule import Step
 from .plan_targets import Piece, Results, to_activations, to_memory, to_weights, vector_rows, weight_rows
@@ -19,18 +20,10 @@ from .rings import Ring
 from .tiling import Chunk, window
 from .views import Box, View, by_tiles, depth_of
 
-__all__ = ["Emitter", "Item"]
+__all__ = ["Emitter"]
 
 PARAMETER_BYTES = 4 * PARAMETER_WORDS
-
-
-class Item(NamedTuple):
-    """A command, what it touches, and the layer that it belongs to."""
-
-    command: Command
-    reads: list[Region]
-    writes: list[Region]
-    layer: int
+_STRIPS = 6   # in which a packed image comes in, after the first tile's
 
 
 class Emitter:
@@ -54,13 +47,17 @@ class Emitter:
         self._table: int | None = None
         self._passes: dict[tuple[int, int], list[Pass]] = {}
         self._layer = 0
+        self._next_row, self._places = [0, 0], [0, 0]   # of each half: the first free row, and that of the tile in work
         self._loaded: dict[str, int] = {}   # pixels of a tensor that have been asked for
 
     def add(self, step: Step) -> None:
         """All commands of a step."""
         task = step.task
         layer, self._layer = self.layers[task.layer], task.layer
-        part, half, box = layer.parts[task.part], step.half * self.config.half_rows, task.box
+        part, box = layer.parts[task.part], task.box
+        if step.first == 0:
+            self._places[step.half] = self._sums(step.half, box.pixels * (layer.taps if layer.spread else 1))
+        half = self._places[step.half]
         every = self._passes_of(task)
         for number, one in enumerate(joined(every[step.first:step.stop])):
             term = part.terms[one.term]
@@ -75,6 +72,15 @@ class Emitter:
                       [Region(Space.ACCUMULATOR, row, row + box.pixels)])
         if step.stop == len(every):
             self._store(layer, part, box, half)
+
+    def _sums(self, half: int, rows: int) -> int:
+        """First accumulator row for a tile: behind those of the one before it in this half, so that it need not wait until STORE has
+        written, only until it has read."""
+        start = self._next_row[half]
+        if start + rows > self.config.half_rows:
+            start = 0
+        self._next_row[half] = start + rows
+        return half * self.config.half_rows + start
 
     def _passes_of(self, task: Task) -> list[Pass]:
         key = task.layer, task.part
@@ -221,6 +227,8 @@ class Emitter:
         row, new = self._windows.place((root, needed, first, depth), needed.pixels * depth)
         view = View(row, needed, first, depth, tiled)
         if new and needed.pixels:
+            if spec.packing:
+                self._load_all(fill_packed(spec.packing, self.constants, view, needed), view, needed)
             self._fetch(name, view, needed, first, depth)
         return view
 
@@ -234,6 +242,12 @@ class Emitter:
             return
         self._loaded[root] = stop
         if spec.packing:
+            if not start:
+                every = Box(0, extent.images, 0, extent.height, 0, extent.width)
+                self._load_all(fill_packed(spec.packing, self.constants, view, every), view, every)
+            else:  # in strips, for every one takes several commands
+                stop = min(max(stop, start + -(-extent.height // _STRIPS) * extent.width), extent.pixels)
+            self._loaded[root] = stop
             line, last = start // extent.width, stop // extent.width
             while line < last:
                 image, y = divmod(line, extent.height)
@@ -250,8 +264,7 @@ class Emitter:
         writes = [Region(Space.ACTIVATION, *rows) for rows in view.rows(box, first, depth)]
         if spec.packing:
             base, offset, _ = self.placement.memory[self.placement.root(str(spec.origin))]
-            for load in fetch_packed(spec.packing, self.constants, base, offset, view, box):
-                self._put(load, [], writes)
+            self._load_all(fetch_packed(spec.packing, base, offset, view, box), view, box)
             return
         base, offset, temporary = self.placement.memory[self.placement.root(name)]
         start = offset + ((box.image * extent.height + box.y) * extent.width + box.x) * extent.channels
@@ -259,6 +272,11 @@ class Emitter:
         reads = [Region((Space.MEMORY, base), start, offset + last * extent.channels)] if temporary else []
         for load in fetch_plain(self.config.array.rows, extent, base, offset, view, box, first, depth):
             self._put(load, reads, writes)
+
+    def _load_all(self, loads: Iterator[Load], view: View, box: Box) -> None:
+        """LOADs of parts of ``box``."""
+        for load in loads:
+            self._put(load, [], [Region(Space.ACTIVATION, *rows) for rows in view.rows(box, view.first, view.depth)])
 
     def _pieces(self, layer: Layer, part: Part, box: Box) -> Iterator[Piece]:
         """STOREs to all the places that the layer's output has."""
