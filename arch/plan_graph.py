@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from .commands import Command, Engine
+from .commands import Command
 from .config import Config
 from .cycles import predict_cycles
 from .latency import Memory
@@ -28,8 +28,8 @@ from .views import Box
 __all__ = ["GraphPlan", "plan_graph"]
 
 _GOALS = (256, 128, 64, 512)   # windows of a tile that are tried
-_AHEAD = 4        # EXECUTEs before which a LOAD stands at first
-_ROUNDS = 2       # times that the LOADs are put where the cycle model says that they can begin
+_AHEAD = 3        # EXECUTEs before which a LOAD stands at first
+_TIMED = ((0, 2), (1, 1), (1, 2), (2, 2))   # LOADs before the EXECUTE at work when they can begin, behind what is in their way
 _LONG = 4000                   # commands from which on the first plan that fits is taken
 
 
@@ -41,8 +41,6 @@ class GraphPlan:
     nodes: list[int]
     scratch_bytes: int
     cycles: int | None = None
-    begin: tuple[int, ...] = ()
-    complete: tuple[int, ...] = ()
 
 
 def plan_graph(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], *, constants: int, scratch: int,
@@ -111,12 +109,9 @@ def _plan(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Laye
     best = _written(config, arranged, order.hoisted(_AHEAD), memory)
     if best.cycles is None:
         return best
-    plan, items = best, order.hoisted(_AHEAD)
-    for _ in range(_ROUNDS):
-        others = [number for number, item in enumerate(items) if item.command.engine is not Engine.LOAD]
-        items = order.timed([plan.begin[number] for number in others], [plan.complete[number] for number in others])
-        plan = _written(config, arranged, items, memory)
-        if plan.cycles < best.cycles:
+    for ahead_of, behind in _TIMED:
+        plan = _written(config, arranged, order.timed(ahead_of, behind), memory)
+        if plan.cycles is not None and plan.cycles < best.cycles:
             best = plan
     return best
 
@@ -132,8 +127,7 @@ def _written(config: Config, arranged: _Arranged, items: Sequence[Item], memory:
     plan = GraphPlan(commands=program.commands, nodes=numbers, scratch_bytes=arranged.placement.scratch_bytes)
     if len(numbers) > len(items) or len(items) > _LONG:
         return plan
-    prediction = predict_cycles(config, plan.commands, memory=memory)
-    return dataclasses.replace(plan, cycles=prediction.cycles, begin=prediction.begin, complete=prediction.complete)
+    return dataclasses.replace(plan, cycles=predict_cycles(config, plan.commands, memory=memory).cycles)
 
 
 class _Arranged(NamedTuple):
