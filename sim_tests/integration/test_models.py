@@ -51,7 +51,7 @@ def rtl(request, tmp_path_factory):
     if request.param != (8, 8) and not NIGHTLY:
         pytest.skip("the larger arrays run with SYSTOLITH_NIGHTLY=1; the benchmarks have them too")
     folder = tmp_path_factory.mktemp("models")
-    device = simulated(config_of(*request.param), folder, trace=True)
+    device = simulated(config_of(*request.param), folder)
     yield Accelerator(device, Manifest.read(folder))
     device.close()
 
