@@ -42,8 +42,8 @@ def _spans(run: Run, activity: Activity, engine: Engine, owner: np.ndarray, gap:
 
 def _lanes(run: Run, activity: Activity, what: str, top: int, offset: int, scale: float, numbers: dict[str, int]) -> list[str]:
     owner = np.full(len(run.compiled.commands), -1)
-    for number, layer in enumerate(run.compiled.layers):
-        owner[list(layer.commands)] = number
+    for number, described in enumerate(run.compiled.layers):
+        owner[list(described.commands)] = number
     parts = []
     for lane, engine in enumerate(_ENGINES):
         y = top + lane * LANE
