@@ -306,11 +306,11 @@ class Machine:
     def rows(self, c: Store) -> Rows:
         """What a STORE reads and writes; one object for all that do the same."""
         base = self.bases[c.base]
-        key = (c.operation, c.window, c.columns, c.count1, c.count2, c.stride1, c.stride2, base + c.destination & self.block, c.bias,
-               c.zero_point, c.low, c.high)
+        key = (c.operation, c.target == Target.MEMORY, c.window, c.columns, c.count1, c.count2, c.stride1, c.stride2,
+               base + c.destination & self.block, c.bias, c.zero_point, c.low, c.high)
         if key not in self.shapes:
             rows = store_rows(self.config, c, base, self.latency)
-            self.shapes[key] = self.shapes.setdefault((rows.chunks, rows.window, *rows.parts, *rows.over, *rows.settings), rows)
+            self.shapes[key] = self.shapes.setdefault((rows.chunks, rows.window, rows.words, *rows.parts, *rows.over, *rows.settings), rows)
         return self.shapes[key]
 
     def _read(self) -> None:

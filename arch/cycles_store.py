@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import footprint
-from .commands import Operation, Store
+from .commands import Operation, Store, Target
 from .config import Config
 from .latency import STORE_BURST_BEATS, Latency, Memory
 
@@ -62,6 +62,9 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
         chunks = -(-c.columns // lanes)
     count, size = footprint.run_count(c), footprint.store_bytes(c)
     settings = (c.operation, int(raw and c.bias), c.zero_point, c.low, c.high)
+    interval, delay = (1, latency.raw) if raw else (latency.interval, latency.requantise)
+    if c.target != Target.MEMORY:  # no words on the bus
+        return Rows(chunks, c.window, interval, [()] * count, [False] * count, 0, count * chunks * c.window, settings, delay)
     start = base + footprint.memory_offsets(c, np.arange(count))
     joined = np.append(start[1:] == start[:-1] + size, False)   # to the next one
     known: dict[tuple[int, bool], tuple[tuple[_Part, ...], bool]] = {}
@@ -72,7 +75,6 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
         kinds.append(known[kind])
     parts, over = [parts for parts, _ in kinds], [over for _, over in kinds]
     words = sum(part.words for row in parts for part in row)
-    interval, delay = (1, latency.raw) if raw else (latency.interval, latency.requantise)
     return Rows(chunks, c.window, interval, parts, over, words, max(words, count * chunks * c.window), settings, delay)
 
 

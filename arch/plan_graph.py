@@ -8,25 +8,28 @@ parameters stream into rings ahead of their use. Among several ways to cut and o
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from .commands import Command, Engine
 from .config import Config
 from .cycles import predict_cycles
 from .latency import Memory
-from .layers import Layer, Task, TensorSpec, fits_chip, root_of
-from .plan_emit import Emitter, Item
+from .layers import Dynamic, Layer, TensorSpec, fits_chip, root_of
+from .plan_emit import Emitter
 from .plan_groups import batch_of, in_groups
 from .plan_memory import DoesNotFit, Placement, Use, place_tensors, uses
-from .plan_schedule import Scheduler
-from .program import Program, Region
+from .plan_order import Item, Order
+from .plan_schedule import Scheduler, Step
+from .program import Program
 from .tiling import PlanError, tiles
 from .views import Box
 
 __all__ = ["GraphPlan", "plan_graph"]
 
 _GOALS = (256, 128, 64, 512)   # windows of a tile that are tried
+_AHEAD = 4        # EXECUTEs before which a LOAD stands at first
+_ROUNDS = 2       # times that the LOADs are put where the cycle model says that they can begin
 _LONG = 4000                   # commands from which on the first plan that fits is taken
 
 
@@ -38,6 +41,8 @@ class GraphPlan:
     nodes: list[int]
     scratch_bytes: int
     cycles: int | None = None
+    begin: tuple[int, ...] = ()
+    complete: tuple[int, ...] = ()
 
 
 def plan_graph(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], *, constants: int, scratch: int,
@@ -61,12 +66,11 @@ def plan_graph(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence
     best: GraphPlan | None = None
     for goal in _GOALS:
         for ahead in (3, 1):
-            plan = _plan(config, specs, layers, goal, ahead, constants, scratch)
-            if len(plan.commands) > _LONG:
+            plan = _plan(config, specs, layers, goal, ahead, constants, scratch, memory)
+            if plan.cycles is None:
                 return plan
-            cycles = predict_cycles(config, plan.commands, memory=memory).cycles
-            if best is None or best.cycles is None or cycles < best.cycles:
-                best = dataclasses.replace(plan, cycles=cycles)
+            if best is None or best.cycles is None or plan.cycles < best.cycles:
+                best = plan
     assert best is not None
     return best
 
@@ -80,7 +84,7 @@ def _check(config: Config) -> None:
 
 
 def _plan(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], goal: int, ahead: int, constants: int,
-          scratch: int) -> GraphPlan:
+          scratch: int, memory: Memory | None) -> GraphPlan:
     """A plan with tiles of about ``goal`` windows: as many images at once as leave all tensors on chip; where one does not, tensors go
     through memory."""
     arranged: _Arranged | None = None
@@ -101,15 +105,35 @@ def _plan(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Laye
     except (DoesNotFit, PlanError):
         arranged = _through_memory(config, specs, layers, goal, ahead, scratch)
     emitter = Emitter(config, arranged.specs, arranged.layers, arranged.placement, constants=constants)
-    for task in arranged.tasks:
-        emitter.add(task)
+    for step in arranged.steps:
+        emitter.add(step)
+    order = Order(config, emitter.items)
+    best = _written(config, arranged, order.hoisted(_AHEAD), memory)
+    if best.cycles is None:
+        return best
+    plan, items = best, order.hoisted(_AHEAD)
+    for _ in range(_ROUNDS):
+        others = [number for number, item in enumerate(items) if item.command.engine is not Engine.LOAD]
+        items = order.timed([plan.begin[number] for number in others], [plan.complete[number] for number in others])
+        plan = _written(config, arranged, items, memory)
+        if plan.cycles < best.cycles:
+            best = plan
+    return best
+
+
+def _written(config: Config, arranged: _Arranged, items: Sequence[Item], memory: Memory | None) -> GraphPlan:
+    """A program, and how long it takes, if that is worth knowing."""
     program = Program(config.control)
     numbers = []
-    for item in hoist(emitter.items):
+    for item in items:
         before = len(program)
         program.add(item.command, reads=item.reads, writes=item.writes)
         numbers += [arranged.layers[item.layer].node] * (len(program) - before)
-    return GraphPlan(commands=program.commands, nodes=numbers, scratch_bytes=arranged.placement.scratch_bytes)
+    plan = GraphPlan(commands=program.commands, nodes=numbers, scratch_bytes=arranged.placement.scratch_bytes)
+    if len(numbers) > len(items) or len(items) > _LONG:
+        return plan
+    prediction = predict_cycles(config, plan.commands, memory=memory)
+    return dataclasses.replace(plan, cycles=prediction.cycles, begin=prediction.begin, complete=prediction.complete)
 
 
 class _Arranged(NamedTuple):
@@ -117,7 +141,7 @@ class _Arranged(NamedTuple):
 
     specs: Mapping[str, TensorSpec]
     layers: Sequence[Layer]
-    tasks: Sequence[Task]
+    steps: Sequence[Step]
     placement: Placement
 
 
@@ -127,8 +151,12 @@ def _arrange(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[L
         reshaped = any(use is Use.RESHAPED for layer in layers for _, use in uses(specs, layer))
         windows = config.activation_rows // 2 if reshaped else 0
     boxes = [_boxes(config, specs, layer, goal, spilled, windows) for layer in layers]
-    tasks = Scheduler(config, specs, layers, boxes, ahead=ahead, ring=config.weight_rows // 2).order()
-    return _Arranged(specs, layers, tasks, place_tensors(config, specs, layers, tasks, spilled=spilled, windows=windows, scratch=scratch))
+    made = any(isinstance(term.weights, Dynamic) for layer in layers for part in layer.parts for term in part.terms)
+    ring = max(2 * config.array.rows, config.weight_rows // 2) if made else config.weight_rows
+    steps = Scheduler(config, specs, layers, boxes, ahead=ahead, ring=ring).order()
+    placement = place_tensors(config, specs, layers, [step.task for step in steps], spilled=spilled, windows=windows, ring=ring,
+                              scratch=scratch)
+    return _Arranged(specs, layers, steps, placement)
 
 
 def _through_memory(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], goal: int, ahead: int,
@@ -168,38 +196,3 @@ def _boxes(config: Config, specs: Mapping[str, TensorSpec], layer: Layer, goal: 
     if layer.single:
         boxes = [box._replace(image=image) for image in range(layer.images) for box in boxes]
     return boxes
-
-
-def hoist(items: Sequence[Item], ahead: int = 4, margin: int = 1) -> Iterator[Item]:
-    """LOADs up to ``ahead`` EXECUTEs earlier, where nothing in between touches what they write, and ``margin`` EXECUTEs after what does."""
-    others = [item for item in items if item.command.engine is not Engine.LOAD]
-    slots: list[list[Item]] = [[] for _ in range(len(others) + 1)]
-    place = at = 0
-    for item in items:
-        if item.command.engine is not Engine.LOAD:
-            at += 1
-            continue
-        earliest, passed = at, 0
-        while earliest > place and passed < ahead and not _conflict(item, others[earliest - 1]):
-            earliest -= 1
-            passed += others[earliest].command.engine is Engine.EXECUTE
-        if earliest > place and passed < ahead:  # something is in the way: not directly behind it
-            left = margin
-            while earliest < at and left:
-                left -= others[earliest].command.engine is Engine.EXECUTE
-                earliest += 1
-        place = max(place, earliest)
-        slots[place].append(item)
-    for number, slot in enumerate(slots):
-        yield from slot
-        if number < len(others):
-            yield others[number]
-
-
-def _conflict(load: Item, other: Item) -> bool:
-    def meet(some: Sequence[Region], many: Sequence[Region]) -> bool:
-        return any(a.space == b.space and a.start < b.stop and b.start < a.stop for a in some for b in many)
-
-    return meet(load.writes, other.reads) or meet(load.writes, other.writes) or meet(load.reads, other.writes)
-
-

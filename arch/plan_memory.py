@@ -101,13 +101,14 @@ def uses(specs: Mapping[str, TensorSpec], layer: Layer) -> Iterator[tuple[str, U
 
 
 def place_tensors(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], tasks: Sequence[Task], *,
-                  spilled: frozenset[str], windows: int, scratch: int) -> Placement:
+                  spilled: frozenset[str], windows: int, ring: int, scratch: int) -> Placement:
     """Where everything is, for ``tasks`` in this order.
 
     Parameters
     ----------
     spilled : tensors (and, with a + behind the name, tensors as weights) that are to be in memory
     windows : rows of the activation scratchpad that windows of them take
+    ring : rows of the weight scratchpad for weights from memory
     scratch : base register of memory for them
 
     Raises
@@ -146,14 +147,13 @@ def place_tensors(config: Config, specs: Mapping[str, TensorSpec], layers: Seque
         merged[life.key] = other._replace(start=min(life.start, other.start), stop=max(life.stop, other.stop))
     offsets = arrange(list(merged.values()))
     places = _fitting(chip, config.activation_rows - windows)
-    weight_places = _fitting(weights, config.weight_rows - 2 * config.array.rows)
-    top = max((weight_places[life.key] + life.size for life in weights), default=0)
+    weight_places = _fitting(weights, config.weight_rows - ring)
     return Placement(
         specs=specs, chip={str(key): at + windows for key, at in places.items()},
-        weights={life.key: config.weight_rows - top + weight_places[life.key] for life in weights},  # type: ignore[misc]
+        weights={life.key: ring + weight_places[life.key] for life in weights},  # type: ignore[misc]
         memory={root: (*where, root in reread and not specs[root].given) for root, where in memory.items() if where is not None}
         | {str(key): (scratch, at, True) for key, at in offsets.items()},
-        weight_ring=config.weight_rows - top, windows=(0, windows),
+        weight_ring=ring, windows=(0, windows),
         scratch_bytes=max((offsets[key] + life.size for key, life in merged.items()), default=0),
         top=windows + max((places[life.key] + life.size for life in chip), default=0))
 
