@@ -19,7 +19,7 @@ from ..arch.plan_graph import plan_graph
 from .errors import NetworkError
 from .graph import Graph, Node
 from .lower import lower
-from .operators import HostOp
+from .operators import HostOp, Reshape
 from .report import LayerInfo, layer_infos
 
 __all__ = ["CONSTANTS", "INPUT", "OUTPUT", "SCRATCH", "Compiled", "CompiledGraph", "Place", "compile_graph", "finish"]
@@ -138,8 +138,8 @@ def compile_graph(graph: Graph, config: Config, *, memory: Memory | None = None)
     PlanError
         An operator does not fit the accelerator; the message names it.
     """
-    return CompiledGraph(graph=graph, config=config, steps=tuple(
-        nodes[0] if isinstance(nodes[0].operator, HostOp) else _program(graph, nodes, config, memory) for nodes in _segments(graph)))
+    return CompiledGraph(graph=graph, config=config, steps=tuple(step for nodes in _segments(graph)
+                                                                 for step in _steps(graph, nodes, config, memory)))
 
 
 def _segments(graph: Graph) -> Iterator[list[Node]]:
@@ -160,11 +160,36 @@ def _segments(graph: Graph) -> Iterator[list[Node]]:
                 left = [node for node in left if node.output not in done]
 
 
-def _program(graph: Graph, nodes: Sequence[Node], config: Config, memory: Memory | None) -> Compiled:
+def _steps(graph: Graph, nodes: Sequence[Node], config: Config, memory: Memory | None) -> Iterator[Compiled | Node]:
+    """The program of a segment, or its operator of the host; behind it, the results that are only other shapes of what is there already.
+
+    A program writes each tensor once, so the second name of the same bytes, and another shape of an input, are the host's.
+    """
+    if isinstance(nodes[0].operator, HostOp):
+        yield nodes[0]
+        return
     made = {node.output for node in nodes}
     outside = {key for node in graph.nodes if node.output not in made for key in node.inputs} | set(graph.outputs)
+    roots: dict[str, str] = {}    # the tensor whose bytes each is
+    written: dict[str, str] = {}  # and the name under which these are written
+    views: list[Node] = []
+    for node in nodes:
+        source = node.inputs[0] if isinstance(node.operator, Reshape) else None
+        root = node.output if source is None else roots.get(source, source)
+        roots[node.output] = root
+        if root not in made:
+            written.setdefault(root, root)
+        if node.output in outside and written.setdefault(root, node.output) != node.output:
+            views.append(dataclasses.replace(node, inputs=(written[root],)))
+    shown = {node.output for node in views}
+    if any(not isinstance(node.operator, Reshape) for node in nodes):
+        yield _program(graph, nodes, config, memory, [node.output for node in nodes if node.output in outside - shown])
+    yield from views
+
+
+def _program(graph: Graph, nodes: Sequence[Node], config: Config, memory: Memory | None, outputs: Sequence[str]) -> Compiled:
+    made = {node.output for node in nodes}
     inputs = list(dict.fromkeys(key for node in nodes for key in node.inputs if key not in made))
-    outputs = [node.output for node in nodes if node.output in outside]
     given, results = _places(graph, inputs, config), _places(graph, outputs, config)
     where = {place.key: (INPUT, place.offset) for place in given} | {place.key: (OUTPUT, place.offset) for place in results}
     lowered = lower(graph, nodes, config, where, inputs)

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,14 +19,17 @@ from .errors import NetworkError
 from .graph import Graph, Node, TensorInfo
 from .simulated import SimulatedDevice
 
+if TYPE_CHECKING:
+    from .onnx_quantise import Calibration
+
 __all__ = ["Run", "Session", "load_model"]
 
 _COMMANDS = 20_000  # about, in one program: planning more would outlast computing
 _LARGEST_FILE = 1 << 31
 
 
-def load_model(model: str | Path | bytes | Graph) -> Graph:
-    """The graph of a model file (or its contents), ``.tflite`` or ``.onnx``.
+def load_model(model: str | Path | bytes | Graph, calibration: Calibration | None = None) -> Graph:
+    """The graph of a model file (or its contents), ``.tflite`` or ``.onnx``; a float ONNX model is quantised from ``calibration``.
 
     Raises
     ------
@@ -35,7 +38,7 @@ def load_model(model: str | Path | bytes | Graph) -> Graph:
     """
     if isinstance(model, Graph):
         return model
-    name = ""
+    name, source = "", model
     if not isinstance(model, bytes):
         path = Path(model)
         name = path.name
@@ -48,10 +51,12 @@ def load_model(model: str | Path | bytes | Graph) -> Graph:
     try:
         if model[4:8] == b"TFL3" or name.endswith(".tflite"):
             from .tflite_reader import read_tflite
+            if calibration is not None:
+                raise NetworkError("calibration is for float ONNX models, so it must not be given")
             return read_tflite(model)
         if name.endswith(".onnx") or not name:
-            from .onnx_reader import read_onnx
-            return read_onnx(model)
+            from .onnx_quantise import read_calibrated
+            return read_calibrated(source, calibration)
     except NetworkError as error:
         raise NetworkError(f"model {name!r}: {error}") from None
     raise NetworkError(f"model {name!r} must be a TFLite file (.tflite) or an ONNX file (.onnx)")
@@ -74,6 +79,7 @@ class Session:
     ----------
     model : path or contents of a ``.tflite`` or ``.onnx`` file, or a :class:`~.graph.Graph`
     accelerator : stays open; its counters are those of the last program
+    calibration : typical inputs for a float ONNX model, which is then quantised: one float32 array, or one for each input
     memory : what the cycle model assumes of the device memory
 
     Attributes
@@ -88,8 +94,9 @@ class Session:
         The model is not supported.
     """
 
-    def __init__(self, model: str | Path | bytes | Graph, accelerator: Accelerator, *, memory: Memory | None = None) -> None:
-        self.graph = load_model(model)
+    def __init__(self, model: str | Path | bytes | Graph, accelerator: Accelerator, *, calibration: Calibration | None = None,
+                 memory: Memory | None = None) -> None:
+        self.graph = load_model(model, calibration)
         self.accelerator = accelerator
         self.memory = memory or Memory()
         self.runs: list[Run] = []
