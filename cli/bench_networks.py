@@ -61,7 +61,8 @@ def networks_page(output: Path, models: Path, seed: int, head: str, markdown: An
     return ["# Networks", "", head,
             "The MLPerf Tiny int8 models (github.com/mlcommons/tiny) on the built-in default, 16 × 16, 64-bit bus, memory latency 30, one "
             "input, weights and input cold in memory; outputs equal to LiteRT's reference kernels byte for byte. Utilisation is MACs ÷ "
-            "(256 × cycles). The autoencoder reads each weight once: its bar is cycles ÷ (bytes ÷ 8).", "", *markdown(COLUMNS, rows), *details]
+            "(256 × cycles). The autoencoder reads each weight once: its bar is cycles ÷ (bytes ÷ 8).", "",
+            *markdown(COLUMNS, rows), *details]
 
 
 class _Watch:
