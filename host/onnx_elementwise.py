@@ -78,7 +78,10 @@ def add_constant(builder: Builder, node: FileNode, x: Activation | Pending, fact
     if not np.isfinite(a).all() or not np.isfinite(b).all():
         raise NetworkError("constants must be finite")
     if isinstance(x, Activation):
-        quantised(x)
+        source = quantised(x)
+        if constant is None and factor is not None and factor.size == 1 and factor > 0:
+            product = Quantisation(scale=float(np.float32(source.scale) * np.float32(a[0])), zero_point=source.zero_point)
+            return rescaled(builder, node, dataclasses.replace(x, quantisation=product))
         return affine(builder, node, x, a, b, axis)
     if x.scaled is None or x.views or (x.low, x.high) != (-np.inf, np.inf) or x.channel_axis != axis:
         raise NetworkError(f"constants can be folded into a convolution or product right before, not into {x.node.where}: put a "
@@ -201,16 +204,22 @@ def _average(builder: Builder, node: FileNode, key: str, source: Quantisation, k
 
 
 def softmax(builder: Builder, node: FileNode, x: Activation, axes: tuple[int, ...]) -> Pending:
-    """exp(x) ÷ Σ exp(x) over ``axes``, in float32, by the host."""
+    """exp(x) ÷ Σ exp(x) over ``axes``, in float32, by the host.
+
+    As ONNX Runtime's QLinearSoftmax (contrib_ops/cpu/quantization/qlinear_softmax.cc), which takes ⌊1 ÷ output scale⌋ as the inverse.
+    """
     source, shape = quantised(x), x.shape
     straighten = straightener(x.view)
 
     def emit(quantisation: Quantisation, low: int, high: int) -> tuple[str, View]:
+        inverse = np.float32(1) / np.float32(quantisation.scale)
+        inverse = np.floor(inverse) if inverse >= 1 else inverse
+
         def function(data: np.ndarray) -> np.ndarray:
             real = (straighten(data).astype(np.float32) - source.zero_point) * np.float32(source.scale)
             odds = np.exp(real - real.max(axis=axes, keepdims=True))
-            odds /= odds.sum(axis=axes, keepdims=True)
-            return np.clip(np.rint(odds / np.float32(quantisation.scale)) + quantisation.zero_point, low, high).astype(np.int8)
+            share = odds * inverse / odds.sum(axis=axes, keepdims=True)
+            return np.clip(np.rint(share) + quantisation.zero_point, low, high).astype(np.int8)
 
         operator = HostOp(name="Softmax", function=function, shape=shape)
         return builder.add(node, operator, (x.key,), quantisation=quantisation), View.of(shape)

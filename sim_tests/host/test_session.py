@@ -135,7 +135,7 @@ def test_files_that_are_refused(tmp_path):
 @pytest.fixture(scope="module")
 def device(tmp_path_factory):
     folder = tmp_path_factory.mktemp("session")
-    device = simulated(CONFIG, folder, memory_bytes=1 << 20, trace=True)
+    device = simulated(CONFIG, folder, memory_bytes=1 << 20)
     yield types.SimpleNamespace(accelerator=Accelerator(device, Manifest.read(folder)))
     device.close()
 

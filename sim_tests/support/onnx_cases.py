@@ -264,6 +264,8 @@ def softmax(rng: np.random.Generator, dtype: str) -> Case:
     shape = (int(rng.integers(1, 4)), int(rng.integers(2, 40)))
     x, qx = m.input(shape), m.quantisation(0.02, 0.2)
     real = m.node("Softmax", m.dequantize(x, qx), axis=-1)
+    if rng.random() < 0.5:
+        return _finish(m, real, m.array(shape))
     like = (m.constant(np.float32(1 / 256)), m.constant(np.asarray(np.iinfo(dtype).min, dtype)), np.float32(1 / 256))
     m.output(m.quantize(real, like))
     return m.model(), [m.array(shape)]
