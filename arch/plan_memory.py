@@ -56,8 +56,8 @@ class Placement:
         return root_of(self.specs, name)
 
     def weights_at(self, weights: Dynamic) -> int | None:
-        """First row of a tensor that lies in the weight scratchpad."""
-        return self.weights.get((self.root(weights.tensor), weights.transposed))
+        """First row of a tensor that lies in the weight scratchpad as these matrices."""
+        return self.weights.get((self.root(weights.tensor), weights.transposed)) if same_matrices(self.specs, weights.tensor) else None
 
 
 class Use(Enum):
@@ -68,6 +68,12 @@ class Use(Enum):
     TRANSPOSED = 3
 
 
+def same_matrices(specs: Mapping[str, TensorSpec], name: str) -> bool:
+    """Whether a tensor has the matrices, (images, pixels, channels), of the first tensor with its bytes."""
+    mine, root = specs[name].extent, specs[root_of(specs, name)].extent
+    return (mine.images, mine.height * mine.width, mine.channels) == (root.images, root.height * root.width, root.channels)
+
+
 def uses(specs: Mapping[str, TensorSpec], layer: Layer) -> Iterator[tuple[str, Use]]:
     """Tensors that a layer reads, by root."""
     for part in layer.parts:
@@ -76,7 +82,8 @@ def uses(specs: Mapping[str, TensorSpec], layer: Layer) -> Iterator[tuple[str, U
                 name = layer.inputs[term.source]
                 yield root_of(specs, name), Use.ACTIVATIONS if fits_chip(specs, name) else Use.RESHAPED
             if isinstance(term.weights, Dynamic):
-                yield root_of(specs, term.weights.tensor), Use.TRANSPOSED if term.weights.transposed else Use.WEIGHTS
+                use = Use.TRANSPOSED if term.weights.transposed else Use.WEIGHTS
+                yield root_of(specs, term.weights.tensor), use if same_matrices(specs, term.weights.tensor) else Use.RESHAPED
 
 
 def place_tensors(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], tasks: Sequence[Task], *,
