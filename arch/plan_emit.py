@@ -298,7 +298,8 @@ class Emitter:
             yield from to_activations(self.config, results, view)
         for transposed in (False, True):
             if (root, transposed) in place.weights:
-                yield from to_weights(self.config, results, place.weights[root, transposed], transposed)
+                row, shape = place.weights[root, transposed]
+                yield from to_weights(self.config, results, row, transposed, shape)
         if root in place.memory:
             yield from to_memory(results, *place.memory[root])
 

@@ -96,7 +96,8 @@ class GraphMaker:
             kernel = self.tensors[key].shape[1:3]
         padding = tuple((int(rng.integers(0, k)), int(rng.integers(0, k))) if rng.random() < 0.5 else (0, 0) for k in kernel)
         low = int(rng.integers(-128, 0)) if rng.random() < 0.3 else -128
-        return self.add(kind(kernel=kernel, stride=(int(rng.integers(1, 4)), int(rng.integers(1, 4))), padding=padding, low=low, high=120), key)
+        stride = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+        return self.add(kind(kernel=kernel, stride=stride, padding=padding, low=low, high=120), key)
 
     def sum(self, a, b):
         rng, zero = self.rng, int(self.rng.integers(-128, 128))
@@ -115,7 +116,8 @@ class GraphMaker:
     def requantise(self, key):
         zero = int(self.rng.integers(-128, 128))
         multiplier, shift = quantize_multiplier(self.rng.uniform(0.3, 3))
-        return self.add(Requantise(multiplier=int(multiplier), shift=int(shift), zero_in=self.zero[key], **self._clamp(zero)), key, zero=zero)
+        operator = Requantise(multiplier=int(multiplier), shift=int(shift), zero_in=self.zero[key], **self._clamp(zero))
+        return self.add(operator, key, zero=zero)
 
     def reshape(self, key, shape):
         return self.add(Reshape(shape=shape), key)
