@@ -148,8 +148,8 @@ def place_tensors(config: Config, specs: Mapping[str, TensorSpec], layers: Seque
         top=windows + max((places[life.key] + life.size for life in chip), default=0))
 
 
-def _lifetimes(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer],
-               tasks: Sequence[Task], shapes: Mapping[tuple[str, bool], Extent]) -> tuple[dict[str, Bands], dict[tuple[str, Use], tuple[int, int]]]:
+def _lifetimes(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], tasks: Sequence[Task],
+               shapes: Mapping[tuple[str, bool], Extent]) -> tuple[dict[str, Bands], dict[tuple[str, Use], tuple[int, int]]]:
     """When parts of each tensor are used as activations; and the first and last step of each use of a tensor."""
     rows, tiled = config.array.rows, by_tiles(config)
     bands: dict[str, Bands] = {}
