@@ -29,6 +29,8 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", he
 Folder = Annotated[Path | None, typer.Argument(metavar="DIR", help="A generated folder.")]
 GeneratedFolder = Annotated[Path | None, typer.Option("--directory", metavar="DIR", help="A generated folder to use.")]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A quantised network: a .tflite or .onnx file.")]
+Calibration = Annotated[list[Path] | None, typer.Option("--calibration", metavar="X.npy", help="Typical inputs, to quantise a float ONNX "
+                                                                                               "model with; one file for each input.")]
 Size = typer.Option(min=1)
 
 
@@ -153,13 +155,13 @@ def run(model: ModelFile,
         device: DeviceName = "sim", directory: GeneratedFolder = None, board: Board = None, config: ConfigFile = None,
         assignments: Assignments = None, memory_latency: Latency = 30, memory: Memory = "ideal", seed: Seed = 1,
         timeline: Annotated[Path | None, typer.Option("--timeline", metavar="FILE.svg", help="Draw what the engines did.")] = None,
-        as_json: Json = False) -> None:
+        calibration: Calibration = None, as_json: Json = False) -> None:
     """Run a quantised network, a .tflite or .onnx file, and report each layer."""
     with console.guarded(as_json=as_json):
         from .networks import run_model
-        result = run_model(model, inputs or [], output, device=device, settings=_settings(seed, memory_latency, memory, trace=True),
-                           timeline=timeline, progress=console.progress, directory=directory, board=board, config=config,
-                           assignments=assignments or ())
+        result = run_model(model, inputs or [], output, device=device, settings=_settings(seed, memory_latency, memory),
+                           timeline=timeline, calibration=calibration or (), progress=console.progress, directory=directory, board=board,
+                           config=config, assignments=assignments or ())
     console.emit(result, as_json=as_json, show=lambda: show.show_run(result))
 
 
@@ -168,12 +170,13 @@ def compile_network(model: ModelFile,
                     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")],
                     batch: Annotated[int, typer.Option("--batch", metavar="N", min=1, help="Inputs in one run.")] = 1,
                     directory: GeneratedFolder = None, board: Board = None, config: ConfigFile = None, assignments: Assignments = None,
-                    memory_latency: Latency = 30, memory: Memory = "ideal", seed: Seed = 1, as_json: Json = False) -> None:
+                    memory_latency: Latency = 30, memory: Memory = "ideal", seed: Seed = 1, calibration: Calibration = None,
+                    as_json: Json = False) -> None:
     """Write a quantised network's program, constants and memory map, for the C driver."""
     with console.guarded(as_json=as_json):
         from .networks import compile_model
         result = compile_model(model, output, batch=batch, directory=directory, board=board, config=config, assignments=assignments or (),
-                               settings=_settings(seed, memory_latency, memory), progress=console.progress)
+                               settings=_settings(seed, memory_latency, memory), calibration=calibration or (), progress=console.progress)
     console.emit(result, as_json=as_json, show=lambda: show.show_compiled(result))
 
 

@@ -75,7 +75,8 @@ def _check_writable(path: Path, what: str) -> None:
 
 
 def run_model(model: Path, input_files: list[Path], output: Path | None, *, device: str = "sim", settings: Settings | None = None,
-              timeline: Path | None = None, progress: Progress = lambda line: None, **what: Any) -> dict[str, Any]:
+              timeline: Path | None = None, calibration: Iterable[Path] = (), progress: Progress = lambda line: None,
+              **what: Any) -> dict[str, Any]:
     """Run a model: what ``systolith run`` prints. Without input files, on random data from the seed.
 
     Raises
@@ -89,7 +90,7 @@ def run_model(model: Path, input_files: list[Path], output: Path | None, *, devi
     for path, name in ((output, "output"), (timeline, "timeline")):
         if path is not None:
             _check_writable(path, name)
-    graph = load_model(model)
+    graph = load_model(model, [read_array(path) for path in calibration] or None)
     arrays = [read_array(path) for path in input_files] or [random_input(graph.tensors[key], settings.seed) for key in graph.inputs]
     if output is not None and len(graph.outputs) != 1:
         raise FlowError(f"--output must not be given for a model with {len(graph.outputs)} outputs; use systolith.Session")
@@ -112,12 +113,12 @@ def _npy(array: np.ndarray) -> bytes:
 
 def compile_model(model: Path, output: Path, *, batch: int = 1, directory: Path | None = None, board: str | None = None,
                   config: Path | None = None, assignments: Iterable[str] = (), settings: Settings | None = None,
-                  progress: Progress = lambda line: None) -> dict[str, Any]:
+                  calibration: Iterable[Path] = (), progress: Progress = lambda line: None) -> dict[str, Any]:
     """Write a model's programs, constants and memory map into a folder: what ``systolith compile`` prints."""
     from ..host.compile import compile_graph
     from ..host.export import export_files, memory_map
     from ..host.session import load_model
-    graph: Graph = load_model(model)
+    graph: Graph = load_model(model, [read_array(path) for path in calibration] or None)
     digest = None
     if directory is not None:
         if board is not None or config is not None or list(assignments):

@@ -17,7 +17,7 @@ from .operators import HostOp, Operator
 
 __all__ = ["Graph", "Node", "Quantisation", "TensorInfo"]
 
-LARGEST_TENSOR = (1 << 31) - 1  # elements
+LARGEST_TENSOR = 1 << 28  # elements
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,7 @@ class TensorInfo:
     quantisation : what its int8 values mean (of a uint8 tensor: those after the shift by 128), if that is known
     dtype : ``"int8"``, ``"uint8"`` or ``"float32"``: what the file, and so its user, has in this place
     to_nhwc : how the axes of the user's array are permuted to those of ``shape``; empty where they are the same (ONNX has NCHW)
+    halves_to_even : whether the quantisation of a float input rounds halves to even (ONNX's QuantizeLinear) or away from zero (TFLite)
     """
 
     name: str
@@ -53,6 +54,7 @@ class TensorInfo:
     quantisation: Quantisation | None = None
     dtype: str = "int8"
     to_nhwc: tuple[int, ...] = ()
+    halves_to_even: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in ("int8", "uint8", "float32"):
@@ -80,7 +82,7 @@ class TensorInfo:
         elif self.dtype == "float32" and self.quantisation is not None:
             if not np.isfinite(x).all():
                 raise NetworkError(f"input {self.name!r} must be finite numbers")
-            x = quantise_float32(x, self.quantisation)
+            x = quantise_float32(x, self.quantisation, halves_to_even=self.halves_to_even)
         return x.transpose(self.to_nhwc) if self.to_nhwc else x
 
     def decode(self, y: np.ndarray) -> np.ndarray:
@@ -94,11 +96,12 @@ class TensorInfo:
         return y
 
 
-def quantise_float32(x: np.ndarray, quantisation: Quantisation) -> np.ndarray:
-    """float32 to int8 as TFLite's QUANTIZE: round(x ÷ scale), halves away from zero, in float32."""
+def quantise_float32(x: np.ndarray, quantisation: Quantisation, *, halves_to_even: bool = False) -> np.ndarray:
+    """float32 to int8: round(x ÷ scale) in float32, halves away from zero as TFLite's QUANTIZE, or to even as ONNX's QuantizeLinear."""
     scaled = x.astype(np.float32) / np.float32(quantisation.scale)
-    rounded = np.trunc(scaled)
-    rounded += np.copysign(np.abs(scaled - rounded) >= 0.5, scaled)
+    rounded = np.rint(scaled) if halves_to_even else np.trunc(scaled)
+    if not halves_to_even:
+        rounded += np.copysign(np.abs(scaled - rounded) >= 0.5, scaled)
     return np.clip(rounded.astype(np.float64) + quantisation.zero_point, -128, 127).astype(np.int8)
 
 

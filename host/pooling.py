@@ -13,6 +13,7 @@ from .errors import NetworkError
 __all__ = ["AveragePool2D", "MaxPool2D"]
 
 Pair = tuple[int, int]
+LARGEST_KERNEL = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,8 @@ class Pool2D:
     high: int = 127
 
     def __post_init__(self) -> None:
+        if self.kernel[0] * self.kernel[1] > LARGEST_KERNEL:
+            raise NetworkError(f"kernel of a pool must cover at most {LARGEST_KERNEL} pixels, not {self.kernel}")
         for span, pads in zip(self.kernel, self.padding, strict=True):
             if max(pads) >= span:
                 raise NetworkError(f"padding of a pool must be less than its kernel {self.kernel}, not {self.padding}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +17,10 @@ from .activity import Activity, layer_times, measured, predicted
 from .compile import Compiled, CompiledGraph, compile_graph
 from .errors import NetworkError
 from .graph import Graph, Node, TensorInfo
+from .simulated import SimulatedDevice
+
+if TYPE_CHECKING:
+    from .onnx_quantise import Calibration
 
 __all__ = ["Run", "Session", "load_model"]
 
@@ -23,8 +28,8 @@ _COMMANDS = 20_000  # about, in one program: planning more would outlast computi
 _LARGEST_FILE = 1 << 31
 
 
-def load_model(model: str | Path | bytes | Graph) -> Graph:
-    """The graph of a model file (or its contents), ``.tflite`` or ``.onnx``.
+def load_model(model: str | Path | bytes | Graph, calibration: Calibration | None = None) -> Graph:
+    """The graph of a model file (or its contents), ``.tflite`` or ``.onnx``; a float ONNX model is quantised from ``calibration``.
 
     Raises
     ------
@@ -33,7 +38,7 @@ def load_model(model: str | Path | bytes | Graph) -> Graph:
     """
     if isinstance(model, Graph):
         return model
-    name = ""
+    name, source = "", model
     if not isinstance(model, bytes):
         path = Path(model)
         name = path.name
@@ -46,10 +51,12 @@ def load_model(model: str | Path | bytes | Graph) -> Graph:
     try:
         if model[4:8] == b"TFL3" or name.endswith(".tflite"):
             from .tflite_reader import read_tflite
+            if calibration is not None:
+                raise NetworkError("calibration is for float ONNX models, so it must not be given")
             return read_tflite(model)
         if name.endswith(".onnx") or not name:
-            from .onnx_reader import read_onnx
-            return read_onnx(model)
+            from .onnx_quantise import read_calibrated
+            return read_calibrated(source, calibration)
     except NetworkError as error:
         raise NetworkError(f"model {name!r}: {error}") from None
     raise NetworkError(f"model {name!r} must be a TFLite file (.tflite) or an ONNX file (.onnx)")
@@ -72,6 +79,7 @@ class Session:
     ----------
     model : path or contents of a ``.tflite`` or ``.onnx`` file, or a :class:`~.graph.Graph`
     accelerator : stays open; its counters are those of the last program
+    calibration : typical inputs for a float ONNX model, which is then quantised: one float32 array, or one for each input
     memory : what the cycle model assumes of the device memory
 
     Attributes
@@ -86,13 +94,15 @@ class Session:
         The model is not supported.
     """
 
-    def __init__(self, model: str | Path | bytes | Graph, accelerator: Accelerator, *, memory: Memory | None = None) -> None:
-        self.graph = load_model(model)
+    def __init__(self, model: str | Path | bytes | Graph, accelerator: Accelerator, *, calibration: Calibration | None = None,
+                 memory: Memory | None = None) -> None:
+        self.graph = load_model(model, calibration)
         self.accelerator = accelerator
         self.memory = memory or Memory()
         self.runs: list[Run] = []
         self.report: dict[str, Any] = {}
         self._compiled: dict[int, CompiledGraph] = {}
+        self._predicted: dict[Compiled, Activity] = {}
 
     @property
     def inputs(self) -> tuple[TensorInfo, ...]:
@@ -183,13 +193,14 @@ class Session:
 
     def _execute(self, compiled: Compiled, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         device = self.accelerator.device
-        take: Any = getattr(device, "take_events", None)
+        recorder = device if isinstance(device, SimulatedDevice) else None
         compiled.write(device.write_memory, *arrays)
-        if take is not None:
-            take()
-        counters = dict(self.accelerator.run(compiled.words, bases=compiled.bases, sizes=compiled.sizes))
-        seen = None if take is None or "cycles" not in counters else measured(take(), compiled.commands, counters["cycles"])
-        self.runs.append(Run(compiled=compiled, counters=counters, predicted=predicted(compiled, self.memory), measured=seen))
+        with contextlib.nullcontext() if recorder is None else recorder.recording():
+            counters = dict(self.accelerator.run(compiled.words, bases=compiled.bases, sizes=compiled.sizes))
+            seen = None if recorder is None else measured(recorder.take_events(), compiled.commands, counters["cycles"])
+        if compiled not in self._predicted:
+            self._predicted[compiled] = predicted(compiled, self.memory)
+        self.runs.append(Run(compiled=compiled, counters=counters, predicted=self._predicted[compiled], measured=seen))
         return compiled.read(device.read_memory)
 
     def _summarise(self, count: int, rearranged: int) -> None:

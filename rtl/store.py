@@ -21,9 +21,10 @@ from .interfaces import (
 from .locks import HALVES
 from .placer import LanePlace, Placer
 from .queue import Queue
+from .store_fields import store_decoder
 from .store_memory import MemoryWriter
 from .store_read import RowReader
-from .store_walk import StoreWalk, store_decoder
+from .store_walk import StoreWalk
 from .timing import DatapathTiming
 
 __all__ = ["StoreEngine", "store_ports"]
