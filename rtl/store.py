@@ -104,7 +104,7 @@ class StoreEngine(wiring.Component):
         self._place = LanePlace(depth=max(config.activation_rows, config.weight_rows, config.bus_bytes), lanes=max(array.rows, array.cols))
         self._placers = {
             target: Placer(place=self._place, lanes=lanes, width=config.write_bytes(lanes), chunk_bytes=self._epilogue.chunk_bytes,
-                           write_cycles=timing.write_cycles)
+                           slot_bytes=config.epilogue.lanes, write_cycles=timing.write_cycles)
             for target, lanes in ((Target.ACTIVATION, array.rows), (Target.WEIGHT, array.cols))}
         super().__init__(store_ports(config))
 
