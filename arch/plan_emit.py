@@ -23,6 +23,8 @@ from .views import Box, View, by_tiles, depth_of
 __all__ = ["Emitter"]
 
 PARAMETER_BYTES = 4 * PARAMETER_WORDS
+_BLOCKS = 4        # blocks of parameters that are on chip at once, at least
+_CHANNELS = 64     # whose parameters come in together
 _STRIPS = 6   # in which a packed image comes in, after the first tile's
 
 
@@ -46,6 +48,7 @@ class Emitter:
         self._parameters = Ring(0, config.parameter_groups)
         self._table: int | None = None
         self._passes: dict[tuple[int, int], list[Pass]] = {}
+        self._blocks = _parameter_blocks(config, layers)
         self._layer = 0
         self._next_row, self._places = [0, 0], [0, 0]   # of each half: the first free row, and that of the tile in work
         self._loaded: dict[str, int] = {}   # pixels of a tensor that have been asked for
@@ -95,13 +98,9 @@ class Emitter:
         reads, fields = [sums], {"operation": layer.operation, "columns": part.width, "zero_point": layer.zero_point, "low": layer.low,
                                  "high": layer.high}
         if part.parameters is not None:
-            groups = -(-part.width // self.config.epilogue.lanes)
-            group, new = self._parameters.place(part.parameters, groups)
-            reads.append(Region(Space.PARAMETER, group, group + groups))
+            group = self._parameter_group(part.parameters, part.width)
+            reads.append(Region(Space.PARAMETER, group, group - (-part.width // self.config.epilogue.lanes)))
             fields["parameter_group"] = group
-            if new:
-                self._put(Load(bank=Bank.PARAMETER, base=self.constants, offset=part.parameters, run=part.width * PARAMETER_BYTES,
-                               row=group), [], reads[-1:])
         if layer.table is not None:
             reads.append(Region(Space.TABLE, 0, TABLE_WORDS))
             if layer.table != self._table:
@@ -111,6 +110,16 @@ class Emitter:
             fields |= {"window": layer.taps, "window_stride": box.pixels}
         for piece in self._pieces(layer, part, box):
             self._put(Store(row=half + piece.row, **fields, **piece.fields), reads, piece.writes)
+
+    def _parameter_group(self, offset: int, width: int) -> int:
+        """Where the parameters of a part are, loaded if they must be, with those of the parts behind it."""
+        block, size = self._blocks.get(offset, (offset, width * PARAMETER_BYTES))
+        each = self.config.epilogue.lanes * PARAMETER_BYTES
+        row, new = self._parameters.place(block, -(-size // each))
+        if new:
+            self._put(Load(bank=Bank.PARAMETER, base=self.constants, offset=block, run=size, row=row), [],
+                      [Region(Space.PARAMETER, row, row - (-size // each))])
+        return row + (offset - block) // each
 
     def _put(self, command: Command, reads: list[Region], writes: list[Region]) -> None:
         self.items.append(Item(command, reads, writes, self._layer))
@@ -294,3 +303,23 @@ class Emitter:
             yield from to_memory(results, *place.memory[root])
 
 
+def _parameter_blocks(config: Config, layers: Sequence[Layer]) -> dict[int, tuple[int, int]]:
+    """For the parameters of each part, of all layers but the first one, which should not wait: the block in which they are loaded,
+    (offset, bytes). Parts of a layer that follow each other in memory share one."""
+    each = config.epilogue.lanes * PARAMETER_BYTES
+    most = max(1, min(config.parameter_groups // _BLOCKS, _CHANNELS // config.epilogue.lanes)) * each
+    blocks: dict[int, tuple[int, int]] = {}
+    for layer in layers[1:]:
+        members: list[int] = []
+        start = size = 0
+        for part in (*layer.parts, None):
+            offset = None if part is None else part.parameters
+            if members and (part is None or offset != start + -(-size // each) * each
+                            or offset + part.width * PARAMETER_BYTES - start > most):
+                blocks |= dict.fromkeys(members, (start, size))
+                members = []
+            if part is not None and offset is not None and offset not in blocks:
+                start = start if members else offset
+                members.append(offset)
+                size = offset - start + part.width * PARAMETER_BYTES
+    return blocks
