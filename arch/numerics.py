@@ -8,6 +8,10 @@ not negative, both steps have short exact forms, proved here once because the ha
   rounding up, and ⌈(p + 1 − 2**30) ÷ 2**31⌉ = ⌊(p + 2**30) ÷ 2**31⌋: one shift with one rounding constant for both signs.
   Its only saturation, −2**31 by −2**31, needs a negative multiplier.
 - division by 2**e, ties away from zero: ⌊(x + 2**(e−1) − [x < 0]) ÷ 2**e⌋ for e ≥ 1.
+
+Rounding twice is not what every kernel does: LiteRT 2's fully connected reference kernel multiplies by a float64 and rounds once. Bit 31
+of a multiplier, :data:`ROUND_ONCE`, leaves the first rounding out, which makes the second the only one:
+⌊(⌊p ÷ 2**31⌋ + 2**(e−1)) ÷ 2**e⌋ = ⌊p ÷ 2**(31+e) + ½⌋.
 """
 
 from __future__ import annotations
@@ -19,10 +23,11 @@ import numpy.typing as npt
 
 from .commands import TABLE_WORDS
 
-__all__ = ["SHIFT_MAX", "SHIFT_MIN", "UNIT", "AddParameters", "add", "add_parameters", "add_table_place", "average_pool_multiplier",
-           "matmul", "quantize_multiplier", "requantise", "scale", "wrap32"]
+__all__ = ["AVERAGE_MAX", "ROUND_ONCE", "SHIFT_MAX", "SHIFT_MIN", "UNIT", "AddParameters", "add", "add_parameters", "add_table_place",
+           "average_pool_multiplier", "matmul", "quantize_multiplier", "requantise", "round_once", "scale", "wrap32"]
 
 SHIFT_MIN, SHIFT_MAX = -31, 30
+ROUND_ONCE = -1 << 31  # bit 31 of an int32
 UNIT = ((1 << 31) - 1, 0)  # multiplier and shift of a factor of one: wrong by 1 from 2**30 on, which no int8 shows
 ADD_SHIFT = 19       # of the first operand of :func:`add`
 AVERAGE_MAX = 2047   # values that :func:`average_pool_multiplier` averages at most
@@ -53,9 +58,9 @@ def matmul(a: np.ndarray, w: np.ndarray) -> np.ndarray:
 def scale(acc: npt.ArrayLike, multiplier: npt.ArrayLike, shift: npt.ArrayLike) -> np.ndarray:
     """``acc`` · ``multiplier`` · 2**(``shift`` − 31), rounded twice as TFLite does: int32.
 
-    A positive shift moves ``acc`` left first, wrapping at 32 bits. As in the hardware, bit 31 of ``multiplier`` and the bits of
-    ``shift`` above its lowest six are not looked at, so that any parameters give one defined result; valid ones
-    (multiplier ≥ 0, shift from −31 to 30) are not affected.
+    With bit 31 of ``multiplier`` set (:data:`ROUND_ONCE`; the other 31 bits are the factor) and a negative shift, rounded once, ties
+    upwards. A positive shift moves ``acc`` left first, wrapping at 32 bits. As in the hardware, the bits of ``shift`` above its lowest
+    six are not looked at, so that any parameters give one defined result; valid ones (shift from −31 to 30) are not affected.
 
     Parameters
     ----------
@@ -63,14 +68,15 @@ def scale(acc: npt.ArrayLike, multiplier: npt.ArrayLike, shift: npt.ArrayLike) -
     multiplier : int32, scalar or shape (N,)
     shift : int8, scalar or shape (N,)
     """
-    multiplier = np.asarray(multiplier).astype(np.int64) & 0x7FFF_FFFF
+    word = np.asarray(multiplier).astype(np.int64)
     shift = ((np.asarray(shift).astype(np.int64) + 32) & 63) - 32
     left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
+    twice = (word >> 31 & 1 == 0) | (right == 0)
     x = wrap32(np.asarray(acc).astype(np.int64) << left).astype(np.int64)
-    x *= multiplier
-    x += 1 << 30
+    x *= word & 0x7FFF_FFFF
+    x += np.where(twice, 1 << 30, 0)
     x >>= 31
-    x += ((1 << right) >> 1) - ((x < 0) & (right > 0))
+    x += ((1 << right) >> 1) - ((x < 0) & (right > 0) & twice)
     x >>= right
     return x.astype(np.int32)
 
@@ -114,6 +120,48 @@ def quantize_multiplier(real: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"scale factor must be below 2**{SHIFT_MAX}, not {float(real.max())!r}")
     tiny = (shift < SHIFT_MIN) | (multiplier == 0)
     return np.where(tiny, 0, multiplier).astype(np.int32), np.where(tiny, 0, shift).astype(np.int8)
+
+
+def round_once(real: npt.ArrayLike, reach: npt.ArrayLike = (1 << 31) - 1, lowest: int = -256,
+               highest: int = 256) -> tuple[np.ndarray, np.ndarray]:
+    """``(multiplier, shift)`` with which :func:`scale` gives round(acc · ``real``), halves away from zero, the product in float64.
+
+    That holds for every acc of at most ``reach`` whose result is from ``lowest`` to ``highest``; other results are beyond these
+    on the same side. Each place where the result changes is checked, and the multiplier moved by a few units in its last place until all
+    are where they should be (ties of negative numbers need that, since :func:`scale` rounds them upwards). Where 31 bits are not
+    enough for that, which takes factors below 2**−13 with accumulators that exhaust the results all the same, the multiplier with
+    the fewest wrong places is chosen: each is one accumulator whose result is wrong by one.
+
+    Parameters
+    ----------
+    real : positive numbers below 2**8
+    reach : largest magnitude of an accumulator; one for all, or one for each
+    lowest, highest : of the results that matter; −128 … 127 less the zero point
+
+    Raises
+    ------
+    ValueError
+        A factor is too large.
+    """
+    real = np.atleast_1d(np.asarray(real, np.float64))
+    multiplier, shift = (x.astype(np.int64) for x in quantize_multiplier(real))
+    if np.any(shift > 8):
+        raise ValueError(f"scale factor must be below 2**8, not {float(real.max())!r}")
+    # The three accumulators around each place where the result changes, as far as there are such; all zeros otherwise.
+    with np.errstate(over="ignore", divide="ignore"):
+        places = np.rint((np.arange(lowest, highest) + 0.5) / real[:, None])[:, :, None] + np.arange(-1, 2)
+    places = np.where(np.abs(places) <= np.broadcast_to(reach, real.shape)[:, None, None], places, 0).astype(np.int64)
+    exact = places * real[:, None, None]
+    wanted = np.trunc(exact) + np.where(np.abs(exact - np.trunc(exact)) >= 0.5, np.sign(exact), 0)
+    left, right = np.maximum(shift, 0)[:, None, None], np.maximum(-shift, 0)[:, None, None]
+    first, half = np.where(right == 0, 1 << 30, 0), (1 << right) >> 1
+    best, fewest = multiplier, np.full(real.shape, places.shape[1] * places.shape[2] + 1)
+    for step in (0, 1, -1, 2, -2, 3, -3, 4, -4):
+        tried = np.clip(multiplier + step, 0, (1 << 31) - 1)
+        result = ((((places << left) * tried[:, None, None] + first) >> 31) + half) >> right
+        wrong = np.count_nonzero(result != wanted, axis=(1, 2))
+        best, fewest = np.where(wrong < fewest, tried, best), np.minimum(wrong, fewest)
+    return (best + ROUND_ONCE).astype(np.int32), shift.astype(np.int8)
 
 
 class AddParameters(NamedTuple):

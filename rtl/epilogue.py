@@ -233,7 +233,7 @@ class Epilogue(wiring.Component):
         """Registered words of bias, multiplier and shift at ``groups``, one list of lanes each."""
         fields = []
         for number, (name, width, group) in enumerate(zip(
-                ("bias", "multiplier", "shift"), (32, MULTIPLIER_BITS, SHIFT_BITS), groups, strict=True)):
+                ("bias", "multiplier", "shift"), (32, MULTIPLIER_BITS + 1, SHIFT_BITS), groups, strict=True)):
             m.submodules[name] = ram = memory.Memory(
                 shape=data.ArrayLayout(width, self.lanes), depth=self.parameter_groups, init=[], attrs={"no_rw_check": 1})
             write, read = ram.write_port(granularity=1), ram.read_port()

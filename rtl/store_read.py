@@ -4,13 +4,11 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.commands import Store, fields_of
 from .epilogue import Epilogue, Settings
 from .interfaces import AccumulatorDrain
+from .store_fields import WINDOW_BITS
 
-__all__ = ["OTHERS_BITS", "ReadLayout", "RowReader"]
-
-OTHERS_BITS = next(field.width for field in fields_of(Store) if field.name == "window")
+__all__ = ["ReadLayout", "RowReader"]
 
 
 class ReadLayout(data.StructLayout):
@@ -63,7 +61,7 @@ class RowReader(wiring.Component):
         self.lanes = epilogue.lanes
         self.raw_lanes = epilogue.raw_lanes
         self.half_rows = half_rows
-        self.others_bits = OTHERS_BITS if epilogue.max_pool else 0
+        self.others_bits = WINDOW_BITS if epilogue.max_pool else 0
         super().__init__({
             "row": In(stream.Signature(data.StructLayout({"source": range(2 * half_rows), "first": 1}))),
             "command": In(ReadLayout(cols=epilogue.cols, parameter_groups=epilogue.parameter_groups, others_bits=self.others_bits,

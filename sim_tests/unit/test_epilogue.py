@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 from systolith.arch import numerics
-from systolith.arch.numerics import requantise, wrap32
+from systolith.arch.numerics import ROUND_ONCE, requantise, wrap32
 from systolith.rtl.epilogue import Epilogue
 from systolith.rtl.interfaces import TABLE_FIELD
 
@@ -26,7 +26,7 @@ class Bench:
         self.rows = self.rng.integers(MIN, MAX, (rows, self.dut.cols), endpoint=True)
         channels = parameter_groups * self.dut.lanes
         self.bias = self.rng.integers(MIN, MAX, channels, endpoint=True)
-        self.multiplier = self.rng.integers(1 << 30, MAX, channels, endpoint=True)
+        self.multiplier = self.rng.integers(1 << 30, MAX, channels, endpoint=True) + self.rng.integers(0, 2, channels) * ROUND_ONCE
         self.shift = self.rng.integers(-26, -20, channels)
         self.table = self.rng.integers(MIN, MAX, 256, endpoint=True)
         self.settings = {"requantise": 1, "bias": 1, "add": 0, "unit": 0, "zero_point": 0, "low": -128, "high": 127}
