@@ -69,7 +69,7 @@ class Latency:
     store_burst = 3   # from a burst's acceptance to its first word
     token = 1         # from a give to the cycle in which a waiting command begins
     lock_rows = 5     # from the first cycle without a claim to EXECUTE's first row
-    lock_reads = 1    # and to STORE's first read
+    lock_reads = 2    # and to STORE's first read
     end = 3           # from the last give to DONE
 
     @property

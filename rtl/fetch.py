@@ -8,6 +8,7 @@ from amaranth.utils import exact_log2
 from ..arch.registers import ErrorCode
 from .interfaces import BaseLookup, ErrorShape, ReadPort
 from .queue import Queue
+from .skid import Skid
 
 __all__ = ["Fetch"]
 
@@ -142,14 +143,16 @@ class Fetch(wiring.Component):
             m.d.comb += [self.error.valid.eq(1), self.error.code.eq(ErrorCode.BUS), self.error.address.eq(self.read_address)]
 
         word, word_valid = Signal(32, reset_less=True), Signal()
-        take = buffer.r_rdy & (~word_valid | self.o.ready)
+        m.submodules.skid = skid = Skid(32)
+        take = buffer.r_rdy & (~word_valid | skid.i.ready)
         m.d.comb += [
-            self.o.valid.eq(word_valid & ~self.halt), self.o.payload.eq(word),
+            skid.i.valid.eq(word_valid), skid.i.payload.eq(word), skid.o.ready.eq(self.o.ready),
+            self.o.valid.eq(skid.o.valid & ~self.halt), self.o.payload.eq(skid.o.payload),
             pop.eq(take & (index == words_per_beat - 1)),
             buffer.r_en.eq(pop),
         ]
         with m.If(take):
             m.d.sync += [word.eq(buffer.r_data.word_select(index, 32)), word_valid.eq(1), index.eq(index + 1)]
-        with m.Elif(self.o.ready):
+        with m.Elif(skid.i.ready):
             m.d.sync += word_valid.eq(0)
         return m

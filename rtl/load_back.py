@@ -11,6 +11,7 @@ from ..arch.registers import ErrorCode
 from .interfaces import TABLE_FIELD, AccumulatorLoad, ErrorShape, ParameterLoad, ScratchpadWrite
 from .load_front import RecordLayout, bank_lanes, bank_of_words, bank_rows
 from .locks import HALVES
+from .skid import Skid
 
 __all__ = ["LoadBack"]
 
@@ -94,10 +95,11 @@ class LoadBack(wiring.Component):
             "lane": burst.lane.shape(), "field": range(PARAMETER_WORDS), "last": 1, "post": 2, "discard": 1}), reset_less=True)
         chunk_valid = Signal()
         chunk_done = Signal()
-        # Stage 3: a chunk that is known to be inside its memory, or is not ``live``.
+        # Stage 3: a chunk that is known to be inside its memory, or is not ``live``. When it leaves is decided late in the cycle.
         out = Signal.like(chunk, reset_less=True)
         out_valid, live = Signal(), Signal()
         out_done = Signal()
+        m.submodules.skid = skid = Skid(data.StructLayout({"chunk": chunk.shape(), "live": 1}))
         fault = Signal()
         fault_code = Signal(ErrorCode, reset_less=True)
         fault_address = Signal.like(self.response_address, reset_less=True)
@@ -132,13 +134,12 @@ class LoadBack(wiring.Component):
             m.d.sync += [burst.start.eq(0), burst.first.eq(first), burst.bytes.eq(left), *look(first, left, burst.bank)]
 
         # The place behind the chunk in stage 2, and whether a byte of that chunk is outside its memory.
-        lanes = Array(self.lanes.values())[chunk.bank]
         is_scratchpad = ~bank_of_words(chunk.bank)
         field_end = chunk.field == PARAMETER_WORDS - 1
         step = Mux(is_scratchpad, chunk.count, (chunk.bank != Bank.PARAMETER) | field_end)
         lane_end = Signal(range(max(self.lanes.values()) + chunk_bytes + 1))
         wraps = Signal()
-        last_row = Array(rows - 1 for rows in self.depth.values())[chunk.bank]
+        lanes, last_row = Signal(range(max(self.lanes.values()) + 1), reset_less=True), Signal(16, reset_less=True)  # of its bank
         outside = Signal()
         m.d.comb += [
             lane_end.eq(chunk.lane + step),
@@ -150,6 +151,7 @@ class LoadBack(wiring.Component):
             m.d.sync += chunk_valid.eq(0)
         with m.If(cut):
             m.d.sync += [
+                lanes.eq(Array(self.lanes.values())[burst.bank]), last_row.eq(Array(rows - 1 for rows in self.depth.values())[burst.bank]),
                 chunk_valid.eq(1), chunk.data.eq(self.response.payload.data >> (burst.first << 3)), chunk.count.eq(count),
                 chunk.bank.eq(burst.bank), chunk.last.eq(burst.last & burst_end), chunk.post.eq(burst.post),
                 chunk.discard.eq(self.halt | fault),
@@ -164,9 +166,12 @@ class LoadBack(wiring.Component):
             m.d.sync += [
                 fault.eq(1), fault_code.eq(ErrorCode.BUS), fault_address.eq(self.response_address), chunk.discard.eq(1)]
         spoiled = Signal()  # by a row outside; what came before a fault of the memory's is written
-        m.d.comb += chunk_done.eq(chunk_valid & (~out_valid | out_done))
-        with m.If(~out_valid | out_done):
-            m.d.sync += [out.eq(chunk), out_valid.eq(chunk_valid), live.eq(chunk_valid & ~chunk.discard & ~outside & ~spoiled)]
+        m.d.comb += [
+            skid.i.valid.eq(chunk_valid), skid.i.payload.chunk.eq(chunk), skid.i.payload.live.eq(~chunk.discard & ~outside & ~spoiled),
+            chunk_done.eq(chunk_valid & skid.i.ready), skid.o.ready.eq(~out_valid | out_done),
+        ]
+        with m.If(skid.o.ready):
+            m.d.sync += [out.eq(skid.o.payload.chunk), out_valid.eq(skid.o.valid), live.eq(skid.o.valid & skid.o.payload.live)]
         with m.If(chunk_valid & ~chunk.discard & outside & ~spoiled):
             m.d.sync += [fault.eq(1), fault_code.eq(ErrorCode.RANGE), spoiled.eq(1)]
 
@@ -218,7 +223,8 @@ class LoadBack(wiring.Component):
             m.d.sync += post.eq(source)
         m.d.comb += [
             self.give.eq(gives[-1]), self.give_mask.eq(posts[-1]),
-            self.idle.eq(~burst_valid & ~self.record.valid & ~chunk_valid & ~out_valid & ~gives.any()),
-            self.error.valid.eq(fault & ~live & ~gives.any()), self.error.code.eq(fault_code), self.error.address.eq(fault_address),
+            self.idle.eq(~burst_valid & ~self.record.valid & ~skid.o.valid & ~out_valid & ~gives.any()),
+            self.error.valid.eq(fault & ~(skid.o.valid & skid.o.payload.live) & ~live & ~gives.any()),
+            self.error.code.eq(fault_code), self.error.address.eq(fault_address),
         ]
         return m

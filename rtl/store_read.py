@@ -74,6 +74,7 @@ class RowReader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        granted = Signal()  # the half of the row
         left = Signal(range(self.cols + 1), reset_less=True)  # columns of the row
         columns = Signal.like(left)
         parameter_group = Signal.like(self.group.parameter_group, reset_less=True)  # of the command
@@ -90,7 +91,7 @@ class RowReader(wiring.Component):
         last = Signal(reset_less=True)  # ``left`` is at most ``width``
         count = Signal(range(self.lanes + 1))
         m.d.comb += [
-            self.reads.eq(self.busy & self.ready & self.granted.bit_select(self.drain.half, 1)),
+            self.reads.eq(self.busy & self.ready & granted),
             self.group.read.eq(self.reads), self.group.fresh.eq(fresh), self.group.valid.eq(self.reads & complete),
             self.group.last.eq(last),
             count.eq(Mux(self.group.last, left, width)),
@@ -109,6 +110,8 @@ class RowReader(wiring.Component):
                 self.group.parameter_group.eq(self.group.parameter_group + last_part),
             ]
 
+        # A cycle late; what is granted stays so while there is a row for it.
+        m.d.sync += granted.eq(self.granted.bit_select(self.drain.half, 1))
         row = self.row.payload
         same = Signal()
         m.d.sync += same.eq(self.settings == self.command.settings)
@@ -119,6 +122,7 @@ class RowReader(wiring.Component):
             requantise = Mux(row.first, self.command.settings.requantise, self.settings.requantise)
             all_others = Mux(row.first, self.command.others, others)
             m.d.sync += [
+                granted.eq(self.granted.bit_select(row.source[-1], 1)),
                 self.busy.eq(1), self.drain.row.eq(row.source), self.drain.half.eq(row.source[-1]),
                 left.eq(all_columns), last.eq(all_columns <= self._width(requantise, C(0))),
                 self.group.index.eq(0), self.group.part.eq(0), self.group.parameter_group.eq(first_group),
