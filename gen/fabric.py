@@ -79,13 +79,14 @@ class Fabric:
     fmax: Fmax
 
 
-def _build(directory: Path, component: wiring.Component, board: Board, pinned: bool) -> tuple[Netlist, int]:
+def _build(directory: Path, component: wiring.Component, board: Board, pinned: bool) -> Netlist:
     (directory / "systolith.v").write_text(emit(component, _TOP), encoding="utf-8")
     netlist = directory / "netlist.json"
     TOOLCHAINS[board.family].synthesise(directory / "systolith.v", _TOP, netlist, log=directory / "yosys.log")
     pack_registers(netlist, _TOP)
-    pins = pin_array(netlist, board) if pinned else 0
-    return read_netlist(netlist, directory / "systolith.v", _TOP, board.family), pins
+    if pinned:
+        pin_array(netlist, board)
+    return read_netlist(netlist, directory / "systolith.v", _TOP, board.family)
 
 
 def measure_array(board: Board, directory: Path, *, rows: int, cols: int, multiplier: str, block_rows: int, pinned: bool,
@@ -97,9 +98,9 @@ def measure_array(board: Board, directory: Path, *, rows: int, cols: int, multip
     ToolError
         A tool is missing or fails.
     """
-    arguments = {"rows": rows, "cols": cols, "multiplier": multiplier, "block_rows": block_rows}
-    empty, _ = _build(directory, ArrayHarness(SystolicArray(**arguments), empty=True), board, False)
-    whole, _ = _build(directory, ArrayHarness(SystolicArray(**arguments)), board, pinned)
+    arrays = [SystolicArray(rows=rows, cols=cols, multiplier=multiplier, block_rows=block_rows) for _ in range(2)]
+    empty = _build(directory, ArrayHarness(arrays[0], empty=True), board, False)
+    whole = _build(directory, ArrayHarness(arrays[1]), board, pinned)
     area = {kind: sum(block[kind] for block in whole.area.values()) - sum(block[kind] for block in empty.area.values())
             for kind in ("lut", "ff", "dsp")}
     toolchain = TOOLCHAINS[board.family]
