@@ -232,7 +232,7 @@ class StorePath:
                 if self.unsent < _PACKED and len(self.left) == len(self.reads) - 1:
                     self._leave(rows, len(self.left))
         self.drained = self.read - rows.interval + rows.latency - 1
-        free = max(step + 4, self.takes[self.row])
+        free = max(step + 4, self.takes[self.row] + 1)
         self.done = self.packed + latency.visible if rows.local else self.responses[-1]
         return free, self.read, self.done
 

@@ -177,7 +177,7 @@ class StoreWalk(wiring.Component):
                 with m.If(failed):
                     m.d.sync += failure.eq(code)
                     m.next = "FAIL"
-                with m.Elif(finished & (first_was_read | self.first_read)):
+                with m.Elif(finished & first_was_read):
                     m.d.comb += self.command.ready.eq(1)
                     m.next = "WAIT"
             with m.State("FAIL"):
