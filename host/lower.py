@@ -35,6 +35,8 @@ from .operators import (
 
 __all__ = ["Lowered", "lower"]
 
+_SHARE = 8   # windows of an input that the activation scratchpad holds, at least
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Lowered:
@@ -146,6 +148,11 @@ class _Lowering:
         at = [*at, *([rows] if self.tiled or Use.TRANSPOSED in uses else []), *([cols] if Use.WEIGHTS in uses else [])]
         return cuts(channels, cols, at)
 
+    def _windows(self, shape: ConvShape, channels: int) -> list[tuple[int, int]]:
+        """Channel tiles (first, count) of each term: all in one, but where a window of all would take too much of the scratchpad."""
+        depth, pixels = depth_of(self.config, channels), min(shape.span[0], shape.height) * min(shape.span[1], shape.width)
+        return cuts(depth, max(1, self.config.activation_rows // _SHARE // pixels))
+
     def _term(self, weights: np.ndarray, **fields: Any) -> Term:
         """A term with constant ``weights`` (ky, kx, channels, width)."""
         rows, channels = self.config.array.rows, weights.shape[2]
@@ -208,14 +215,18 @@ class _Lowering:
     def _sums(self, number: int, inputs: Sequence[str], output: str, shape: ConvShape, weights: Sequence[np.ndarray], bias: np.ndarray,
               op: Any, repeat: int, phases: int, clamp: dict[str, int], area: tuple[int, int, int, int] | None = None) -> None:
         """A layer with dense weights, whose filters are those of the operator ``repeat`` times, or of ``phases`` pixels."""
-        filters = len(bias)
+        filters, rows = len(bias), self.config.array.rows
         multiplier, shift = np.tile(op.multiplier, repeat), np.tile(op.shift, repeat)
         bias = np.tile(bias, repeat)
         cut = self._cuts(output, filters * repeat)
         parameters = [self._parameters(bias, multiplier, shift, first, width) for first, width in cut]
-        parts = [Part(first=first, width=width, phase=phase, parameters=offset, terms=tuple(
-            self._term(w[..., phase * filters + first:phase * filters + first + width], pad=op.zero_in) for w in weights))
-            for phase in range(phases) for (first, width), offset in zip(cut, parameters, strict=True)]
+        parts = []
+        for phase in range(phases):
+            for (first, width), offset in zip(cut, parameters, strict=True):
+                at = phase * filters + first
+                terms = [self._term(w[:, :, start * rows:(start + count) * rows, at:at + width], first=start, pad=op.zero_in)
+                         for w in weights for start, count in self._windows(shape, weights[0].shape[2])]
+                parts.append(Part(first=first, width=width, phase=phase, parameters=offset, terms=tuple(terms)))
         extent = self.specs[output].extent
         columns = extent.width // phases
         self._layer(number, inputs, output, shape, parts, step=phases, area=area or (0, extent.height, 0, columns), **clamp)
@@ -248,7 +259,8 @@ class _Lowering:
         images = self.graph.tensors[node.output].shape[0]
         root = root_of(self.specs, node.inputs[0])
         extent = self.specs[root].extent
-        if (extent.images, extent.height * extent.width * extent.channels) != (images, inputs):
+        pixels = extent.height * extent.width
+        if (extent.images, pixels * extent.channels) != (images, inputs) or pixels > self.config.activation_rows // _SHARE:
             extent = Extent(images, 1, 1, inputs)
             root = self._input(node.inputs[0], extent)
         results = Extent(images, 1, 1, outputs)
