@@ -138,7 +138,7 @@ class _Arranged(NamedTuple):
 def _arrange(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], goal: int, ahead: int, scratch: int,
              spilled: frozenset[str] = frozenset(), windows: int | None = None) -> _Arranged:
     if windows is None:
-        reshaped = any(use is Use.RESHAPED for layer in layers for _, use in uses(specs, layer))
+        reshaped = any(use is Use.RESHAPED for layer in layers for _, use in uses(specs, layer, {}))
         windows = config.activation_rows // 2 if reshaped else 0
     boxes = [_boxes(config, specs, layer, goal, spilled, windows) for layer in layers]
     made = any(isinstance(term.weights, Dynamic) for layer in layers for part in layer.parts for term in part.terms)
@@ -153,7 +153,7 @@ def _through_memory(config: Config, specs: Mapping[str, TensorSpec], layers: Seq
                     scratch: int) -> _Arranged:
     """Tensors go to memory one after the other until the rest fits."""
     spilled: frozenset[str] = frozenset()
-    used = {use for layer in layers for use in uses(specs, layer)}
+    used = {use for layer in layers for use in uses(specs, layer, {})}
     activations = {root for root, use in used if use is Use.ACTIVATIONS}
     windows: int | None = None
     while True:

@@ -11,9 +11,9 @@ from .layers import Dynamic, Layer, Task, TensorSpec, fits_chip, root_of
 from .lifetimes import Bands, Life, Segment, arrange
 from .plan_targets import weight_rows
 from .tiling import window
-from .views import Box, by_tiles, depth_of, span
+from .views import Box, Extent, by_tiles, depth_of, span
 
-__all__ = ["DoesNotFit", "Placement", "Use", "place_tensors", "uses"]
+__all__ = ["DoesNotFit", "Placement", "Use", "place_tensors", "uses", "weight_shapes"]
 
 
 _CANDIDATES = 12   # tensors that may have to go
@@ -35,7 +35,7 @@ class Placement:
     Parameters
     ----------
     chip : first row in the activation scratchpad
-    weights : (tensor, transposed): first row in the weight scratchpad
+    weights : (tensor, transposed): first row in the weight scratchpad, and the tensor's shape there
     memory : (base register, offset, whether the program both writes and reads it)
     weight_ring : rows of the weight scratchpad, from 0 on, for weights from memory
     windows : (first row, rows) of the activation scratchpad for windows of tensors in memory
@@ -45,7 +45,7 @@ class Placement:
 
     specs: Mapping[str, TensorSpec]
     chip: Mapping[str, int]
-    weights: Mapping[tuple[str, bool], int]
+    weights: Mapping[tuple[str, bool], tuple[int, Extent]]
     memory: Mapping[str, tuple[int, int, bool]]
     weight_ring: int
     windows: tuple[int, int]
@@ -57,26 +57,44 @@ class Placement:
 
     def weights_at(self, weights: Dynamic) -> int | None:
         """First row of a tensor that lies in the weight scratchpad."""
-        return self.weights.get((self.root(weights.tensor), weights.transposed))
+        row, extent = self.weights.get((self.root(weights.tensor), weights.transposed), (None, None))
+        return row if extent == self.specs[weights.tensor].extent else None
 
 
 class Use(Enum):
-    """How a layer reads a tensor: windows of activations, in another shape than it has on chip, as weights, as transposed weights."""
+    """How a layer reads a tensor: windows of activations, in another shape than it has on chip, as weights, as transposed weights, as
+    weights from memory."""
     ACTIVATIONS = 0
     RESHAPED = 1
     WEIGHTS = 2
     TRANSPOSED = 3
+    MATRICES = 4
 
 
-def uses(specs: Mapping[str, TensorSpec], layer: Layer) -> Iterator[tuple[str, Use]]:
-    """Tensors that a layer reads, by root."""
+def weight_shapes(specs: Mapping[str, TensorSpec], layers: Sequence[Layer]) -> dict[tuple[str, bool], Extent]:
+    """Shapes in which tensors can lie in the weight scratchpad: those that their first readers want, if the channels stay."""
+    shapes: dict[tuple[str, bool], Extent] = {}
+    for layer in layers:
+        for part in layer.parts:
+            for term in part.terms:
+                if isinstance(term.weights, Dynamic) and fits_chip(specs, term.weights.tensor):
+                    root = root_of(specs, term.weights.tensor)
+                    if not specs[root].given:
+                        shapes.setdefault((root, term.weights.transposed), specs[term.weights.tensor].extent)
+    return shapes
+
+
+def uses(specs: Mapping[str, TensorSpec], layer: Layer, shapes: Mapping[tuple[str, bool], Extent]) -> Iterator[tuple[str, Use]]:
+    """Tensors that a layer reads, by root; ``shapes`` as :func:`weight_shapes` gives them."""
     for part in layer.parts:
         for term in part.terms:
             if term.source is not None:
                 name = layer.inputs[term.source]
                 yield root_of(specs, name), Use.ACTIVATIONS if fits_chip(specs, name) else Use.RESHAPED
             if isinstance(term.weights, Dynamic):
-                yield root_of(specs, term.weights.tensor), Use.TRANSPOSED if term.weights.transposed else Use.WEIGHTS
+                key = root_of(specs, term.weights.tensor), term.weights.transposed
+                here = shapes.get(key) == specs[term.weights.tensor].extent
+                yield key[0], (Use.TRANSPOSED if key[1] else Use.WEIGHTS) if here else Use.MATRICES
 
 
 def place_tensors(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], tasks: Sequence[Task], *,
@@ -99,15 +117,17 @@ def place_tensors(config: Config, specs: Mapping[str, TensorSpec], layers: Seque
     for name, spec in specs.items():
         if spec.memory is not None:
             memory[root_of(specs, name)] = spec.memory
-    read, whole = _lifetimes(config, specs, layers, tasks)
+    shapes = weight_shapes(specs, layers)
+    read, whole = _lifetimes(config, specs, layers, tasks, shapes)
     chip, weights, reread, inner = [], [], set(), {}
     for (root, use), (first, last) in whole.items():
         spec = specs[root]
         transposed = use is Use.TRANSPOSED
         if use is Use.ACTIVATIONS and root not in spilled:
             chip.append(read[root].life(root, together=spec.packing is not None))
-        elif use in (Use.WEIGHTS, Use.TRANSPOSED) and root + "+" not in spilled and not spec.given:
-            size = spec.extent.images * weight_rows(config, spec.extent, transposed)
+        elif use in (Use.WEIGHTS, Use.TRANSPOSED) and root + "+" not in spilled:
+            shape = shapes[root, transposed]
+            size = shape.images * weight_rows(config, shape, transposed)
             weights.append(Life((root, transposed), size, (Segment(0, size, first, last),)))
         elif not spec.packing:
             reread.add(root)
@@ -121,21 +141,21 @@ def place_tensors(config: Config, specs: Mapping[str, TensorSpec], layers: Seque
     weight_places = _fitting(weights, config.weight_rows - ring, set())
     return Placement(
         specs=specs, chip={str(key): at + windows for key, at in places.items()},
-        weights={life.key: ring + weight_places[life.key] for life in weights},  # type: ignore[misc]
+        weights={life.key: (ring + weight_places[life.key], shapes[life.key]) for life in weights},  # type: ignore[misc, index]
         memory={root: (*where, root in reread and not specs[root].given) for root, where in memory.items()}
         | {str(key): (scratch, at, True) for key, at in offsets.items()},
         weight_ring=ring, windows=(0, windows), scratch_bytes=max((offsets[key] + life.size for key, life in inner.items()), default=0),
         top=windows + max((places[life.key] + life.size for life in chip), default=0))
 
 
-def _lifetimes(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer],
-               tasks: Sequence[Task]) -> tuple[dict[str, Bands], dict[tuple[str, Use], tuple[int, int]]]:
+def _lifetimes(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], tasks: Sequence[Task],
+               shapes: Mapping[tuple[str, bool], Extent]) -> tuple[dict[str, Bands], dict[tuple[str, Use], tuple[int, int]]]:
     """When parts of each tensor are used as activations; and the first and last step of each use of a tensor."""
     rows, tiled = config.array.rows, by_tiles(config)
     bands: dict[str, Bands] = {}
     whole: dict[tuple[str, Use], tuple[int, int]] = {}
     written: dict[str, int] = {}
-    known = [sorted(set(uses(specs, layer)), key=lambda use: (use[0], use[1].value)) for layer in layers]
+    known = [sorted(set(uses(specs, layer, shapes)), key=lambda use: (use[0], use[1].value)) for layer in layers]
 
     def touch(step: int, name: str, box: Box, tile: int, tiles: int, early: int = 0) -> None:
         root, extent = root_of(specs, name), specs[name].extent

@@ -9,7 +9,7 @@ import numpy as np
 
 from .commands import PARAMETER_WORDS
 from .config import Config
-from .layers import Constant, Layer, Part, Task, TensorSpec, root_of
+from .layers import Constant, Layer, Part, Task, TensorSpec, fits_chip, root_of
 from .plan_passes import Pass
 from .tiling import window
 from .views import Box, depth_of, span
@@ -72,7 +72,7 @@ class Progress:
         if missing is None or not box.pixels:
             return 0
         low, high = span(self.specs[name].extent, box)
-        if len(missing) < first + depth or missing.shape[0] != depth_of(self.config, self.specs[name].extent.channels):
+        if not fits_chip(self.specs, name):
             first, depth, low, high = 0, len(missing), 0, missing.shape[1]  # another shape: all of it
         if missing[first:first + depth, low:high].any():
             return None

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from .. import __version__
 from . import console, flow
+from .bench_fabric import fabric_page
 from .bench_networks import networks_page
 from .bench_simulators import Stopwatch, simulator_page
 
@@ -173,10 +174,10 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     matmul_page(arguments.output, arguments.seed)
-    write(arguments.output / "simulation.md", simulator_page(arguments.seed, machine(arguments.seed)))
-    networks = networks_page(arguments.output, arguments.models, arguments.seed, machine(arguments.seed), _markdown)
-    if networks is not None:
-        write(arguments.output / "networks.md", networks)
+    made = machine(arguments.seed)
+    write(arguments.output / "networks.md", networks_page(arguments.output, arguments.models, arguments.seed, made, _markdown))
+    write(arguments.output / "simulation.md", simulator_page(arguments.seed, made))
+    write(arguments.output / "fabric.md", fabric_page(arguments.seed, made))
     console.progress(f"benchmarks took {time.monotonic() - start:.0f} s")
 
 

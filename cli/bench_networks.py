@@ -1,91 +1,92 @@
-"""The MLPerf Tiny reference models on the simulated accelerator: cycles and utilisation, each layer, and bars that have to be cleared."""
+"""``make bench``, networks: the MLPerf Tiny models where they are there, and the digits of the demo, on several arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arch.roofline import roofline
+from ..host.graph import Graph
+from ..host.session import Session, load_model
 from ..host.timeline import timeline
 from . import console, flow
 
 __all__ = ["networks_page"]
 
-COLUMNS = ("model", "MACs", "cycles", "predicted", "utilisation", "bar", "bytes read", "bytes written", "on the host", "simulated in")
-LAYER_COLUMNS = ("", "operator", "output", "MACs", "cycles", "predicted", "utilisation", "ceiling", "bytes read", "bytes written",
-                 "bound by")
+COLUMNS = ["network", "array", "MACs", "cycles", "predicted", "difference", "utilisation", "tiles allow", "bytes read, written",
+           "roof", "of its roof", "bound by", "the array waits most for", "bar"]
+LAYER_COLUMNS = ["", "operator", "output", "MACs", "cycles", "predicted", "utilisation", "ceiling", "bytes read",
+                 "bytes written", "bound by"]
+ARRAYS = [(16, 16), (8, 8), (24, 12)]
 
 
-class Model(NamedTuple):
-    """A file, its samples' name, and the bar: least utilisation, or most cycles in bus words of all its bytes."""
+class Bar(NamedTuple):
+    """What a network has to reach on the built-in default: least utilisation, or least fraction of its roof."""
 
+    least: float
+    of_roof: bool = False
+
+
+class Network(NamedTuple):
+    """A model's file, and the name of its samples."""
+
+    title: str
     file: str
     samples: str
-    title: str
-    least: float = 0.0
-    of_roof: float = 0.0
+    bar: Bar | None
 
 
-MODELS = (
-    Model("pretrainedResnet_quant", "ic", "ResNet-8", least=0.70), Model("kws_ref_model", "kws", "DS-CNN", least=0.30),
-    Model("vww_96_int8", "vww", "MobileNetV1 0.25", least=0.25), Model("ad01_int8", "ad01", "autoencoder", of_roof=1.10))
+NETWORKS = [
+    Network("ResNet-8", "pretrainedResnet_quant.tflite", "ic", Bar(0.70)), Network("DS-CNN", "kws_ref_model.tflite", "kws", Bar(0.30)),
+    Network("MobileNetV1-0.25", "vww_96_int8.tflite", "vww", Bar(0.25)),
+    Network("autoencoder", "ad01_int8.tflite", "ad01", Bar(0.90, of_roof=True)),
+]
 
 
-def networks_page(output: Path, models: Path, seed: int, head: str, markdown: Any) -> list[str] | None:
-    """Lines of the page, and a picture of each model's run beside it; None where the models are not there.
-
-    ``head`` says what made the page, ``markdown`` writes a table.
-    """
-    from ..host.session import Session
-    if not models.is_dir():
-        console.progress(f"no page about networks: the models' folder {models} is not there")
-        return None
-    samples = np.load(models / "samples.npz")
-    rows, details = [], []
-    settings = flow.Settings(seed=seed)
-    with flow.connect("sim", settings=settings, progress=console.progress) as accelerator:
-        memory = flow.device_memory(accelerator.manifest, settings)[1]
-        for model in MODELS:
-            session = Session(models / f"{model.file}.tflite", accelerator, memory=memory)
-            watch = _Watch(accelerator)
-            result = session.run(samples[f"{model.samples}_in"][:1])
-            if not np.array_equal(result, samples[f"{model.samples}_out"][:1]):
-                raise flow.FlowError(f"{model.title} differs from LiteRT's reference kernels")
-            rows.append(_row(model, session.report, accelerator.config.bus_bytes, watch.seconds))
-            picture = f"{model.samples}.svg"
-            (output / picture).write_text(timeline(session.runs), encoding="utf-8")
-            details += [f"## {model.title}", "", f"![what the engines did]({picture})", "",
-                        *markdown(LAYER_COLUMNS, [_layer(layer) for layer in session.report["layers"]])]
-    return ["# Networks", "", head,
-            "The MLPerf Tiny int8 models (github.com/mlcommons/tiny) on the built-in default, 16 × 16, 64-bit bus, memory latency 30, one "
-            "input, weights and input cold in memory; outputs equal to LiteRT's reference kernels byte for byte. Utilisation is MACs ÷ "
-            "(256 × cycles). The autoencoder reads each weight once: its bar is cycles ÷ (bytes ÷ 8).", "",
-            *markdown(COLUMNS, rows), *details]
+def _digits() -> tuple[Graph, np.ndarray, np.ndarray]:
+    """The demo's network, one input, and what it gives."""
+    from ..host import digits
+    from ..host.quantise import quantise
+    data = digits.load()
+    network = quantise(digits.train(data), data.train_images)
+    x = network.input.quantise(data.test_images[:1])
+    return network.graph(1), x, network.reference(x)
 
 
-class _Watch:
-    """Seconds that the device ran since it was made."""
+def _networks(models: Path) -> Iterator[tuple[str, Graph, np.ndarray, np.ndarray, Bar | None]]:
+    """(title, graph, input, what it must give, bar) of each."""
+    yield ("digits", *_digits(), None)
+    if not (models / "samples.npz").exists():
+        return
+    with np.load(models / "samples.npz") as samples:
+        for network in NETWORKS:
+            graph = load_model(models / network.file)
+            yield (network.title, graph, samples[network.samples + "_in"][:1], samples[network.samples + "_out"][:1], network.bar)
 
-    def __init__(self, accelerator: Any) -> None:
-        from .bench_simulators import Stopwatch
-        self._stopwatch = Stopwatch(accelerator)
 
-    @property
-    def seconds(self) -> float:
-        return self._stopwatch.read()
-
-
-def _row(model: Model, report: dict[str, Any], bus_bytes: int, seconds: float) -> list[str]:
-    words = (report["bytes_read"] + report["bytes_written"]) / bus_bytes
-    if model.of_roof:
-        bar, cleared = f"{report['cycles'] / words:.2f}, at most {model.of_roof}", report["cycles"] <= model.of_roof * words
-    else:
-        bar, cleared = f"at least {console.percent(model.least)}", report["utilisation"] >= model.least
-    return [model.title, f"{report['macs']:,}", f"{report['cycles']:,}", f"{report['predicted_cycles'] - report['cycles']:+,}",
-            console.percent(report["utilisation"]), bar if cleared else f"**{bar}**", f"{report['bytes_read']:,}",
-            f"{report['bytes_written']:,}", ", ".join(op["op"] for op in report["fallback_ops"]), f"{seconds:.2f} s"]
+def _row(title: str, rows: int, cols: int, session: Session, bar: Bar | None, memory: Any) -> list[str]:
+    report, config = session.report, session.accelerator.config
+    cycles, predicted = report["cycles"], report["predicted_cycles"]
+    commands = [command for run in session.runs for command in run.compiled.commands]
+    roof = roofline(config, commands, macs=report["macs"], bytes_read=report["bytes_read"], bytes_written=report["bytes_written"],
+                    memory=memory)
+    waits: dict[str, int] = {}
+    for run in session.runs:
+        for cause, lost in run.counters["stalls"]["execute"].items():
+            if cause != "busy":
+                waits[cause] = waits.get(cause, 0) + lost
+    worst = max(waits, key=lambda cause: waits[cause])
+    reached = ""
+    if bar is not None and (rows, cols) == ARRAYS[0]:
+        value = roof.cycles / cycles if bar.of_roof else report["utilisation"]
+        reached = f"{'≥' if value >= bar.least else '**missed**'} {console.percent(bar.least)}{' of its roof' if bar.of_roof else ''}"
+    return [title, f"{rows} × {cols}", f"{report['macs']:,}", f"{cycles:,}", f"{predicted:,}",
+            f"{predicted - cycles:+,} ({100 * (predicted - cycles) / cycles:+.2f} %)", console.percent(report["utilisation"]),
+            console.percent(report["macs"] / report["macs_issued"]), f"{report['bytes_read']:,}, {report['bytes_written']:,}",
+            f"{roof.cycles:,}", console.percent(roof.cycles / cycles), roof.bound_by, f"{worst} {waits[worst]:,}", reached]
 
 
 def _layer(layer: dict[str, Any]) -> Sequence[str]:
@@ -98,3 +99,38 @@ def _layer(layer: dict[str, Any]) -> Sequence[str]:
     return [str(layer["index"]), layer["op"], " × ".join(map(str, layer["shape"][1:])), number("macs"), number("cycles"),
             number("predicted_cycles"), share("utilisation"), share("ceiling"), number("bytes_read"), number("bytes_written"),
             layer["bound_by"]]
+
+
+def networks_page(output: Path, models: Path, seed: int, made: str,
+                  markdown: Callable[[Sequence[str], Sequence[Sequence[str]]], list[str]]) -> list[str]:
+    """Lines of the page; pictures of the runs on the first of :data:`ARRAYS` are written beside it.
+
+    ``models`` is the folder of the MLPerf Tiny models and their ``samples.npz``; ``made`` says what made the page; ``markdown`` writes
+    a table.
+    """
+    networks, table, details = list(_networks(models)), [], []
+    settings = flow.Settings(seed=seed)
+    for rows, cols in ARRAYS:
+        with flow.connect("sim", assignments=(f"array.rows={rows}", f"array.cols={cols}"), settings=settings,
+                          progress=console.progress) as accelerator:
+            memory = flow.device_memory(accelerator.manifest, settings)[1]
+            for title, graph, x, expected, bar in networks:
+                console.progress(f"{title} on {rows} × {cols}")
+                session = Session(graph, accelerator, memory=memory)
+                y = session.run(x.reshape(graph.tensors[graph.inputs[0]].shape))
+                if different := int(np.count_nonzero(np.ravel(y) != np.ravel(expected))):
+                    raise flow.FlowError(f"{title} on {rows} × {cols}: {different} outputs differ")
+                table.append(_row(title, rows, cols, session, bar, memory))
+                if (rows, cols) == ARRAYS[0]:
+                    picture = f"{title.lower()}.svg"
+                    (output / picture).write_text(timeline(session.runs), encoding="utf-8")
+                    details += [f"## {title} on {rows} × {cols}", "", f"![what the engines did]({picture})", "",
+                                *markdown(LAYER_COLUMNS, [_layer(layer) for layer in session.report["layers"]])]
+    head = ["# Networks", "", made,
+            "Memory latency 30 cycles, 64-bit bus, one input, everything cold: program, weights and input come once. "
+            "Outputs are equal byte for byte to those of LiteRT's reference kernels (digits: to NumPy). *Tiles allow*: utilisation if the "
+            "array streamed a row in every cycle. The roof is what the array's tiles or the bus take at least. The models are the int8 "
+            "ones of MLPerf Tiny (github.com/mlcommons/tiny).", ""]
+    if len(networks) == 1:
+        head += ["Their folder was not there (`--models`), so only the demo's network was measured.", ""]
+    return [*head, *markdown(COLUMNS, table), *details]

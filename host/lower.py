@@ -78,7 +78,7 @@ class _Lowering:
         self.memory = memory
         self.tiled = by_tiles(config)
         self.foldings = choose_foldings(graph, nodes, config, set(memory))
-        self.matrices: dict[str, Extent] = {}  # of the tensors that are a product's second operand: matrices, rows, columns
+        self.matrices: dict[str, Extent] = {}  # how products read tensors that are their weights
         self.wanted = self._wanted()
         for key in given:
             self.specs[key] = TensorSpec(extent=extent_of(graph.tensors[key].shape), memory=memory[key], given=True)
@@ -106,8 +106,8 @@ class _Lowering:
             use = None
             if isinstance(node.operator, BatchMatMul):
                 use, key = Use.TRANSPOSED if node.operator.transpose_b else Use.WEIGHTS, node.inputs[1]
-                shape = self.graph.tensors[key].shape
-                self.matrices.setdefault(names.get(key, key), Extent(math.prod(shape[:-2]), 1, *shape[-2:]))
+                *outer, m, n = self.graph.tensors[key].shape
+                self.matrices[names.get(key, key)] = Extent(math.prod(outer), 1, m, n)
             elif isinstance(node.operator, AveragePool2D) and _whole(node.operator, self.graph.tensors[node.inputs[0]].shape):
                 use, key = Use.WEIGHTS, node.inputs[0]
             if use is not None:
@@ -246,30 +246,34 @@ class _Lowering:
     def _dense(self, number: int, node: Node, op: FullyConnected) -> None:
         inputs, outputs = op.weights.shape
         images = self.graph.tensors[node.output].shape[0]
-        matrices = self.matrices.get(node.output)
-        if matrices is not None and (matrices.images * matrices.width, matrices.channels) == (images, outputs):
-            # The rows of a later product's operand: pixels, not images, of which each would be a matrix of its own.
-            extent = dataclasses.replace(matrices, channels=inputs)
-            weights = [w.reshape(1, 1, inputs, outputs) for w in op.parts]
-            self._sums(number, [self._input(node.inputs[0], extent)], self._output(node.output, matrices),
-                       ConvShape(height=1, width=extent.width, channels=inputs, filters=outputs), weights,
-                       fold_zero_point(op.bias, op.weights, op.zero_in), op, 1, 1,
-                       {"zero_point": op.zero_out, "low": op.low, "high": op.high})
-            return
         root = root_of(self.specs, node.inputs[0])
         extent = self.specs[root].extent
         if (extent.images, extent.height * extent.width * extent.channels) != (images, inputs):
             extent = Extent(images, 1, 1, inputs)
             root = self._input(node.inputs[0], extent)
-        shape = op.shape(extent.height, extent.width, extent.channels)
-        output = self._output(node.output, Extent(images, 1, 1, outputs))
-        weights = [w.reshape(extent.height, extent.width, extent.channels, outputs) for w in op.parts]
+        results = Extent(images, 1, 1, outputs)
+        matrix = self.matrices.get(node.output)
+        if matrix is not None and matrix.channels == outputs and matrix.images * matrix.width == images:
+            # Rows that a later product reads as matrices go to its weights as such: pixels, not images.
+            results, extent = matrix, Extent(matrix.images, 1, matrix.width, inputs)
+            root = self._input(node.inputs[0], extent)
+            shape = ConvShape(height=1, width=matrix.width, channels=inputs, filters=outputs)
+        else:
+            shape = op.shape(extent.height, extent.width, extent.channels)
+        output = self._output(node.output, results)
+        weights = [w.reshape(*shape.kernel, shape.channels, outputs) for w in op.parts]
         self._sums(number, [root], output, shape, weights, fold_zero_point(op.bias, op.weights, op.zero_in), op, 1, 1,
                    {"zero_point": op.zero_out, "low": op.low, "high": op.high})
 
+    def _as_matrices(self, key: str, extent: Extent) -> Extent:
+        """Shape of an element-wise result: the one that a product has it in, if that has the same channels."""
+        found = self.matrices.get(key, extent)
+        return found if found.channels == extent.channels else extent
+
     def _requantise(self, number: int, node: Node, op: Requantise) -> None:
-        extent = self.matrices.get(node.output, self.specs[node.inputs[0]].extent)
-        source, output = self._input(node.inputs[0], extent), self._output(node.output, extent)
+        extent = self._as_matrices(node.output, self.specs[node.inputs[0]].extent)
+        source = self._input(node.inputs[0], extent)
+        output = self._output(node.output, extent)
         parts = [Part(first=first, width=width, terms=(self._unit(first, width, 1),),
                       parameters=self._flat_parameters(-op.zero_in, op.multiplier, op.shift, width))
                  for first, width in self._cuts(output, extent.channels, [self.config.array.rows])]
@@ -281,7 +285,7 @@ class _Lowering:
     def _add(self, number: int, node: Node, op: Add) -> None:
         if not self.config.epilogue.add:
             raise PlanError("epilogue.add must be true for element-wise addition")
-        extent = self.matrices.get(node.output, self.specs[root_of(self.specs, node.inputs[0])].extent)
+        extent = self._as_matrices(node.output, self.specs[root_of(self.specs, node.inputs[0])].extent)
         inputs = [self._input(node.inputs[i], extent) for i in (op.first, 1 - op.first)]
         output = self._output(node.output, extent)
         words = np.zeros(256, np.int32)
@@ -357,10 +361,6 @@ class _Lowering:
         images, (m, n), k = math.prod(out[:-2]), out[-2:], a[-1]
         extents = [Extent(math.prod(shape[:-2]), 1, *shape[-2:]) for shape in (a, b)]
         sources = [self._input(key, extent) for key, extent in zip(node.inputs, extents, strict=True)]
-        second = self.specs[root_of(self.specs, node.inputs[1])]
-        made = second.extent.images, second.extent.height * second.extent.width, second.extent.channels
-        if not second.given and made != (extents[1].images, extents[1].width, extents[1].channels):
-            raise PlanError(f"the second operand must be made as the matrices that the product takes, {b}, not as {made}")
         which = [tuple(np.broadcast_to(np.arange(math.prod(s[:-2])).reshape(s[:-2]), out[:-2]).ravel().tolist()) for s in (a, b)]
         depth = depth_of(config, k)
         fields: dict[str, Any] = {"depth": depth, "k_last": k - (depth - 1) * config.array.rows}

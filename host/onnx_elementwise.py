@@ -32,10 +32,10 @@ def quantised(x: Activation) -> Quantisation:
 
 
 def rescaled(builder: Builder, node: FileNode, x: Activation) -> Pending:
-    """``x`` itself, for another quantisation or clamp: nothing, where neither changes."""
-    source = quantised(x)
+    """``x`` itself, for another quantisation or clamp: nothing, where neither changes; a float input gets the quantisation."""
 
     def emit(quantisation: Quantisation, low: int, high: int) -> tuple[str, View]:
+        source = x.quantisation or quantised(builder.quantise(x, quantisation))
         if quantisation == source and (low, high) == (-128, 127):
             return x.key, x.view
         multiplier, shift = scaling(np.float32(source.scale) / np.float32(quantisation.scale), 255)
@@ -102,7 +102,7 @@ def channel_of(sizes: list[tuple[int, ...]], shape: tuple[int, ...], expected: i
 
 
 def max_pool(builder: Builder, node: FileNode, x: Activation | Pending) -> Pending:
-    """The maximum keeps order, so it may as well follow the quantisation of a float result."""
+    """The maximum keeps order, so it may as well follow the quantisation of a float result or input."""
     sizes = x.shape[2:]
     if len(x.shape) not in (3, 4):
         raise NetworkError(f"input must be (N, C, H, W) or (N, C, W), not shape {x.shape}")
@@ -110,14 +110,14 @@ def max_pool(builder: Builder, node: FileNode, x: Activation | Pending) -> Pendi
     if max(place.pop("dilation")) > 1:
         raise NetworkError("dilations of a pool must be 1")
     shape = _pooled(x.shape, place)
-    source = quantised(x) if isinstance(x, Activation) else None
+    source = x.quantisation if isinstance(x, Activation) else None
 
     def emit(quantisation: Quantisation, low: int, high: int) -> tuple[str, View]:
         if isinstance(x, Pending):
             y = materialise(x, quantisation)
-            bounds = (low, high)
         else:
-            y, bounds = x, (low, high) if quantisation == source else (-128, 127)
+            y = x if x.quantisation is not None else builder.quantise(x, quantisation)
+        bounds = (low, high) if source in (None, quantisation) else (-128, 127)
         operator = MaxPool2D(**place, low=bounds[0], high=bounds[1])
         key = builder.add(node, operator, (image(builder, node, y),), quantisation=y.quantisation)
         if source is None or quantisation == source:

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from .errors import NetworkError
+from .graph import LARGEST_TENSOR
 
 __all__ = ["File", "FileInput", "FileNode", "load_file", "onnx_package"]
 
 OPSETS = (10, 28)  # of the standard operators: QLinearConv came with 10
-LARGEST_TENSOR = (1 << 31) - 1
 LARGEST_RANK = 8
 DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64"}
 OTHER_TYPES = {4: "uint16", 5: "int16", 8: "string", 9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "bfloat16",

@@ -142,7 +142,7 @@ def max_pool(reader: Reader, node: FileNode) -> Value:
         x = dataclasses.replace(value, quantisation=quantisation, real=True)
         result = reader.finish(node, onnx_elementwise.max_pool(reader.builder, node, x), quantisation, value.dtype)
         return dataclasses.replace(result, quantisation=value.quantisation)
-    return onnx_elementwise.max_pool(reader.builder, node, _result(reader, node, 0))
+    return onnx_elementwise.max_pool(reader.builder, node, _result(reader, node, 0, raw=True))
 
 
 def average_pool(reader: Reader, node: FileNode) -> Pending:
@@ -274,9 +274,9 @@ def _channels_first(node: FileNode) -> None:
         raise NetworkError("channels_last must be 0: give the model as it was before ONNX Runtime optimised it")
 
 
-def _result(reader: Reader, node: FileNode, position: int) -> Activation | Pending:
+def _result(reader: Reader, node: FileNode, position: int, *, raw: bool = False) -> Activation | Pending:
     value = reader.value(node, position)
-    return value if isinstance(value, Pending) else reader.real(node, position)
+    return value if isinstance(value, Pending) else reader.real(node, position, raw=raw)
 
 
 def _with_constant(reader: Reader, node: FileNode) -> tuple[Activation | Pending, np.ndarray | None]:
@@ -288,6 +288,6 @@ def _with_constant(reader: Reader, node: FileNode) -> tuple[Activation | Pending
 
 
 def _clamped(reader: Reader, node: FileNode, low: float, high: float) -> Pending:
-    value = _result(reader, node, 0)
+    value = _result(reader, node, 0, raw=True)
     pending = value if isinstance(value, Pending) else onnx_elementwise.rescaled(reader.builder, node, value)
     return dataclasses.replace(pending, low=min(max(pending.low, low), high), high=min(max(pending.high, low), high))

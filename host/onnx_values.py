@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -13,8 +14,9 @@ from .onnx_file import FileNode
 from .onnx_view import View
 from .operators import HostOp, Operator, Reshape
 
-__all__ = ["Activation", "Builder", "Constant", "Pending", "Value"]
+__all__ = ["UNKNOWN", "Activation", "Builder", "Constant", "Pending", "Value"]
 
+UNKNOWN = Quantisation(scale=math.nan, zero_point=0)  # of a float input that has not met its QuantizeLinear
 LARGEST_GRAPH = 1 << 16  # operators
 DEEPEST = 32             # float operators between two quantised tensors
 
@@ -109,6 +111,14 @@ class Builder:
         key = self.tensor(TensorInfo(name=name or node.outputs[0], shape=shape, quantisation=quantisation))
         self.nodes.append(Node(index=node.index, name=node.name, operator=operator, inputs=inputs, output=key))
         return key
+
+    def quantise(self, x: Activation, quantisation: Quantisation) -> Activation:
+        """A float input as the file quantises it."""
+        info = self.tensors[x.key]
+        if info.quantisation not in (UNKNOWN, quantisation):
+            raise NetworkError(f"input {info.name!r} must be quantised in one way only")
+        self.tensors[x.key] = dataclasses.replace(info, quantisation=quantisation)
+        return dataclasses.replace(x, quantisation=quantisation)
 
     def shaped(self, node: FileNode, key: str, shape: tuple[int, ...]) -> str:
         """The same bytes under ``shape``."""

@@ -17,6 +17,7 @@ import onnx
 from onnx_cases import CASES
 from onnx_models import Maker
 from systolith.host.errors import NetworkError
+from systolith.host.graph import LARGEST_TENSOR
 from systolith.host.onnx_reader import read_onnx
 
 MUTATIONS = 40_000 if os.environ.get("SYSTOLITH_NIGHTLY") else 4_000
@@ -205,9 +206,9 @@ MESSAGES = {
     "no rank": (lambda: edited(lambda m: m.graph.input[0].type.tensor_type.ClearField("shape")),
                 "input 'input_1' must have a fixed shape, its first axis excepted, not unknown"),
     "zero size": (lambda: edited(lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[3], "dim_value", 0)),
-                  "tensor 'input_1' must have axes of positive sizes, 2147483647 elements at most, not shape (1, 5, 0, 2)"),
+                  f"tensor 'input_1' must have axes of positive sizes, {LARGEST_TENSOR} elements at most, not shape (1, 5, 0, 2)"),
     "huge": (lambda: edited(lambda m: constant_of(m, "c_4").dims.__setitem__(0, 1 << 40)),
-             "initialiser 'c_4' must have at most 2147483647 elements, not shape (1099511627776, 2, 3, 3)"),
+             f"initialiser 'c_4' must have at most {LARGEST_TENSOR} elements, not shape (1099511627776, 2, 3, 3)"),
     "too little data": (lambda: edited(lambda m: constant_of(m, "c_4").dims.__setitem__(0, 1 << 20)),
                         "initialiser 'c_4' must have data for 18874368 elements, as its shape (1048576, 2, 3, 3) says, not 72"),
     "type": (lambda: edited(lambda m: setattr(constant_of(m, "c_4"), "data_type", 5)),
