@@ -178,7 +178,7 @@ def mean(builder: Builder, node: FileNode, x: Activation, axes: tuple[int, ...],
         raise NetworkError(f"mean must be over one or two axes behind the batch of shape {x.shape}, not {list(axes)}")
     others = tuple(axis for axis in range(1, rank) if axis not in axes)
     key = builder.ordered(node, x, (0, *axes, *others))
-    kernel = (*[1] * (2 - len(axes)), *(x.shape[axis] for axis in axes))
+    kernel = (x.shape[axes[0]] if len(axes) == 2 else 1, x.shape[axes[-1]])
     n, channels = x.shape[0], math.prod(x.shape[axis] for axis in others)
     key = builder.shaped(node, key, (n, *kernel, channels))
     shape = tuple(1 if axis in axes else size for axis, size in enumerate(x.shape))
