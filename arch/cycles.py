@@ -82,7 +82,7 @@ class Machine:
         self.words_left = sum(command.words for command in program)
         self.fetched: deque[tuple[int, int]] = deque()  # bursts: words left, dispatch of the first
         self.burst_words = latency.fetch_bytes // 4
-        self.fetches = deque([latency.fetch_request, latency.fetch_request + 1])  # when bursts are asked for
+        self.fetches = deque([latency.fetch_request, latency.fetch_request + latency.fetch_next])  # when bursts are asked for
         self.halves: list[tuple[Engine, int]] = [(Engine.NONE, -100)] * 2  # who used it last, and the first cycle without a claim
         self.granted = [0, 0]                                  # since when the STORE that has a half may read it
         # Commands that have begun, and when: EXECUTE without its half; STOREs without theirs, and those whose rows are not read yet.
@@ -151,13 +151,15 @@ class Machine:
         """Move words as far as they have arrived and queues have room."""
         while self.place < len(self.program) and self.fetched:
             command, engine = self.program[self.place], self.engines[self.place]
-            if not self.moved:
-                if self.dispatched[engine] == self.config.control.queue_commands:
-                    return
-                self.dispatch_free = max(self.dispatch_free, self.begun[engine][self.dispatched[engine]] + 1)
+            if not self.moved and self.dispatched[engine] == self.config.control.queue_commands:
+                return
             left, arrived = self.fetched.popleft()
             count = min(command.words - self.moved, left)
-            self.dispatch_free = max(self.dispatch_free, arrived) + count
+            self.dispatch_free = max(self.dispatch_free, arrived)
+            if not self.moved:
+                begun = self.begun[engine][self.dispatched[engine]]
+                self.dispatch_free = max(self.dispatch_free + self.latency.header, begun + self.latency.queue_free)
+            self.dispatch_free += count
             self.moved += count
             if count < left:
                 self.fetched.appendleft((left - count, arrived))
@@ -178,7 +180,7 @@ class Machine:
         command = self.program[number]
         time = max(decoded, self.fields_free[engine] + command.words + 1)
         if engine is Engine.EXECUTE:
-            time = max(time, self.pending, self.preloader)
+            time = max(time + self.latency.execute_check, self.pending, self.preloader)
         else:
             time += self.latency.load_begin if engine is Engine.LOAD else self.latency.store_begin
         for giver in _peers(command.wait, engine):
@@ -186,7 +188,7 @@ class Machine:
             if not waiting:
                 return _NEVER
             time = max(time, self.complete[waiting[0]] + self.latency.token)
-        return time
+        return time + self.latency.execute_begin if engine is Engine.EXECUTE else time
 
     def _begin(self, engine: Engine, time: int) -> int:
         """The engine's next command begins; which one it is."""
@@ -230,7 +232,7 @@ class Machine:
         if bursts.before_last:
             last = port.load_last - (len(bursts.ends) - 1 - bursts.before_last)
             walked = max(walked + bursts.before_last, port.accepted(last - 1))
-        self.fields_free[Engine.LOAD] = walked
+        self.fields_free[Engine.LOAD] = walked + latency.load_last
 
     def _execute(self, time: int) -> None:
         number = self._begin(Engine.EXECUTE, time)
@@ -306,11 +308,12 @@ class Machine:
     def rows(self, c: Store) -> Rows:
         """What a STORE reads and writes; one object for all that do the same."""
         base = self.bases[c.base]
-        key = (c.operation, c.target == Target.MEMORY, c.window, c.columns, c.count1, c.count2, c.stride1, c.stride2,
-               base + c.destination & self.block, c.bias, c.zero_point, c.low, c.high)
+        key = (c.operation, c.window, c.columns, c.count1, c.count2, c.stride1, c.stride2, base + c.destination & self.block, c.bias,
+               c.zero_point, c.low, c.high, c.target, c.lane)
         if key not in self.shapes:
             rows = store_rows(self.config, c, base, self.latency)
-            self.shapes[key] = self.shapes.setdefault((rows.chunks, rows.window, rows.words, *rows.parts, *rows.over, *rows.settings), rows)
+            like = (rows.chunks, rows.walk, rows.window, *rows.parts, *rows.over, *rows.settings, *rows.pieces, rows.target)
+            self.shapes[key] = self.shapes.setdefault(like, rows)
         return self.shapes[key]
 
     def _read(self) -> None:
@@ -320,8 +323,7 @@ class Machine:
         if self.memory.half_duplex and c.target == Target.MEMORY:
             self._share_write(rows, time)
             self.stored.append(number)
-        self.fields_free[Engine.STORE], read, self.complete[number] = self.stores.run(
-            rows, time, self.granted[half], c.target != Target.MEMORY)
+        self.fields_free[Engine.STORE], read, self.complete[number] = self.stores.run(rows, time, self.granted[half])
         if not any(self._half(other) == half for other, _ in self.reads_waiting):
             self.halves[half] = Engine.STORE, read
         self.busy[Engine.STORE] += rows.busy

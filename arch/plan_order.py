@@ -13,9 +13,13 @@ from typing import NamedTuple, cast
 from .commands import Command, Engine, Execute, Load
 from .config import Config
 from .cycles_read import load_bursts
+from .footprint import accumulator_count, tile_count
+from .plan_passes import tile_cycles
 from .program import Region
 
 __all__ = ["Item", "Order"]
+
+_FETCH = 16   # cycles of the bus for the words of a LOAD and what goes with it
 
 
 class Item(NamedTuple):
@@ -36,7 +40,7 @@ class Order:
     """
 
     def __init__(self, config: Config, items: Sequence[Item]) -> None:
-        self.config = config
+        self.config, self.tile = config, tile_cycles(config)
         self.others = [item for item in items if item.command.engine is not Engine.LOAD]
         self.loads: list[tuple[Item, int]] = []   # each with the number of others before it
         at = 0
@@ -51,23 +55,32 @@ class Order:
         """LOADs up to ``ahead`` EXECUTEs before they are needed, and ``margin`` EXECUTEs behind the last command in their way."""
         slots, place = [], 0
         for number, (_, at) in enumerate(self.loads):
-            earliest = self._back(at, ahead)
+            earliest = max(self._back(at, ahead), at // 2)   # few at first, so that the first EXECUTE is not behind all of them
             behind = self._conflict(number, at - earliest)
             place = max(place, earliest, min(self._forth(behind, margin), at) if behind > earliest else earliest)
             slots.append(place)
         return list(self._merged(slots))
 
-    def timed(self, begin: Sequence[int], complete: Sequence[int], lead: int = 1) -> list[Item]:
-        """LOADs where they can begin, by the times at which the others do, ``lead`` EXECUTEs later where they are not needed yet."""
+    def timed(self, ahead: int, margin: int) -> list[Item]:
+        """LOADs ``ahead`` EXECUTEs before the one that is at work when they can begin, if LOAD and EXECUTE wait for each other only, and
+        ``margin`` EXECUTEs behind the last command in their way."""
         slots, place, free, at_work = [], 0, 0, 0
+        time = 0
+        starts: list[int] = []
         for number, (item, at) in enumerate(self.loads):
             behind = self._conflict(number, at)
-            free = max(free, complete[behind - 1] if behind else 0)
-            while at_work < len(self.others) and begin[at_work] < free:
+            while len(starts) < at:   # those before the LOAD, as it comes to them
+                command = self.others[len(starts)].command
+                starts.append(time)
+                if isinstance(command, Execute):
+                    time += tile_count(command) * max(accumulator_count(command), self.tile)
+            free = max(free, starts[behind - 1] if behind else 0)
+            while at_work < len(starts) and starts[at_work] < free:
                 at_work += 1
-            place = max(place, min(self._forth(max(behind, at_work), lead), at))
+            place = max(place, min(max(self._forth(behind, margin) if behind else 0, self._back(at_work, ahead)), at))
             slots.append(place)
-            free += load_bursts(self.config, cast(Load, item.command), 0, 1).ends[-1]
+            free += load_bursts(self.config, cast(Load, item.command), 0, 1).ends[-1] + _FETCH
+            time = max(time, free)
         return list(self._merged(slots))
 
     def _back(self, at: int, executes: int) -> int:

@@ -9,10 +9,10 @@ import numpy as np
 
 from .commands import PARAMETER_WORDS
 from .config import Config
-from .layers import Constant, Layer, Part, Task, TensorSpec, root_of
+from .layers import Constant, Layer, Part, Task, TensorSpec, fits_chip, root_of
 from .plan_passes import Pass
 from .tiling import window
-from .views import Box, depth_of
+from .views import Box, depth_of, span
 
 __all__ = ["Constants", "Progress", "constants"]
 
@@ -71,8 +71,8 @@ class Progress:
         missing = self._missing.get(root)
         if missing is None or not box.pixels:
             return 0
-        low, high = _span(self.specs[name], box)
-        if len(missing) < first + depth or missing.shape[0] != depth_of(self.config, self.specs[name].extent.channels):
+        low, high = span(self.specs[name].extent, box)
+        if not fits_chip(self.specs, name):
             first, depth, low, high = 0, len(missing), 0, missing.shape[1]  # another shape: all of it
         if missing[first:first + depth, low:high].any():
             return None
@@ -113,18 +113,10 @@ class Progress:
             root = root_of(self.specs, layer.inputs[term.source])
             if root in self._pixel_cycles:
                 box = window(layer.shape, task.box)
-                start, stop = self._fetched.get(root, 0), _span(self.specs[root], box)[1] if box.pixels else 0
+                start, stop = self._fetched.get(root, 0), span(self.specs[root].extent, box)[1] if box.pixels else 0
                 if stop > start:
                     found.append((root, start, stop))
         return found
-
-
-def _span(spec: TensorSpec, box: Box) -> tuple[int, int]:
-    """Pixels of a tensor from the first to the last of ``box``."""
-    extent = spec.extent
-    low = (box.image * extent.height + box.y) * extent.width + box.x
-    high = ((box.image + box.images - 1) * extent.height + box.y + box.rows - 1) * extent.width + box.x + box.columns
-    return low, high
 
 
 class Constants:

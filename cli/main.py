@@ -159,7 +159,7 @@ def run(model: ModelFile,
     """Run a quantised network, a .tflite or .onnx file, and report each layer."""
     with console.guarded(as_json=as_json):
         from .networks import run_model
-        result = run_model(model, inputs or [], output, device=device, settings=_settings(seed, memory_latency, memory, trace=True),
+        result = run_model(model, inputs or [], output, device=device, settings=_settings(seed, memory_latency, memory),
                            timeline=timeline, calibration=calibration or (), progress=console.progress, directory=directory, board=board,
                            config=config, assignments=assignments or ())
     console.emit(result, as_json=as_json, show=lambda: show.show_run(result))

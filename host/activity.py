@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..arch.commands import Command, Engine
+from ..arch.commands import Command, Engine, Execute
 from ..arch.cycles import Memory, predict_cycles
+from ..arch.footprint import accumulator_count, tile_count
 from ..arch.registers import STALLS
 from .compile import Compiled
 from .trace import STARTED, command_ends
@@ -72,9 +73,22 @@ def measured(events: npt.NDArray[np.void], commands: Sequence[Command], cycles: 
         starts, values = activity["cycle"].astype(np.int64), activity["value"].astype(np.int64)
         ends = np.append(starts, last)[1:]
         begin[own], end[own] = begun - start, command_ends(begun, ends[values == 0], last) - start
-        if engine is Engine.EXECUTE:
+        if engine is Engine.EXECUTE and own:
             states = starts - start, values
+            end[own] = _last_rows(states, last - start, [commands[index] for index in own], end[own])
     return Activity(cycles=cycles, begin=begin, end=end, states=states)
+
+
+def _last_rows(states: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]], end: int, commands: Sequence[Command],
+               otherwise: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """When each EXECUTE issued its last row: one row in each busy cycle, though the next command starts before the last of them."""
+    rows = np.cumsum([tile_count(command) * accumulator_count(command) for command in commands if isinstance(command, Execute)])
+    edges = np.append(states[0], end)
+    issued = np.append(0, np.cumsum(np.where(states[1] == 0, np.diff(edges), 0)))
+    if issued[-1] != rows[-1]:
+        return otherwise
+    place = np.searchsorted(issued, rows)
+    return edges[place] - (issued[place] - rows)
 
 
 def layer_times(activity: Activity, compiled: Compiled) -> list[LayerTime | None]:
@@ -90,7 +104,7 @@ def layer_times(activity: Activity, compiled: Compiled) -> list[LayerTime | None
     owners, count = owner[execute], len(compiled.layers)
 
     def shared(spans: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        return np.bincount(owners, weights=spans, minlength=count)
+        return np.bincount(owners, weights=spans, minlength=count).astype(np.float64)
 
     cycles, causes = shared(np.diff(bounds)), _causes(activity, execute, bounds, shared)
     if activity.states is None:

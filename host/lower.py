@@ -168,7 +168,8 @@ class _Lowering:
 
     def _parameters(self, bias: np.ndarray, multiplier: np.ndarray, shift: np.ndarray, first: int, width: int) -> int:
         part = slice(first, first + width)
-        return self.constants.parameters(bias[part], multiplier[part], shift[part])
+        spare = (0, -width % self.config.epilogue.lanes)   # so that the next part's begin with a group
+        return self.constants.parameters(*(np.pad(values[part], spare) for values in (bias, multiplier, shift)))
 
     def _flat_parameters(self, bias: int, multiplier: int, shift: int, width: int) -> int:
         return self.constants.parameters(*(np.full(width, value) for value in (bias, multiplier, shift)))
@@ -210,12 +211,11 @@ class _Lowering:
         filters = len(bias)
         multiplier, shift = np.tile(op.multiplier, repeat), np.tile(op.shift, repeat)
         bias = np.tile(bias, repeat)
-        parts = []
-        for phase in range(phases):
-            for first, width in self._cuts(output, filters * repeat):
-                at = phase * filters + first
-                parts.append(Part(first=first, width=width, phase=phase, parameters=self._parameters(bias, multiplier, shift, first, width),
-                                  terms=tuple(self._term(w[..., at:at + width], pad=op.zero_in) for w in weights)))
+        cut = self._cuts(output, filters * repeat)
+        parameters = [self._parameters(bias, multiplier, shift, first, width) for first, width in cut]
+        parts = [Part(first=first, width=width, phase=phase, parameters=offset, terms=tuple(
+            self._term(w[..., phase * filters + first:phase * filters + first + width], pad=op.zero_in) for w in weights))
+            for phase in range(phases) for (first, width), offset in zip(cut, parameters, strict=True)]
         extent = self.specs[output].extent
         columns = extent.width // phases
         self._layer(number, inputs, output, shape, parts, step=phases, area=area or (0, extent.height, 0, columns), **clamp)
@@ -236,11 +236,11 @@ class _Lowering:
         rows, each = self.config.array.rows, op.weights.shape[3]
         bias = fold_zero_point(op.bias, op.weights.reshape(*op.weights.shape[:2], -1), op.zero_in)
         output = self._output(node.output, extent_of(self.graph.tensors[node.output].shape))
-        parts = []
-        for first, width in self._cuts(output, shape.filters, [rows * each]):
-            terms = tuple(self._term(diagonal(w, first, width, rows), first=first // each // rows, pad=op.zero_in) for w in op.parts)
-            parts.append(Part(first=first, width=width, terms=terms,
-                              parameters=self._parameters(bias, op.multiplier, op.shift, first, width)))
+        cut = self._cuts(output, shape.filters, [rows * each])
+        parameters = [self._parameters(bias, op.multiplier, op.shift, first, width) for first, width in cut]
+        parts = [Part(first=first, width=width, parameters=offset, terms=tuple(
+            self._term(diagonal(w, first, width, rows), first=first // each // rows, pad=op.zero_in) for w in op.parts))
+            for (first, width), offset in zip(cut, parameters, strict=True)]
         self._layer(number, [self._input(key, extent)], output, shape, parts, zero_point=op.zero_out, low=op.low, high=op.high)
 
     def _dense(self, number: int, node: Node, op: FullyConnected) -> None:

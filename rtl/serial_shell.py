@@ -85,14 +85,16 @@ class SerialShell(wiring.Component):
             core.csr_address.eq(bus.address[:register_bits] << 2),
             core.csr_write_data.eq(bus.write_data),
         ]
-        # A register read takes a cycle; a write, and what goes nowhere, takes the same path for simplicity.
-        answered = Signal()
+        # A register read takes a cycle; a write, which comes from a register, takes two, and all else takes the same path for simplicity.
+        begun, answered = Signal(), Signal()
         is_size = Signal()
+        write = Signal()
+        begins = bus.valid & ~in_memory & ~begun & ~answered
         m.d.sync += [
-            answered.eq(bus.valid & ~in_memory & ~answered),
+            begun.eq(begins), answered.eq(begun), write.eq(begins & bus.write & in_registers),
             is_size.eq(core.csr_address == offset_of("MEMORY_BYTES")),
         ]
-        m.d.comb += core.csr_write.eq(bus.valid & bus.write & in_registers & ~answered)
+        m.d.comb += core.csr_write.eq(write)
         with m.If(in_memory):
             m.d.comb += [bus.ready.eq(memory.host.ready), bus.read_data.eq(memory.host.read_data)]
         with m.Else():

@@ -9,7 +9,7 @@ from amaranth_boards.ulx3s import ULX3S_85F_Platform
 from systolith.arch.config import resolve
 from systolith.boards import BOARDS, BoardError, get_board, primitives_ecp5, primitives_ice40
 from systolith.boards.top import constraints
-from systolith.gen.build import estimate
+from systolith.gen.fit import estimate
 from systolith.rtl.uart import bit_cycles
 
 
