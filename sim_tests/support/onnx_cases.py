@@ -149,7 +149,7 @@ def matmul_of_two(rng: np.random.Generator, dtype: str) -> Case:
 def add(rng: np.random.Generator, dtype: str) -> Case:
     m = Maker(rng, dtype)
     shape = tuple(int(v) for v in rng.integers(1, 9, rng.integers(2, 5)))
-    x, y, qx, qy = m.input(shape), m.input(shape), m.quantisation(), m.quantisation()
+    x, y, qx, qy = m.input(shape), m.input(shape), m.quantisation(0.0003, 0.3), m.quantisation(0.0003, 0.3)
     real = m.node("Add", m.dequantize(x, qx), m.dequantize(y, qy))
     return _finish(m, m.node("Relu", real) if rng.random() < 0.3 else real, m.array(shape), m.array(shape))
 
