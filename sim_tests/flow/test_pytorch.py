@@ -53,6 +53,8 @@ def modules():
                                  nn.Conv2d(8, 8, 3, padding=1, groups=2), nn.ReLU(), nn.Flatten(),
                                  nn.Dropout(), nn.Linear(288, 10), nn.Softmax(1)), (1, 3, 15, 15), ["Softmax"]),
         "dilated": (nn.Sequential(nn.Conv2d(2, 6, 3, dilation=2, padding="same"), nn.ReLU(), nn.Conv2d(6, 4, 1)), (1, 2, 10, 10), []),
+        "functions": (nn.Sequential(nn.Conv2d(3, 8, 3), nn.SiLU(), nn.Conv2d(8, 8, 3, padding=1), nn.Hardswish(), nn.Conv2d(8, 4, 1),
+                                    nn.LeakyReLU(), nn.Sigmoid()), (1, 3, 9, 9), []),
         "average": (nn.Sequential(nn.Conv2d(3, 8, 3), nn.AvgPool2d(3, stride=2, padding=1), nn.ReLU()), (1, 3, 15, 15), []),
         "tokens": (nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 7)), (1, 5, 20), []),
         "attention": (Attention(), (1, 6, 16), ["Softmax"]),
@@ -60,7 +62,7 @@ def modules():
 
 
 @pytest.mark.filterwarnings("ignore")  # of the exporter
-@pytest.mark.parametrize("name", ["conv1d", "conv2d", "dilated", "average", "tokens", "attention"])
+@pytest.mark.parametrize("name", ["conv1d", "conv2d", "dilated", "functions", "average", "tokens", "attention"])
 def test_modules(name, tmp_path):
     import numpy as np
     import onnxruntime
@@ -90,7 +92,7 @@ def test_module_that_is_not_supported(tmp_path):
     import torch
     from systolith.host.errors import NetworkError
     from systolith.host.onnx_quantise import read_calibrated
-    net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.SiLU()).eval()
+    net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4)).eval()
     torch.onnx.export(torch.export.export(net, (torch.zeros(1, 4),)), dynamo=True, verbose=False).save(tmp_path / "net.onnx")
-    with pytest.raises(NetworkError, match=r"^operator \d+ \(Sigmoid, 'node_Sigmoid_0'\) is not supported; supported are Add, "):
+    with pytest.raises(NetworkError, match=r"^operator \d+ \(LayerNormalization, 'node_layer_norm'\) is not supported; supported are Abs, "):
         read_calibrated(tmp_path / "net.onnx", np.ones((4, 4), np.float32))

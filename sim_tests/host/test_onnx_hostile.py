@@ -179,10 +179,10 @@ def cycle(model):
     model.graph.node[0].input[0] = model.graph.output[0].name
 
 
-SUPPORTED = "supported are Add, AveragePool, BatchNormalization, Cast, Clip, Concat, Constant, Conv, DequantizeLinear, Dropout, Flatten, " \
-    "Gather, Gemm, GlobalAveragePool, Identity, MatMul, MaxPool, Mul, QGemm, QLinearAdd, QLinearAveragePool, QLinearConv, " \
-    "QLinearGlobalAveragePool, QLinearMatMul, QLinearSoftmax, QuantizeLinear, ReduceMean, Relu, Reshape, Shape, Softmax, Squeeze, Sub, " \
-    "Transpose, Unsqueeze"
+SUPPORTED = "supported are Abs, Add, AveragePool, BatchNormalization, Cast, Clip, Concat, Constant, Conv, DequantizeLinear, Div, " \
+    "Dropout, Elu, Erf, Exp, Flatten, Gather, Gelu, Gemm, GlobalAveragePool, HardSigmoid, HardSwish, Identity, LeakyRelu, MatMul, " \
+    "MaxPool, Mul, Neg, QGemm, QLinearAdd, QLinearAveragePool, QLinearConv, QLinearGlobalAveragePool, QLinearMatMul, QLinearSoftmax, " \
+    "QuantizeLinear, ReduceMean, Relu, Reshape, Shape, Sigmoid, Softmax, Softplus, Squeeze, Sub, Tanh, Transpose, Unsqueeze"
 MESSAGES = {
     "noise": (lambda: b"\xff" * 20, "model is not an ONNX file, or it is truncated or damaged"),
     "empty": (lambda: b"", "model must hold a graph with at least one operator: it is not an ONNX model, or it is empty"),
