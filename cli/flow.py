@@ -23,8 +23,9 @@ __all__ = ["FlowError", "Settings", "build_folder", "check_product", "compare", 
 Progress = Callable[[str], None]
 MEMORY_BYTES = 64 << 20
 MEMORIES = ("ideal", "board", "chip")
-_LATER = {"serial": "serial:PORT", "axi": "axi:DEVICE"}
+_LATER = {"axi": "axi:DEVICE"}
 _LITEX = re.compile(r"litex:([^:]+):(\d+)")
+_SERIAL = re.compile(r"serial:([^@]+)(?:@(\d+))?")
 
 
 class FlowError(RuntimeError):
@@ -111,8 +112,12 @@ def _check_device(device: str) -> None:
     kind = device.partition(":")[0]
     if kind in _LATER:
         raise FlowError(f"device {device!r} is not available in this version; use sim or model")
-    if device not in ("sim", "model") and not _LITEX.fullmatch(device):
-        raise FlowError(f"device must be one of sim, model, {', '.join(_LATER.values())}, litex:HOST:PORT, not {device!r}")
+    serial = _SERIAL.fullmatch(device)
+    if device not in ("sim", "model") and not serial and not _LITEX.fullmatch(device):
+        raise FlowError(f"device must be one of sim, model, serial:PORT[@BAUD], {', '.join(_LATER.values())}, litex:HOST:PORT, "
+                        f"not {device!r}")
+    if serial and serial[2] and not 300 <= int(serial[2]) <= 12_000_000:
+        raise FlowError(f"baud must be from 300 to 12000000, not {serial[2]}")
 
 
 def _check_memory(settings: Settings, board: str | None) -> None:
@@ -149,6 +154,17 @@ def _simulated(directory: Path, manifest: Manifest, settings: Settings, progress
                            trace=settings.trace)
 
 
+def _serial(device: str, manifest: Manifest) -> Device:
+    """The board at a serial port, at its bitstream's rate unless another is said."""
+    from ..boards import get_board
+    from ..host.serial_device import SerialDevice
+    match = _SERIAL.fullmatch(device)
+    assert match is not None
+    if manifest.board is None:
+        raise FlowError(f"device {device!r} needs a board's accelerator; add --board, or give a folder generated with it")
+    return SerialDevice(match[1], manifest, baud=int(match[2]) if match[2] else get_board(manifest.board).baud)
+
+
 def connect(device: str = "sim", *, board: str | None = None, config: str | Path | Mapping[str, Any] | None = None,
             directory: str | Path | None = None, assignments: Iterable[str] = (), settings: Settings | None = None,
             timeout_s: float | None = None, progress: Progress = _quiet) -> Accelerator:
@@ -156,8 +172,8 @@ def connect(device: str = "sim", *, board: str | None = None, config: str | Path
 
     Parameters
     ----------
-    device : ``sim`` (the emitted Verilog, compiled), ``model`` (exact results, no clock) or ``litex:HOST:PORT`` (a SoC behind
-        ``litex_server``, whose ``csr.csv`` is in the current folder)
+    device : ``sim`` (the emitted Verilog, compiled), ``model`` (exact results, no clock), ``serial:PORT[@BAUD]`` (a board) or
+        ``litex:HOST:PORT`` (a SoC behind ``litex_server``, whose ``csr.csv`` is in the current folder)
     board, config, assignments : what to generate: a board's name, a TOML file or nested mapping, ``section.key=value`` strings
     directory : a generated folder instead of these
     settings : of the simulation
@@ -191,6 +207,8 @@ def connect(device: str = "sim", *, board: str | None = None, config: str | Path
     elif litex := _LITEX.fullmatch(device):
         from ..host.litex import LiteXDevice
         opened = LiteXDevice(manifest, host=litex[1], port=int(litex[2]))
+    elif _SERIAL.fullmatch(device):
+        opened = _serial(device, manifest)
     else:
         assert directory is not None
         opened = _simulated(Path(directory), manifest, settings, progress)

@@ -1,15 +1,10 @@
-"""LiteX's UARTBone framing: bytes from a serial line to reads and writes of 32-bit words.
-
-    write   0x01  n  a3 a2 a1 a0   d3 d2 d1 d0 …     n words to word address a on, no answer
-    read    0x02  n  a3 a2 a1 a0                     answered by n words, d3 d2 d1 d0 each
-
-Addresses count 32-bit words; addresses and data travel most significant byte first; n is 1 … 255. This is what LiteX's
-``RemoteClient`` and ``litex_server --uart`` speak (litex/soc/cores/uart.py, ``Stream2Wishbone``).
-"""
+"""Bytes from a serial line to reads and writes of 32-bit words: frames as :mod:`systolith.arch.serial_link` has them."""
 
 from amaranth import *
-from amaranth.lib import enum, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+
+from ..arch.serial_link import Frame
 
 __all__ = ["HostPort", "UARTBone"]
 
@@ -26,11 +21,6 @@ class HostPort(wiring.Signature):
             "valid": Out(1), "ready": In(1), "address": Out(address_bits),
             "write": Out(1), "write_data": Out(32), "read_data": In(32),
         })
-
-
-class _Command(enum.Enum, shape=8):
-    WRITE = 1
-    READ = 2
 
 
 class UARTBone(wiring.Component):
@@ -89,8 +79,8 @@ class UARTBone(wiring.Component):
         with m.FSM(name="state"):
             with m.State("COMMAND"):
                 m.d.comb += [idle.eq(1), self.i.ready.eq(1)]
-                m.d.sync += [byte.eq(0), write.eq(self.i.payload == _Command.WRITE)]
-                with m.If(self.i.valid & ((self.i.payload == _Command.WRITE) | (self.i.payload == _Command.READ))):
+                m.d.sync += [byte.eq(0), write.eq(self.i.payload == Frame.WRITE)]
+                with m.If(self.i.valid & ((self.i.payload == Frame.WRITE) | (self.i.payload == Frame.READ))):
                     m.next = "LENGTH"
             with m.State("LENGTH"):
                 m.d.comb += self.i.ready.eq(1)
