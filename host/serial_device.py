@@ -17,6 +17,8 @@ __all__ = ["COMMON_RATES", "LinkError", "SerialDevice"]
 
 COMMON_RATES = (115_200, 230_400, 460_800, 921_600, 1_000_000, 2_000_000, 3_000_000)
 
+FIND_S, SILENCE_S, SIMULATED_SILENCE_S = 2.0, 1.0, 60.0
+
 
 class LinkError(DeviceError):
     """Nothing, or not enough, comes back over the line."""
@@ -32,7 +34,8 @@ class SerialDevice(Device):
     port : of this computer
     manifest : of the generated folder; the device must show its identity
     baud : of the bitstream
-    silence_s : an answer is given up when nothing has come for so long
+    silence_s : an answer is given up when nothing has come for so long; by default 1 s, and a minute at a pseudo-terminal, because a
+        simulated board behind it may be a thousand times slower than a real one
 
     Raises
     ------
@@ -44,10 +47,12 @@ class SerialDevice(Device):
         What answers is not this accelerator.
     """
 
-    def __init__(self, port: str, manifest: Manifest, *, baud: int = SERIAL_BAUD, silence_s: float = 1.0):
-        self._port = SerialPort(port, baud, silence_s=silence_s)
+    def __init__(self, port: str, manifest: Manifest, *, baud: int = SERIAL_BAUD, silence_s: float | None = None):
+        self._port = SerialPort(port, baud, silence_s=silence_s or FIND_S)
         try:
             self._find()
+            if silence_s is None:
+                self._port.silence_s = SIMULATED_SILENCE_S if port.startswith("/dev/pts/") else SILENCE_S
             check_identity(self, manifest)
             self.memory_bytes = self.read_register(offset_of("MEMORY_BYTES"))
             if self.memory_bytes != manifest.memory_bytes:

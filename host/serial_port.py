@@ -51,10 +51,9 @@ class SerialPort:
         import serial
         self.name = name
         self.baud = baud
-        self.silence_s = silence_s
         self._gone = (serial.SerialException, OSError)
         try:
-            self._port = serial.Serial(name, baud, timeout=silence_s, write_timeout=10, exclusive=True)
+            self._port = serial.Serial(name, baud, timeout=silence_s, write_timeout=60, exclusive=True)
         except (serial.SerialException, OSError, ValueError, OverflowError) as error:
             raise PortError(self._why(error)) from None
 
@@ -74,6 +73,14 @@ class SerialPort:
         if not isinstance(error, OSError):
             return f"port {self.name!r} does not do {self.baud} baud; choose another rate, PORT@BAUD"
         return f"port {self.name!r} is no serial port: {os.strerror(code) if code else ' '.join(str(error).split())}"
+
+    @property
+    def silence_s(self) -> float:
+        return float(self._port.timeout)
+
+    @silence_s.setter
+    def silence_s(self, value: float) -> None:
+        self._port.timeout = value
 
     def write(self, data: bytes) -> None:
         """Hand over all of ``data``; returns when the operating system has it."""
