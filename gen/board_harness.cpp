@@ -164,7 +164,7 @@ int main(int count, char** arguments) {
             const bool idle = cycle - last_byte > kIdle && !sender.busy() && received.empty();
             pollfd waiting = {terminal.master, POLLIN, 0};
             const bool room = sender.queue.size() < kAhead;
-            if (room && (!idle || cycle % kIdle == 0) && poll(&waiting, 1, idle) > 0) {
+            if (room && (!idle || cycle % kIdle == 0) && poll(&waiting, 1, idle ? 5 : 0) > 0) {
                 unsigned char bytes[kAhead];
                 const ssize_t got = read(terminal.master, bytes, sizeof bytes);
                 if (got <= 0) return 0;

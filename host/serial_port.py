@@ -6,11 +6,15 @@ import contextlib
 import errno
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from .device import DeviceError
 
 __all__ = ["PortError", "SerialPort", "list_ports"]
+
+
+_LOOK_S = 0.004  # between looks at the clock
 
 
 class PortError(DeviceError):
@@ -40,6 +44,7 @@ class SerialPort:
     name : a device file, or what the operating system calls its ports
     baud : bits per second
     silence_s : a read ends when nothing has come for so long
+    clock : of such seconds; a simulated board's own, which may be slow, where one is at the other end
 
     Raises
     ------
@@ -47,13 +52,16 @@ class SerialPort:
         There is no such port, it may not be opened, another program has it, or it does not do that rate.
     """
 
-    def __init__(self, name: str, baud: int, *, silence_s: float):
+    def __init__(self, name: str, baud: int, *, silence_s: float, clock: Callable[[], float] = time.monotonic):
         import serial
         self.name = name
         self.baud = baud
+        self.silence_s = silence_s
+        self._clock = clock
+        self._sent = clock()  # when the line will have carried what was written
         self._gone = (serial.SerialException, OSError)
         try:
-            self._port = serial.Serial(name, baud, timeout=silence_s, write_timeout=60, exclusive=True)
+            self._port = serial.Serial(name, baud, timeout=_LOOK_S, write_timeout=60, exclusive=True)
         except (serial.SerialException, OSError, ValueError, OverflowError) as error:
             raise PortError(self._why(error)) from None
 
@@ -74,16 +82,9 @@ class SerialPort:
             return f"port {self.name!r} does not do {self.baud} baud; choose another rate, PORT@BAUD"
         return f"port {self.name!r} is no serial port: {os.strerror(code) if code else ' '.join(str(error).split())}"
 
-    @property
-    def silence_s(self) -> float:
-        return float(self._port.timeout)
-
-    @silence_s.setter
-    def silence_s(self, value: float) -> None:
-        self._port.timeout = value
-
     def write(self, data: bytes) -> None:
         """Hand over all of ``data``; returns when the operating system has it."""
+        self._sent = max(self._sent, self._clock()) + 10 * len(data) / self.baud
         try:
             self._port.write(data)
         except self._gone as error:
@@ -92,30 +93,30 @@ class SerialPort:
     def read(self, count: int) -> bytes:
         """Up to ``count`` bytes; fewer where nothing came for ``silence_s``."""
         received = bytearray()
+        last = self._clock()
         try:
             while len(received) < count:
                 part = self._port.read(min(count - len(received), self._port.in_waiting or 1))
-                if not part:
+                if part:
+                    received += part
+                    last = self._clock()
+                elif self._clock() - max(last, self._sent) >= self.silence_s:
                     break
-                received += part
         except self._gone as error:
             raise self._lost(error) from None
         return bytes(received)
 
-    def drain(self, quiet_s: float, limit_s: float = 5.0) -> None:
+    def drain(self, quiet_s: float, limit_s: float = 10.0) -> None:
         """Throw away what comes until nothing has come for ``quiet_s``, or raise :class:`PortError` after ``limit_s``."""
-        end = time.monotonic() + limit_s
-        last = time.monotonic()
+        start = last = self._clock()
         try:
-            while time.monotonic() - last < quiet_s:
+            while self._clock() - max(last, self._sent) < quiet_s:
                 if self._port.in_waiting:
                     self._port.read(self._port.in_waiting)
-                    last = time.monotonic()
-                    if last > end:
+                    last = self._clock()
+                    if last > start + limit_s:
                         raise PortError(f"port {self.name!r} does not fall silent; something else than an accelerator sends there")
-                time.sleep(min(0.002, quiet_s / 4))
-        except PortError:
-            raise
+                time.sleep(_LOOK_S / 4)
         except self._gone as error:
             raise self._lost(error) from None
 

@@ -28,6 +28,9 @@ MANIFEST = Manifest(config=resolve({"array": {"rows": 3, "cols": 5}, "shell": "s
                     memory_bytes=MEMORY_BYTES, board="ulx3s-85f")
 
 
+QUICK = {"silence_s": 0.3, "pause_s": 0.02}
+
+
 @contextlib.contextmanager
 def board(**options):
     with FakeBoard(ModelDevice(MANIFEST, memory_bytes=MEMORY_BYTES), **options) as fake:
@@ -36,7 +39,7 @@ def board(**options):
 
 @contextlib.contextmanager
 def device(manifest=MANIFEST, **options):
-    with board(**options) as fake, SerialDevice(fake.port, manifest, silence_s=0.3) as opened:
+    with board(**options) as fake, SerialDevice(fake.port, manifest, **QUICK) as opened:
         yield opened
 
 
@@ -102,7 +105,7 @@ def test_a_second_client_is_kept_out():
 
 def test_a_silent_line():
     with board(silent=True) as fake, pytest.raises(LinkError, match=rf"nothing answers at port '{fake.port}' with 115200 baud; is "):
-        SerialDevice(fake.port, MANIFEST, baud=115200, silence_s=0.05)
+        SerialDevice(fake.port, MANIFEST, baud=115200, silence_s=0.05, pause_s=0.02)
 
 
 def test_another_bitstream():
@@ -117,9 +120,14 @@ def test_another_bitstream():
         pass
 
 
+def test_a_device_that_knows_plain_frames_only():
+    with board(plain=True) as fake, pytest.raises(DeviceMismatch, match=rf"what answers at port '{fake.port}' is no accelerator of this "):
+        SerialDevice(fake.port, MANIFEST, **QUICK)
+
+
 def test_a_pulled_cable_is_named():
     with board() as fake:
-        opened = SerialDevice(fake.port, MANIFEST, silence_s=0.2)
+        opened = SerialDevice(fake.port, MANIFEST, **QUICK)
         fake.pull()
         with opened, pytest.raises(PortError, match=f"port '{opened._port.name}' has gone; is the cable still plugged in"):
             opened.read_memory(0, 4)
