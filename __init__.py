@@ -9,11 +9,12 @@ import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Accelerator", "connect", "reference"]
+__all__ = ["Accelerator", "Session", "connect", "reference"]
 
 _NAMES = {
     "connect": (".cli.flow", "connect"),
     "Accelerator": (".host.accelerator", "Accelerator"),
+    "Session": (".host.session", "Session"),
     "reference": (".host.reference", None),
 }
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -20,8 +21,9 @@ import numpy as np
 __all__ = ["COMMANDS", "COMMAND_SET_VERSION", "Bank", "Command", "Engine", "Execute", "Field", "Load", "Opcode",
            "Operation", "ProgramError", "Store", "fields_of", "pack", "signed16", "unpack"]
 
-COMMAND_SET_VERSION = 1
+COMMAND_SET_VERSION = 2
 PARAMETER_WORDS = 3  # 32-bit words per channel in memory: bias, multiplier, shift
+TABLE_WORDS = 256    # of a lookup table: one for each byte
 
 
 class ProgramError(ValueError):
@@ -49,13 +51,7 @@ class Bank(enum.IntEnum):
     WEIGHT = 1
     PARAMETER = 2
     ACCUMULATOR = 3
-
-
-class Source(enum.IntEnum):
-    """What STORE reads."""
-    ACCUMULATOR = 0
-    ACTIVATION = 1
-    WEIGHT = 2
+    TABLE = 4
 
 
 class Target(enum.IntEnum):
@@ -70,8 +66,7 @@ class Operation(enum.IntEnum):
     RAW = 0
     REQUANTISE = 1
     ADD = 2
-    AVERAGE_POOL = 3
-    MAX_POOL = 4
+    MAX_POOL = 3
 
 
 # Order of the two peers in an engine's wait and post masks (bit 0, bit 1).
@@ -123,20 +118,20 @@ class Command:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Load(Command):
-    """Memory to scratchpad, parameters or accumulator: count2 × count1 runs of ``run`` bytes.
+    """Memory to scratchpad, parameters, accumulator or table: count2 × count1 runs of ``run`` bytes.
 
     Run (i2, i1) starts at byte ``offset + i2·stride2 + i1·stride1`` from the base register and lands at row
     ``row + i2·row_stride2 + i1·row_stride1``, byte lane ``lane``; it goes on into the following rows without a gap. A row is
-    ``rows`` bytes (activations), ``cols`` bytes (weights), ``cols`` int32 words (accumulator) or one group of ``lanes``
-    channels of 12 bytes (parameters: bias, multiplier, shift). For accumulator and parameters, lane must be 0, run a
-    multiple of 4 or 12, and offset and strides multiples of 4.
+    ``rows`` bytes (activations), ``cols`` bytes (weights), ``cols`` int32 words (accumulator), one group of ``lanes``
+    channels of 12 bytes (parameters: bias, multiplier, shift) or one int32 word (table: 256 rows, written to every lane's copy at
+    once). For accumulator, parameters and table, lane must be 0, run a multiple of 4, 12 or 4, and offset and strides multiples of 4.
     """
 
     opcode = Opcode.LOAD
     words = 8
 
-    bank: int = _at(0, 16, 2, "memory that is written", choices=Bank)
-    base: int = _at(0, 18, 3, "base register")
+    bank: int = _at(0, 16, 3, "memory that is written", choices=Bank)
+    base: int = _at(0, 19, 3, "base register")
     offset: int = _at(1, 0, 32, "first byte, from the base register")
     run: int = _at(2, 0, 24, "bytes in a run", default=1)
     lane: int = _at(2, 24, 8, "byte lane of each run's first byte")
@@ -205,24 +200,32 @@ class Execute(Command):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Store(Command):
-    """Accumulator (or scratchpad) rows through the epilogue to memory or a scratchpad.
+    """Accumulator rows through the epilogue to memory or a scratchpad.
 
-    Source row ``row + i2·count1 + i1``, columns 0 … ``columns`` − 1, goes to ``i2·stride2 + i1·stride1`` from ``destination``:
-    bytes from the base register for memory, rows for a scratchpad (first byte in ``lane``, running on into the next row).
-    RAW gives int32, little endian, plus the bias where ``bias`` is set; REQUANTISE gives int8 with the parameters of group
-    ``parameter_group`` onwards. All source rows must lie in one accumulator half.
+    Row n = i2·count1 + i1 of the result is column for column the maximum of ``window`` accumulator rows,
+    ``row + n + j·window_stride`` with j = 0 … ``window`` − 1, columns 0 … ``columns`` − 1. It goes to ``i2·stride2 + i1·stride1`` from
+    ``destination``: bytes from the base register for memory, rows for a scratchpad (first byte in ``lane``, running on into the next
+    row). All accumulator rows must lie in one half; their numbers are not modulo anything. What becomes of a value v, with the
+    parameters of group ``parameter_group`` onwards (bias, multiplier, shift, one of each per column):
+
+    - RAW: int32, little endian, v plus the bias where ``bias`` is set;
+    - REQUANTISE: int8, ``requantise(v + bias, multiplier, shift)``, with ``zero_point``, ``low`` and ``high``
+      (:func:`systolith.arch.numerics.requantise`);
+    - ADD: v = x1 − 256·x2 holds two int8 operands; ``requantise((x1 << 19) + table[−x2 mod 256], multiplier, shift)``, without bias
+      (:func:`systolith.arch.numerics.add`);
+    - MAX_POOL: ``v + zero_point``, clamped to ``low`` … ``high``, without parameters. (It is no condition for a window: REQUANTISE with
+      a window pools the outputs of a layer in the same step, since requantisation never reverses an order.)
     """
 
     opcode = Opcode.STORE
-    words = 10
+    words = 8
 
-    operation: int = _at(0, 16, 3, "what is done to each value", choices=Operation)
-    source: int = _at(0, 19, 2, "what is read", choices=Source)
-    target: int = _at(0, 21, 2, "what is written", choices=Target)
-    base: int = _at(0, 23, 3, "base register")
-    bias: int = _at(0, 26, 1, "RAW adds the bias")
-    second: int = _at(0, 27, 2, "scratchpad of the second operand (reserved: 0)")
-    row: int = _at(1, 0, 16, "first source row")
+    operation: int = _at(0, 16, 2, "what is done to each value", choices=Operation)
+    target: int = _at(0, 18, 2, "what is written", choices=Target)
+    base: int = _at(0, 20, 3, "base register")
+    bias: int = _at(0, 23, 1, "RAW adds the bias")
+    window: int = _at(0, 24, 8, "accumulator rows of which each result is the maximum", default=1)
+    row: int = _at(1, 0, 16, "first accumulator row")
     columns: int = _at(1, 16, 16, "columns of each row, 1 to cols", default=1)
     count1: int = _at(2, 0, 16, "rows in the inner dimension", default=1)
     count2: int = _at(2, 16, 16, "repetitions of the inner dimension", default=1)
@@ -234,19 +237,14 @@ class Store(Command):
     high: int = _at(6, 16, 8, "largest result", signed=True, default=127)
     lane: int = _at(6, 24, 8, "byte lane of each row's first byte in a scratchpad")
     parameter_group: int = _at(7, 0, 16, "group of the first column's parameters")
-    second_row: int = _at(7, 16, 16, "first row of the second operand (reserved: 0)")
-    second_stride1: int = _at(8, 0, 16, "rows of the second operand from row to row (reserved: 0)", signed=True)
-    second_stride2: int = _at(8, 16, 16, "the same from repetition to repetition (reserved: 0)", signed=True)
-    window_y: int = _at(9, 0, 8, "pooling window rows (reserved: 0)")
-    window_x: int = _at(9, 8, 8, "pooling window columns (reserved: 0)")
-    step_y: int = _at(9, 16, 8, "pooling stride in y (reserved: 0)")
-    step_x: int = _at(9, 24, 8, "pooling stride in x (reserved: 0)")
+    window_stride: int = _at(7, 16, 16, "accumulator rows from one row of a window to the next")
 
 
 COMMANDS: dict[Opcode, type[Command]] = {Opcode.LOAD: Load, Opcode.EXECUTE: Execute, Opcode.STORE: Store}
 MAX_WORDS = max(command.words for command in COMMANDS.values())
 
 
+@functools.cache
 def fields_of(command: type[Command]) -> tuple[Field, ...]:
     """Fields of a command type with their places, header mask bits included."""
     return tuple(Field(f.name, **f.metadata) for f in dataclasses.fields(command))

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .commands import TABLE_WORDS
+
 __all__ = ["ArrayConfig", "Config", "ConfigError", "ControlConfig", "EpilogueConfig", "MemoryConfig",
            "merge", "parse_assignments", "read_toml", "resolve"]
 
@@ -97,14 +99,22 @@ class MemoryConfig:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EpilogueConfig:
     """``lanes`` outputs per cycle are requantised; ``multiplier`` says how: ``parallel`` (one product per cycle and lane)
-    or ``serial`` (4 bits of the multiplier per cycle: 8 cycles per output, for parts without enough DSPs)."""
+    or ``serial`` (4 bits of the multiplier per cycle: 8 cycles per output, for parts without enough DSPs).
+
+    ``add`` is the element-wise sum of two int8 tensors, with a table of 256 words per lane; ``max_pool`` the maximum over
+    accumulator rows. Serial engines have neither.
+    """
 
     lanes: int = 4
     multiplier: str = "parallel"
+    add: bool = True
+    max_pool: bool = True
 
     def __post_init__(self) -> None:
         _check_range("epilogue.lanes", self.lanes, 1, 64)
         _check_choice("epilogue.multiplier", self.multiplier, ["parallel", "serial"])
+        _check_choice("epilogue.add", self.add, [True, False])
+        _check_choice("epilogue.max_pool", self.max_pool, [True, False])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -182,12 +192,15 @@ class Config:
             raise ConfigError(f"epilogue.lanes must be at most array.cols and the bus bytes, here {limit}, "
                               f"not {self.epilogue.lanes}")
 
-        rows = max(self.activation_rows, self.weight_rows, self.memory.accumulator_rows, self.parameter_groups)
+        rows = max(self.activation_rows, self.weight_rows, self.memory.accumulator_rows, self.parameter_groups, self.table_rows)
         # One number more than there are rows, so that a row outside is seen to be outside; 16 bits are all that a field has.
         if rows >> self.control.row_bits and self.control.row_bits < 16:
             raise ConfigError(f"control.row_bits must be at least {rows.bit_length()} for {rows} rows, not {self.control.row_bits!r}")
         if self.control.engines == "serial" and self.epilogue.lanes > 1:
             raise ConfigError(f"epilogue.lanes must be 1 where control.engines is 'serial', not {self.epilogue.lanes!r}")
+        for name in ("add", "max_pool"):
+            if self.control.engines == "serial" and getattr(self.epilogue, name):
+                raise ConfigError(f"epilogue.{name} must be False where control.engines is 'serial', not True")
 
     # Derived sizes. One scratchpad row is one vector for the array: ``rows`` activations or ``cols`` weights.
 
@@ -214,6 +227,11 @@ class Config:
     def parameter_groups(self) -> int:
         """Groups of ``epilogue.lanes`` channels in the parameter memory."""
         return -(-self.memory.parameter_channels // self.epilogue.lanes)
+
+    @property
+    def table_rows(self) -> int:
+        """Words of the table of ADD."""
+        return TABLE_WORDS if self.epilogue.add else 0
 
     @property
     def offset_bits(self) -> int:
@@ -289,7 +307,7 @@ def resolve(settings: Mapping[str, Any] | None = None) -> Config:
     memory_config = MemoryConfig(**memory)
     control = ({"queue_programs": 0, "watchdog_bits": 0} if shell == "serial" else {}) | settings.get("control", {})
     if control.get("engines") == "serial":
-        epilogue = {"lanes": 1, "multiplier": "serial"} | epilogue
+        epilogue = {"lanes": 1, "multiplier": "serial", "add": False, "max_pool": False} | epilogue
     epilogue.setdefault("lanes", min(4, array.cols, memory_config.bus_bits // 8))
     return Config(array=array, memory=memory_config, epilogue=EpilogueConfig(**epilogue),
                   control=ControlConfig(**control), shell=shell)

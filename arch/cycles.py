@@ -306,11 +306,12 @@ class Machine:
     def rows(self, c: Store) -> Rows:
         """What a STORE reads and writes; one object for all that do the same."""
         base = self.bases[c.base]
-        key = (c.operation, c.columns, c.count1, c.count2, c.stride1, c.stride2, base + c.destination & self.block, c.bias, c.zero_point,
-               c.low, c.high)
+        key = (c.operation, c.window, c.columns, c.count1, c.count2, c.stride1, c.stride2, base + c.destination & self.block, c.bias,
+               c.zero_point, c.low, c.high, c.target, c.lane)
         if key not in self.shapes:
             rows = store_rows(self.config, c, base, self.latency)
-            self.shapes[key] = self.shapes.setdefault((rows.chunks, *rows.parts, *rows.over, *rows.settings), rows)
+            like = (rows.chunks, rows.walk, rows.window, *rows.parts, *rows.over, *rows.settings, *rows.pieces, rows.target)
+            self.shapes[key] = self.shapes.setdefault(like, rows)
         return self.shapes[key]
 
     def _read(self) -> None:
@@ -320,8 +321,7 @@ class Machine:
         if self.memory.half_duplex and c.target == Target.MEMORY:
             self._share_write(rows, time)
             self.stored.append(number)
-        self.fields_free[Engine.STORE], read, self.complete[number] = self.stores.run(
-            rows, time, self.granted[half], c.target != Target.MEMORY)
+        self.fields_free[Engine.STORE], read, self.complete[number] = self.stores.run(rows, time, self.granted[half])
         if not any(self._half(other) == half for other, _ in self.reads_waiting):
             self.halves[half] = Engine.STORE, read
         self.busy[Engine.STORE] += rows.busy

@@ -88,7 +88,7 @@ class Repeats:
         return (m.place - number, m.moved, tuple(m.dispatched.values()), len(m.fetches), tuple(map(since, numbers)),
                 tuple([(words, since(at)) for words, at in m.fetched]), tuple([user for user, _ in m.halves]),
                 tuple(map(commands, waiting)), posted, m.load_number - number, id(m.load_bursts), m.reads.state(time),
-                m.stores.state(time, low=-LONG_AGO), m.stores.settings, tuple([one - number for one in m.stored]))
+                m.stores.state(time, low=-LONG_AGO), m.stores.settings, m.stores.target, tuple([one - number for one in m.stored]))
 
     def _skip(self, number: int, time: int, period: int, cycles: int, times: int) -> None:
         """Go on as if ``times`` periods had passed; commands that have begun are those of before, each so many periods later."""

@@ -9,16 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import footprint
-from .commands import Operation, Store
+from .commands import Operation, Store, Target
 from .config import Config
 from .latency import STORE_BURST_BEATS, Latency, Memory
 
 __all__ = ["Rows", "StorePath", "store_rows"]
 
 _WAITING = 16   # bursts without a response, and rows of the queue that the walk fills
-_ROOM = 10      # rows that may wait behind the walk when it steps
+_ROOM = 10      # rows that may wait behind the walk when it steps,
 _UNSEEN = 4     # and that are on their way to where they are counted
 _PLACES = 26    # rows of which the place may wait then
+_WALKED = 4     # cycles of the walk that a row spends behind its step
 _NEVER = 1 << 62
 _LONG_AGO = 1 << 62
 _PACKED = 4     # words between the packer and the bus
@@ -35,12 +36,15 @@ class _Part(NamedTuple):
 class Rows(NamedTuple):
     """The rows of one STORE.
 
-    ``chunks``, ``interval`` : of a row, and cycles from one to the next; ``parts`` : of each row; ``over`` : whether a row's end takes
-    the packer a cycle more; ``words`` : on the bus; ``settings`` : the epilogue must be empty for them to change; ``latency`` : from a
-    read to its chunk
+    ``chunks``, ``window``, ``interval`` : of a row, cycles in which one is read, and cycles from the last of them to the next one's first;
+    ``parts`` : of each row; ``over`` : whether a row's end takes the packer a cycle more; ``words`` : on the bus; ``settings`` : the
+    epilogue must be empty for them to change; ``latency`` : from a read to its chunk; ``walk`` : from tokens to the first row;
+    ``pieces`` : writes to a scratchpad that the chunks of a row take, and that its last one does, as many as there are chunks (and 1) for
+    memory; ``target`` : what is written
     """
 
     chunks: int
+    window: int
     interval: int
     parts: list[tuple[_Part, ...]]
     over: list[bool]
@@ -48,6 +52,13 @@ class Rows(NamedTuple):
     busy: int
     settings: tuple[int, ...]
     latency: int
+    walk: int
+    pieces: tuple[int, int]
+    target: Target
+
+    @property
+    def local(self) -> bool:
+        return self.target != Target.MEMORY
 
 
 def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
@@ -60,7 +71,14 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
     else:
         chunks = -(-c.columns // lanes)
     count, size = footprint.run_count(c), footprint.store_bytes(c)
-    settings = (int(raw), c.bias, c.zero_point, c.low, c.high)
+    walk = latency.store_walk + c.window - 1
+    interval, delay = (1, latency.raw) if raw else (latency.interval, latency.requantise)
+    settings = (c.operation, int(raw and c.bias), c.zero_point, c.low, c.high)
+    if c.target != Target.MEMORY:
+        pieces = _pieces(config, c, chunk_bytes)
+        walk += footprint.target_rows(config, c, np.arange(1)).size - latency.lookup
+        busy = count * max(chunks * c.window, pieces[0])
+        return Rows(chunks, c.window, interval, [()] * count, [False] * count, 0, busy, settings, delay, walk, pieces, Target(c.target))
     start = base + footprint.memory_offsets(c, np.arange(count))
     joined = np.append(start[1:] == start[:-1] + size, False)   # to the next one
     known: dict[tuple[int, bool], tuple[tuple[_Part, ...], bool]] = {}
@@ -71,8 +89,19 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
         kinds.append(known[kind])
     parts, over = [parts for parts, _ in kinds], [over for _, over in kinds]
     words = sum(part.words for row in parts for part in row)
-    interval, delay = (1, latency.raw) if raw else (latency.interval, latency.requantise)
-    return Rows(chunks, interval, parts, over, words, max(words, count * chunks), settings, delay)
+    return Rows(chunks, c.window, interval, parts, over, words, max(words, count * chunks * c.window), settings, delay, walk,
+                (chunks, 1), Target.MEMORY)
+
+
+def _pieces(config: Config, c: Store, chunk_bytes: int) -> tuple[int, int]:
+    """Writes that the chunks of a row take in a scratchpad, and how many its last one takes."""
+    width = config.write_bytes(config.array.rows if c.target == Target.ACTIVATION else config.array.cols)
+    group = config.epilogue.lanes * (4 if c.operation == Operation.RAW else 1)  # bytes that are cut into chunks, the last one smaller
+    sizes = np.array([min(chunk_bytes, group - at) for at in range(0, group, chunk_bytes)])
+    whole, rest = divmod(footprint.store_bytes(c), group)
+    last = np.array([min(chunk_bytes, rest - at) for at in range(0, rest, chunk_bytes)], int)
+    of_group, of_last = -(-sizes // width), -(-last // width)
+    return int(whole * of_group.sum() + of_last.sum()), int((of_last if rest else of_group)[-1])
 
 
 def _parts(start: int, joined: bool, size: int, chunks: int, chunk_bytes: int, bus: int) -> tuple[tuple[_Part, ...], bool]:
@@ -104,6 +133,8 @@ class StorePath:
         self.memory = memory
         self.read = 0
         self.settings: tuple[int, ...] = ()
+        self.target = Target.MEMORY
+        self.done = 0           # the command before is complete
         self.drained = 0        # when the epilogue's pipeline is empty
         self.packed = 0         # when the packer takes the next chunk
         self.word = 0           # when the next word may leave
@@ -124,29 +155,29 @@ class StorePath:
         if len(rows.parts) > _ROOM + _UNSEEN + 1 or self.read > time:
             return _NEVER
         ready = 0 if rows.settings == self.settings else self.drained
-        return max(time + self.latency.store_walk + len(rows.parts), time + self.latency.store_walk + 2, ready)
+        return max(time + rows.walk + len(rows.parts), time + rows.walk + 2, ready)
 
-    def run(self, rows: Rows, time: int, granted: int, local: bool) -> tuple[int, int, int]:
+    def run(self, rows: Rows, time: int, granted: int) -> tuple[int, int, int]:
         """Rows of a command whose tokens are taken at ``time``, from a half that may be read from ``granted`` on.
 
         Returns when its fields are free, when its last row has been read, and when its last byte is written.
         """
         self._forget(time)
-        key = id(rows), max(granted - time, 0), local, rows.settings == self.settings, *self.state(time)
+        key = id(rows), max(granted - time, 0), rows.settings == self.settings, rows.target == self.target, *self.state(time)
         known = self.known.get(key)
         if known is None:
-            result = self._run(rows, time, granted, local)
+            result = self._run(rows, time, granted)
             self._forget(result[0])  # the next command begins later
             known = self.known[key] = (*(one - time for one in result), self.state(time, low=-_LONG_AGO))
         free, read, done, state = known
-        self.settings = rows.settings
+        self.settings, self.target = rows.settings, rows.target
         self._restore(time, state)
         return time + free, time + read, time + done
 
     def state(self, time: int, *, low: int = 0) -> tuple[tuple[int, ...], ...]:
         """Everything that is left behind, from ``time`` on: what is past is all the same."""
         lists = (self.steps, self.takes, self.asks, self.reads, self.left, self.responses)
-        numbers = (self.read, self.drained, self.packed, self.word, self.burst, self.asked)
+        numbers = (self.read, self.drained, self.packed, self.word, self.burst, self.asked, self.done)
         return tuple([tuple([max(one - time, low) for one in many]) for many in (numbers, *lists)])
 
     def shift(self, cycles: int) -> None:
@@ -155,17 +186,20 @@ class StorePath:
 
     def _restore(self, time: int, state: tuple[tuple[int, ...], ...]) -> None:
         numbers, *lists = state
-        self.read, self.drained, self.packed, self.word, self.burst, self.asked = [one + time for one in numbers]
+        self.read, self.drained, self.packed, self.word, self.burst, self.asked, self.done = [one + time for one in numbers]
         for many, values in zip((self.steps, self.takes, self.asks, self.reads, self.left, self.responses), lists, strict=True):
             many[:] = [one + time for one in values]
 
-    def _run(self, rows: Rows, time: int, granted: int, local: bool) -> tuple[int, int, int]:
+    def _run(self, rows: Rows, time: int, granted: int) -> tuple[int, int, int]:
         latency = self.latency
         change = rows.settings != self.settings
         self.settings = rows.settings
-        chunks, interval = rows.chunks, rows.interval
+        chunks, each = rows.chunks, rows.window - 1 + rows.interval
         spare = latency.chunks - 1
-        step = time + latency.store_walk - 4
+        step = time + rows.walk - _WALKED
+        if rows.target != self.target:
+            step = max(step, self.done + latency.store_target + rows.walk - rows.window + 1 - _WALKED)
+        self.target = rows.target
         self.row = self.sent = len(self.left)
         self.unsent = 0
         for index in range(len(rows.parts)):
@@ -177,13 +211,13 @@ class StorePath:
                 take = max(take, self.drained)
             self.takes.append(take)
             begin = max(take + 1, granted)
-            end = begin + chunks * interval
+            end = begin + chunks * each
             if (index + 1) * chunks > spare:
                 begin = max(begin, self._leaves(rows, index * chunks - spare) + 2)
-                end = max(begin + chunks * interval, self._leaves(rows, (index + 1) * chunks - 1 - spare) + 2 + interval)
+                end = max(begin + chunks * each, self._leaves(rows, (index + 1) * chunks - 1 - spare) + 2 + each)
             self.read = end
-            self.reads.append(end - interval)
-            if local:
+            self.reads.append(end - rows.interval)
+            if rows.local:
                 self.asks.append(valid)
                 self._leave(rows, len(self.left))
                 self.sent = len(self.left)
@@ -197,10 +231,10 @@ class StorePath:
                 self.unsent += sum(part.words for part in rows.parts[index])
                 if self.unsent < _PACKED and len(self.left) == len(self.reads) - 1:
                     self._leave(rows, len(self.left))
-        self.drained = self.read - interval + rows.latency - 1
+        self.drained = self.read - rows.interval + rows.latency - 1
         free = max(step + 4, self.takes[self.row])
-        done = self.packed + 1 + latency.visible if local else self.responses[-1]
-        return free, self.read, done
+        self.done = self.packed + latency.visible if rows.local else self.responses[-1]
+        return free, self.read, self.done
 
     def _forget(self, time: int) -> None:
         """Drop rows that are in nobody's way any more."""
@@ -233,11 +267,16 @@ class StorePath:
             return 0
         if self.row + row >= len(self.left):
             self._write(rows, 1)
-        return self.left[self.row + row] - (rows.chunks - 1 - place)
+        behind = rows.chunks - 1 - place
+        return self.left[self.row + row] - behind * rows.pieces[0] // rows.chunks
 
     def _leave(self, rows: Rows, row: int) -> int:
-        """When the last chunk of a row leaves the epilogue, as far as the packer takes it."""
-        end = max(self.reads[row] + rows.latency, self.packed + rows.chunks - 1)
+        """When the last chunk of a row leaves the epilogue: chunks come one after the other, and are taken piece by piece."""
+        pieces, last = rows.pieces
+        come = self.reads[row] + rows.latency
+        end = max(come + last - 1, self.packed + pieces - 1)
+        if rows.local:
+            end = max(end, come - (rows.chunks - 1) * (rows.window - 1 + rows.interval) + pieces - 1)
         self.left.append(end)
         self.packed = end + 1 + rows.over[row - self.row]
         return end

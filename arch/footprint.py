@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from .commands import PARAMETER_WORDS, Bank, Command, Execute, Load, Operation, Source, Store, Target, fields_of
+from .commands import PARAMETER_WORDS, Bank, Command, Execute, Load, Operation, Store, Target, fields_of
 from .config import Config
 from .registers import ErrorCode
 
-__all__ = ["accumulator_count", "activation_rows", "field_bits", "load_row_bytes", "load_rows", "memory_offsets", "objection", "run_count",
-           "store_bytes", "store_rows", "target_rows", "tile_count", "tile_k_valid", "weight_rows"]
+__all__ = ["accumulator_count", "activation_rows", "field_bits", "load_row_bytes", "load_rows", "memory_offsets", "objection",
+           "parameter_groups", "run_count", "store_bytes", "store_rows", "target_rows", "tile_count", "tile_k_valid", "weight_rows",
+           "window_span", "word_bytes"]
 
 _PADDING = ("y_origin", "x_origin", "y_step", "x_step", "y_dilation", "x_dilation")
 PARAMETER_BYTES = 4 * PARAMETER_WORDS
@@ -28,6 +29,8 @@ def field_bits(config: Config, kind: type[Command]) -> dict[str, int]:
         bits["count2"] = 1
     if kind is Load:
         bits["run"] = config.memory.address_bits
+    if kind is Store and not config.epilogue.max_pool:
+        bits["window"] = 1
     if kind is Execute and not config.control.padding:
         bits |= dict.fromkeys(_PADDING, 0)
     return {field.name: bits[field.name] for field in fields_of(kind) if bits.get(field.name, field.width) < field.width}
@@ -51,12 +54,14 @@ def objection(config: Config, command: Command) -> ErrorCode:
 
 
 def _load_objection(config: Config, c: Load) -> ErrorCode:
-    unit = {Bank.ACCUMULATOR: 4, Bank.PARAMETER: PARAMETER_BYTES}.get(Bank(c.bank))
-    if not (c.run and c.count1 and c.count2):
+    if c.bank > max(Bank) or not (c.run and c.count1 and c.count2):
         return ErrorCode.VALUE
-    if unit is None:
-        return ErrorCode.VALUE if c.lane >= load_row_bytes(config, c) else ErrorCode.NONE
-    return ErrorCode.VALUE if c.lane or c.run % unit or (c.offset | c.stride1 | c.stride2) & 3 else ErrorCode.NONE
+    unit = word_bytes(c)
+    if unit == 1 and c.lane >= load_row_bytes(config, c):
+        return ErrorCode.VALUE
+    if unit > 1 and (c.lane or c.run % unit or (c.offset | c.stride1 | c.stride2) & 3):
+        return ErrorCode.VALUE
+    return ErrorCode.UNSUPPORTED if c.bank == Bank.TABLE and not config.epilogue.add else ErrorCode.NONE
 
 
 def _execute_objection(config: Config, c: Execute) -> ErrorCode:
@@ -72,14 +77,14 @@ def _execute_objection(config: Config, c: Execute) -> ErrorCode:
 
 
 def _store_objection(config: Config, c: Store) -> ErrorCode:
-    counted = c.count1 and c.count2 and 1 <= c.columns <= config.array.cols
-    if not counted or c.operation > max(Operation) or c.source > max(Source) or c.target > max(Target) or c.low > c.high:
+    counted = c.count1 and c.count2 and c.window and 1 <= c.columns <= config.array.cols
+    if not counted or c.target > max(Target) or c.low > c.high:
         return ErrorCode.VALUE
     if c.target != Target.MEMORY and c.lane >= _target_width(config, c):
         return ErrorCode.VALUE
-    if c.operation > Operation.REQUANTISE or c.source != Source.ACCUMULATOR:
-        return ErrorCode.UNSUPPORTED
-    return ErrorCode.NONE
+    epilogue = config.epilogue
+    absent = (c.operation == Operation.ADD and not epilogue.add) or (c.operation == Operation.MAX_POOL and not epilogue.max_pool)
+    return ErrorCode.UNSUPPORTED if absent else ErrorCode.NONE
 
 
 def _target_width(config: Config, c: Store) -> int:
@@ -87,7 +92,7 @@ def _target_width(config: Config, c: Store) -> int:
 
 
 def run_count(c: Load | Store) -> int:
-    """Runs of a LOAD, source rows of a STORE."""
+    """Runs of a LOAD, rows of a STORE's result."""
     return c.count1 * c.count2
 
 
@@ -105,7 +110,12 @@ def _nest(c: Load | Store, runs: np.ndarray, first: int, stride1: int, stride2: 
 def load_row_bytes(config: Config, c: Load) -> int:
     """Bytes in memory that fill one row of the bank."""
     return {Bank.ACTIVATION: config.array.rows, Bank.WEIGHT: config.array.cols, Bank.ACCUMULATOR: 4 * config.array.cols,
-            Bank.PARAMETER: PARAMETER_BYTES * config.epilogue.lanes}[Bank(c.bank)]
+            Bank.PARAMETER: PARAMETER_BYTES * config.epilogue.lanes, Bank.TABLE: 4}[Bank(c.bank)]
+
+
+def word_bytes(c: Load) -> int:
+    """Bytes that a LOAD does not tear apart: its run is so many or a multiple."""
+    return {Bank.ACCUMULATOR: 4, Bank.PARAMETER: PARAMETER_BYTES, Bank.TABLE: 4}.get(Bank(c.bank), 1)
 
 
 def load_rows(config: Config, c: Load, runs: np.ndarray) -> np.ndarray:
@@ -170,13 +180,24 @@ def activation_rows(c: Execute, tiles: np.ndarray, outputs: np.ndarray) -> tuple
     return rows, inside_y & inside_x
 
 
+def window_span(c: Store) -> int:
+    """From the first accumulator row of a STORE's window to its last."""
+    return (c.window - 1) * c.window_stride
+
+
 def store_rows(c: Store, runs: np.ndarray) -> np.ndarray:
-    """Source row of each of ``runs`` of a STORE."""
-    return (c.row + runs) & 0xFFFF
+    """Accumulator rows that each of ``runs`` of a STORE reads, shape (runs, window)."""
+    return (c.row + runs)[:, None] + np.arange(c.window) * c.window_stride
+
+
+def parameter_groups(config: Config, c: Store) -> np.ndarray:
+    """Groups of the parameter memory that a STORE reads, in order; empty where it needs none."""
+    needed = c.operation in (Operation.REQUANTISE, Operation.ADD) or (c.operation == Operation.RAW and c.bias)
+    return c.parameter_group + np.arange(-(-c.columns // config.epilogue.lanes) if needed else 0)
 
 
 def store_bytes(c: Store) -> int:
-    """Bytes that each source row becomes."""
+    """Bytes of each row of the result."""
     return c.columns * (4 if c.operation == Operation.RAW else 1)
 
 

@@ -27,6 +27,7 @@ class Space(enum.Enum):
     WEIGHT = "weight row"
     ACCUMULATOR = "accumulator row"
     PARAMETER = "parameter group"
+    TABLE = "table word"
     MEMORY = "memory byte"
 
 

@@ -56,7 +56,9 @@ class Latency:
     # STORE: from fields to tokens, from tokens to the first row, from a row to its reading.
     store_begin = 2
     store_walk = 10
+    lookup = 4        # of a base register, in ``store_walk``; for a scratchpad, a cycle for each row that a row of the result touches
     store_row = 3
+    store_target = 1  # and from the last give, where the row goes elsewhere than those before
     store_words = 3   # from a chunk to its word on the bus
     store_burst = 3   # from a burst's acceptance to its first word
     token = 1         # from a give to the cycle in which a waiting command begins
@@ -107,8 +109,9 @@ class Latency:
 
     @property
     def raw(self) -> int:
-        """From a group that is read to its chunk."""
-        return self.drain + self.select + 1 + 2
+        """From a group that is read to its chunk: maximum, table, sum and queue besides the selection."""
+        epilogue = self.config.epilogue
+        return self.drain + self.select + epilogue.max_pool + 2 * epilogue.add + 1 + 2
 
     @property
     def requantise(self) -> int:

@@ -44,7 +44,7 @@ class Traffic:
 
 
 class Machine:
-    """Scratchpads, accumulator and parameters, all zero at first and kept from program to program.
+    """Scratchpads, accumulator, parameters and table, all zero at first and kept from program to program.
 
     Parameters
     ----------
@@ -57,6 +57,7 @@ class Machine:
     weight : int8, shape (weight_rows, cols)
     accumulator : int32, shape (accumulator_rows, cols)
     parameters : int32, shape (parameter_groups · lanes, 3): bias, multiplier, shift
+    table : int32, shape (256,), or (0,) without ADD
     """
 
     def __init__(self, config: Config, memory: np.ndarray):
@@ -68,12 +69,13 @@ class Machine:
         self.weight = np.zeros((config.weight_rows, config.array.cols), np.int8)
         self.accumulator = np.zeros((2 * config.half_rows, config.array.cols), np.int32)
         self.parameters = np.zeros((config.parameter_groups * config.epilogue.lanes, PARAMETER_WORDS), np.int32)
+        self.table = np.zeros(config.table_rows, np.int32)
         self.traffic = Traffic()
 
     @property
     def space_sizes(self) -> dict[Space, int]:
         return {Space.ACTIVATION: len(self.activation), Space.WEIGHT: len(self.weight), Space.ACCUMULATOR: len(self.accumulator),
-                Space.PARAMETER: self.config.parameter_groups, Space.MEMORY: self.memory.size}
+                Space.PARAMETER: self.config.parameter_groups, Space.TABLE: len(self.table), Space.MEMORY: self.memory.size}
 
     def bus_words_bytes(self, address: int | np.ndarray, count: int) -> int | np.ndarray:
         """Bytes of the bus words that hold ``count`` bytes from ``address`` on."""
@@ -89,7 +91,8 @@ class Machine:
         """Perform a LOAD; raises :class:`AccessError` at the first run that breaks a rule, after those before it."""
         banks: dict[Bank, tuple[np.ndarray, Space]] = {
             Bank.ACTIVATION: (self.activation, Space.ACTIVATION), Bank.WEIGHT: (self.weight, Space.WEIGHT),
-            Bank.PARAMETER: (self.parameters, Space.PARAMETER), Bank.ACCUMULATOR: (self.accumulator, Space.ACCUMULATOR)}
+            Bank.PARAMETER: (self.parameters, Space.PARAMETER), Bank.ACCUMULATOR: (self.accumulator, Space.ACCUMULATOR),
+            Bank.TABLE: (self.table, Space.TABLE)}
         bank, space = banks[Bank(c.bank)]
         flat = bank.reshape(-1).view(np.uint8)
         row_bytes = footprint.load_row_bytes(self.config, c)
@@ -168,7 +171,7 @@ class Machine:
     def store(self, c: Store, bases: Sequence[int], sizes: Sequence[int], touch: Touch) -> None:
         """Perform a STORE; raises :class:`AccessError` at the first row that breaks a rule, after those before it."""
         half = self.config.half_rows
-        count = min(footprint.run_count(c), half - c.row % half) if c.row < 2 * half else 0
+        count = max(0, min(footprint.run_count(c), half - c.row % half - footprint.window_span(c))) if c.row < 2 * half else 0
         failure = AccessError(ErrorCode.RANGE) if count < footprint.run_count(c) else None
         runs = np.arange(count)
         rows = footprint.store_rows(c, runs)
@@ -192,17 +195,25 @@ class Machine:
             raise failure
 
     def _epilogue(self, c: Store, rows: np.ndarray, touch: Touch) -> np.ndarray:
-        """The bytes of each source row: uint8, shape (rows, bytes)."""
-        values = self.accumulator[rows, :c.columns]
-        if c.operation == Operation.REQUANTISE or c.bias:
-            lanes = self.config.epilogue.lanes
-            groups = c.parameter_group + np.arange(-(-c.columns // lanes)) & 0xFFFF
-            _check_depth(groups, self.config.parameter_groups)
-            touch(Space.PARAMETER, groups, write=False)
-            bias, multiplier, shift = self.parameters[c.parameter_group * lanes:][:c.columns].T
-            values = values + bias
-            if c.operation == Operation.REQUANTISE:
-                values = numerics.requantise(values, multiplier, shift, c.zero_point, c.low, c.high)
+        """The bytes of each row of the result, made of the accumulator's ``rows`` (rows, window): uint8, shape (rows, bytes)."""
+        values = self.accumulator[rows[:, 0], :c.columns]
+        for place in range(1, c.window):
+            np.maximum(values, self.accumulator[rows[:, place], :c.columns], out=values)
+        groups = footprint.parameter_groups(self.config, c)
+        _check_depth(groups, self.config.parameter_groups)
+        touch(Space.PARAMETER, groups, write=False)
+        first = c.parameter_group * self.config.epilogue.lanes if groups.size else 0
+        bias, multiplier, shift = self.parameters[first:first + c.columns].T
+        match c.operation:
+            case Operation.RAW:
+                values += bias if c.bias else 0
+            case Operation.REQUANTISE:
+                values = numerics.requantise(values + bias, multiplier, shift, c.zero_point, c.low, c.high)
+            case Operation.ADD:
+                touch(Space.TABLE, np.arange(self.table.size), write=False)
+                values = numerics.add(values, self.table, multiplier, shift, c.zero_point, c.low, c.high)
+            case Operation.MAX_POOL:
+                values = numerics.requantise(values, *numerics.UNIT, c.zero_point, c.low, c.high)
         return np.ascontiguousarray(values).view(np.uint8).reshape(len(rows), footprint.store_bytes(c))
 
     def _store_scratchpad(self, c: Store, runs: np.ndarray, data: np.ndarray, touch: Touch) -> None:

@@ -37,6 +37,10 @@ def identity_registers(config: Config, *, build_hash: int = 0) -> dict[str, int]
         features |= Feature.TRANSPOSER
     if config.control.counter_bits:
         features |= Feature.COUNTERS
+    if config.epilogue.add:
+        features |= Feature.ADD
+    if config.epilogue.max_pool:
+        features |= Feature.MAX_POOL
     return {
         "MAGIC": MAGIC,
         "VERSION": COMMAND_SET_VERSION,

@@ -89,6 +89,10 @@ class Program:
         """The commands with their wait and post masks, in program order."""
         return [dataclasses.replace(self._queues[e][i], wait=self._waits[e][i], post=self._posts[e][i]) for e, i in self._order]
 
+    def __len__(self) -> int:
+        """Commands so far."""
+        return len(self._order)
+
     def add(self, command: Command, *, reads: Iterable[Region] = (), writes: Iterable[Region] = ()) -> None:
         """Append ``command``, which touches ``reads`` and ``writes``; its masks are filled in.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import footprint
-from .commands import PARAMETER_WORDS, Bank, Command, Execute, Load, Operation, Source, Store, Target
+from .commands import Bank, Command, Execute, Load, Operation, Store, Target
 from .config import Config
 from .program import Program, Region
 from .registers import ErrorCode
@@ -24,7 +24,7 @@ def _regions(space, places) -> list[Region]:
 
 def _depth(config: Config, bank: int) -> int:
     return {Bank.ACTIVATION: config.activation_rows, Bank.WEIGHT: config.weight_rows, Bank.PARAMETER: config.parameter_groups,
-            Bank.ACCUMULATOR: config.memory.accumulator_rows}[Bank(bank)]
+            Bank.ACCUMULATOR: config.memory.accumulator_rows, Bank.TABLE: config.table_rows}[Bank(bank)]
 
 
 def _bytes_touched(offsets: np.ndarray, run: int) -> np.ndarray:
@@ -48,8 +48,8 @@ class _Source:
 
     def load(self) -> tuple[Load, list[Region], list[Region]] | None:
         config = self.config
-        bank = Bank(self.number(0, 3))
-        unit = {Bank.ACCUMULATOR: 4, Bank.PARAMETER: 4 * PARAMETER_WORDS}.get(bank, 1)
+        bank = Bank(self.number(0, max(Bank) if config.epilogue.add else Bank.ACCUMULATOR))
+        unit = footprint.word_bytes(Load(bank=bank))
         align = 1 if unit == 1 else 4
         width = footprint.load_row_bytes(config, Load(bank=bank))
         command = Load(
@@ -109,7 +109,7 @@ class _Source:
         width = {Target.ACTIVATION: config.array.rows, Target.WEIGHT: config.array.cols}.get(target, 1)
         low, high = sorted((self.number(-128, 127), self.number(-128, 127)))
         command = Store(
-            operation=Operation(self.number(0, 1)), target=target, base=1, bias=self.number(0, 1),
+            operation=Operation(self.number(0, max(Operation))), target=target, base=1, bias=self.number(0, 1), **self.pooling(),
             row=self.number(0, 1) * config.half_rows + self.below(config.half_rows), columns=self.number(1, config.array.cols),
             count1=self.number(1, 9), count2=self.number(1, 3),
             destination=self.number(0, self.region_bytes - 1) if memory else self.below(_depth(config, target - 1)),
@@ -119,11 +119,14 @@ class _Source:
             parameter_group=self.below(config.parameter_groups))
         runs = np.arange(footprint.run_count(command))
         rows, octets = footprint.store_rows(command, runs), footprint.store_bytes(command)
-        if rows[0] // config.half_rows != rows[-1] // config.half_rows:
+        if rows.min() // config.half_rows != rows.max() // config.half_rows:
             return None
-        groups = command.parameter_group + np.arange(-(-command.columns // config.epilogue.lanes))
-        if groups[-1] >= config.parameter_groups:
+        groups = footprint.parameter_groups(config, command)
+        if groups.size and groups[-1] >= config.parameter_groups:
             return None
+        reads = _regions(Bank.ACCUMULATOR, rows) + (_regions(Bank.PARAMETER, groups) if groups.size else [])
+        if command.operation == Operation.ADD:
+            reads.append(Region(Bank.TABLE, 0, config.table_rows))
         if memory:
             offsets = footprint.memory_offsets(command, runs)
             if offsets.max() + octets > self.region_bytes:
@@ -135,7 +138,13 @@ class _Source:
             if targets.max() >= _depth(config, bank):
                 return None
             writes = _regions(bank, targets)
-        return command, _regions(Bank.ACCUMULATOR, rows) + _regions(Bank.PARAMETER, groups), writes
+        return command, reads, writes
+
+    def pooling(self) -> dict[str, int]:
+        """Windows of a STORE, where there are any, now and then with a last row that is too far away."""
+        if not self.config.epilogue.max_pool or self.rng.random() < 0.5:
+            return {}
+        return {"window": self.number(1, 5), "window_stride": self.number(0, 9)}
 
 
 def random_program(rng: np.random.Generator, config: Config, *, commands: int, region_bytes: int, brief: bool = False) -> list[Command]:
@@ -164,9 +173,8 @@ def random_program(rng: np.random.Generator, config: Config, *, commands: int, r
         sums = [region for half in range(2) if (own := rows[rows // config.half_rows == half]).size
                 for region in _regions(Bank.ACCUMULATOR, own)]
     for region in sums:
-        dump = Store(operation=Operation.RAW, source=Source.ACCUMULATOR, target=Target.MEMORY, base=2, row=region.start,
-                     columns=config.array.cols, count1=region.stop - region.start, destination=region.start * row_bytes,
-                     stride1=row_bytes)
+        dump = Store(operation=Operation.RAW, target=Target.MEMORY, base=2, row=region.start, columns=config.array.cols,
+                     count1=region.stop - region.start, destination=region.start * row_bytes, stride1=row_bytes)
         program.add(dump, reads=[region])
     return program.commands
 

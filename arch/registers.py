@@ -50,7 +50,7 @@ class Feature(enum.IntFlag):
     REQUANTISE = 2
     COUNTERS = 4
     ADD = 8
-    POOL = 16
+    MAX_POOL = 16
 
 
 class ErrorCode(enum.IntEnum):

@@ -1,15 +1,17 @@
 """Cutting a layer to size: output tiles for the accumulator, chunks of the inner dimension for the weight scratchpad.
 
-On-chip layout of activations: pixel after pixel, each ceil(channels ÷ rows) consecutive rows. Weights are a matrix in HWIO order,
-(kernel rows · kernel columns · channels, filters), so that any chunk of the inner dimension is consecutive rows of it.
+Weights are a matrix in HWIO order, (kernel rows · kernel columns · channels, filters), so that any chunk of the inner dimension is
+consecutive rows of it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-__all__ = ["Chunk", "ConvShape", "PlanError", "Tensor", "Tile", "chunks", "pieces", "tiles"]
+from .views import Box
+
+__all__ = ["Chunk", "ConvShape", "PlanError", "chunks", "cuts", "pieces", "tiles", "window"]
 
 
 class PlanError(ValueError):
@@ -74,62 +76,6 @@ class ConvShape:
         """Multiplications for one image, those by padding included."""
         return self.output_pixels * self.inner * self.filters
 
-    @property
-    def is_pointwise(self) -> bool:
-        """Every output pixel depends on the input pixel at its place only."""
-        return self.kernel == (1, 1) and self.stride == (1, 1) and self.padding == ((0, 0), (0, 0))
-
-    def flattened(self, images: int) -> tuple[ConvShape, int]:
-        """The same work with each pixel of a pointwise layer as an image of its own: (shape, images)."""
-        if not self.is_pointwise:
-            return self, images
-        return dataclasses.replace(self, height=1, width=1), images * self.height * self.width
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Tensor:
-    """Activations on chip: images from ``image`` on, of each the window ``height`` × ``width`` at (``y``, ``x``), from ``row`` on.
-
-    ``depth`` is rows per pixel.
-    """
-
-    row: int
-    height: int
-    width: int
-    depth: int
-    image: int = 0
-    y: int = 0
-    x: int = 0
-
-    def address(self, image: int, y: int, x: int) -> int:
-        """First row of a pixel; outside the window where padding will be injected."""
-        return self.row + (((image - self.image) * self.height + y - self.y) * self.width + x - self.x) * self.depth
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Tile:
-    """Output pixels that are consecutive in NHWC order: whole images, or whole rows of one, or a part of one row."""
-
-    image: int
-    images: int
-    y: int
-    rows: int
-    x: int
-    columns: int
-
-    @property
-    def pixels(self) -> int:
-        return self.images * self.rows * self.columns
-
-    def window(self, shape: ConvShape) -> tuple[int, int, int, int]:
-        """What the tile needs of each image, clipped to it: (y from, y to, x from, x to)."""
-        def clipped(first: int, count: int, axis: int, size: int) -> tuple[int, int]:
-            start = first * shape.stride[axis] - shape.padding[axis][0]
-            stop = start + (count - 1) * shape.stride[axis] + shape.span[axis]
-            return min(max(start, 0), size), min(max(stop, 0), size)
-
-        return clipped(self.y, self.rows, 0, shape.height) + clipped(self.x, self.columns, 1, shape.width)
-
 
 def pieces(total: int, most: int) -> Iterator[tuple[int, int]]:
     """(start, length) of as few nearly equal pieces of at most ``most`` as cover ``total``."""
@@ -139,13 +85,45 @@ def pieces(total: int, most: int) -> Iterator[tuple[int, int]]:
         yield start, total * (i + 1) // count - start
 
 
-def tiles(shape: ConvShape, images: int, *, most: int, loops: int = 3, window_rows: int | None = None,
-          depth: int = 1) -> list[Tile]:
-    """Output tiles of at most ``most`` pixels, in order, as ``loops`` inner loops can walk them.
+def cuts(total: int, widest: int, at: Iterable[int] = ()) -> list[tuple[int, int]]:
+    """(start, length) of the pieces of at most ``widest`` that cover ``total`` and end at all multiples of the numbers in ``at``."""
+    at, result, start = tuple(at), [], 0
+    while start < total:
+        stop = min([start + widest, total, *((start // each + 1) * each for each in at)])
+        result.append((start, stop - start))
+        start = stop
+    return result
 
-    Where ``window_rows`` is given, the input that a tile needs (``depth`` rows per pixel) is at most that many rows.
+
+def window(shape: ConvShape, box: Box, kernel_rows: tuple[int, int] | None = None) -> Box:
+    """What the windows of ``box`` cover of each image, clipped to it; of them only the kernel rows (first, count), if these are given."""
+    first_row, rows = kernel_rows or (0, shape.kernel[0])
+    spans = (rows - 1) * shape.dilation[0] + 1, shape.span[1]
+    offsets = first_row * shape.dilation[0] - shape.padding[0][0], -shape.padding[1][0]
+
+    def clipped(first: int, count: int, axis: int, size: int) -> tuple[int, int]:
+        start = first * shape.stride[axis] + offsets[axis]
+        stop = start + (count - 1) * shape.stride[axis] + spans[axis]
+        start, stop = min(max(start, 0), size), min(max(stop, 0), size)
+        return start, stop - start
+
+    y, rows = clipped(box.y, box.rows, 0, shape.height)
+    x, columns = clipped(box.x, box.columns, 1, shape.width)
+    return Box(box.image, box.images, y, rows, x, columns)
+
+
+def tiles(shape: ConvShape, images: int, *, most: int, goal: int | None = None, area: tuple[int, int, int, int] | None = None,
+          loops: int = 3, window_rows: int | None = None, depth: int = 1) -> list[Box]:
+    """Boxes of at most ``most`` windows, in order, as ``loops`` inner loops can walk them.
+
+    Parameters
+    ----------
+    goal : windows of a box where there is a choice
+    area : (first row, rows, first column, columns) of the windows; all by default
+    window_rows : scratchpad rows, ``depth`` per pixel, that the input of a box may take
     """
-    rows, columns = shape.output_size
+    top, rows, left, columns = area or (0, shape.output_size[0], 0, shape.output_size[1])
+    goal = min(most, goal or most)
 
     def reach(per_line: int, axis: int) -> int:
         """Output lines whose input lines, ``per_line`` rows each, fit ``window_rows``."""
@@ -156,18 +134,17 @@ def tiles(shape: ConvShape, images: int, *, most: int, loops: int = 3, window_ro
         return most if lines >= size else (lines - shape.span[axis]) // shape.stride[axis] + 1
 
     per_image = shape.height * shape.width * depth
-    whole = min(most // shape.output_pixels, most if window_rows is None else window_rows // per_image)
-    if whole >= 1 and (loops == 3 or shape.output_pixels == 1):
-        return [Tile(image=b, images=n, y=0, rows=rows, x=0, columns=columns) for b, n in pieces(images, whole)]
-    lines = min(most // columns, reach(shape.width * depth, 0))
+    whole = min(most // (rows * columns), most if window_rows is None else window_rows // per_image)
+    if whole >= 1 and (loops == 3 or rows * columns == 1) and (images > 1 or rows * columns <= goal):
+        return [Box(b, n, top, rows, left, columns) for b, n in pieces(images, min(whole, max(1, goal // (rows * columns))))]
+    lines = min(max(1, goal // columns), most // columns, reach(shape.width * depth, 0))
     if lines >= 1 and (loops >= 2 or lines * columns == 1):
-        return [Tile(image=b, images=1, y=y, rows=n, x=0, columns=columns) for b in range(images) for y, n in pieces(rows, lines)]
+        return [Box(b, 1, top + y, n, left, columns) for b in range(images) for y, n in pieces(rows, lines)]
     across = min(most, columns, reach(min(shape.span[0], shape.height) * depth, 1))
     if across < 1:
         raise PlanError(f"memory.activation_kib must hold two windows of {shape.kernel[0]} × {shape.kernel[1]} × {shape.channels}; "
                         "make it larger")
-    return [Tile(image=b, images=1, y=y, rows=1, x=x, columns=n)
-            for b in range(images) for y in range(rows) for x, n in pieces(columns, across)]
+    return [Box(b, 1, top + y, 1, left + x, n) for b in range(images) for y in range(rows) for x, n in pieces(columns, across)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -185,9 +162,10 @@ class Chunk:
     count: int   # rows of it
 
 
-def chunks(shape: ConvShape, array_rows: int, *, most: int, loops: int = 3) -> list[Chunk]:
-    """The inner dimension in chunks of at most ``most`` weight rows, each consecutive in HWIO, as ``loops`` outer loops can walk them."""
-    ky, kx, cin = *shape.kernel, shape.channels
+def chunks(kernel: tuple[int, int], cin: int, array_rows: int, *, most: int, loops: int = 3) -> list[Chunk]:
+    """The inner dimension, ``cin`` channels for each tap of ``kernel``, in chunks of at most ``most`` weight rows, each consecutive in
+    HWIO, as ``loops`` outer loops can walk them."""
+    ky, kx = kernel
     depth = -(-cin // array_rows)
     last = cin - (depth - 1) * array_rows
 

@@ -28,6 +28,10 @@ Latency = Annotated[int, typer.Option("--memory-latency", metavar="CYCLES", min=
 Memory = Annotated[str, typer.Option("--memory", metavar="KIND", help="Simulated memory: ideal, board, or chip (on the board's part).")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")]
 Folder = Annotated[Path | None, typer.Argument(metavar="DIR", help="A generated folder.")]
+GeneratedFolder = Annotated[Path | None, typer.Option("--directory", metavar="DIR", help="A generated folder to use.")]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A quantised network: a .tflite or .onnx file.")]
+Calibration = Annotated[list[Path] | None, typer.Option("--calibration", metavar="X.npy", help="Typical inputs, to quantise a float ONNX "
+                                                                                               "model with; one file for each input.")]
 Size = typer.Option(min=1)
 
 
@@ -128,9 +132,8 @@ def simulate_board(directory: Folder = None, board: Board = None, config: Config
 @app.command()
 def matmul(m: Annotated[int, Size], n: Annotated[int, Size], k: Annotated[int, Size],
            out: Annotated[str, typer.Option("--out", metavar="TYPE", help="int32, or int8 through the epilogue.")] = "int32",
-           device: DeviceName = "sim", directory: Annotated[Path | None, typer.Option("--directory", metavar="DIR",
-                                                                                      help="A generated folder to use.")] = None,
-           board: Board = None, config: ConfigFile = None, assignments: Assignments = None, memory_latency: Latency = 30,
+           device: DeviceName = "sim", directory: GeneratedFolder = None, board: Board = None, config: ConfigFile = None,
+           assignments: Assignments = None, memory_latency: Latency = 30,
            memory: Memory = "ideal", seed: Seed = 1,
            vcd: Annotated[Path | None, typer.Option("--vcd", metavar="FILE", help="Write waveforms of the simulation.")] = None,
            trace: Annotated[Path | None, typer.Option("--trace", metavar="FILE", help="Write what the engines did, for Perfetto.")] = None,
@@ -167,15 +170,36 @@ def compare(m: Annotated[int, Size], n: Annotated[int, Size], k: Annotated[int, 
 
 
 @app.command()
-def run(model: Annotated[Path, typer.Argument(metavar="MODEL", help="A quantised network.")],
-        input_file: Annotated[Path | None, typer.Option("--input", metavar="X.npy")] = None,
-        output_file: Annotated[Path | None, typer.Option("--output", metavar="Y.npy")] = None,
-        device: DeviceName = "sim", board: Board = None, config: ConfigFile = None, assignments: Assignments = None,
-        memory_latency: Latency = 30, memory: Memory = "ideal", seed: Seed = 1, as_json: Json = False) -> None:
-    """Run a quantised network (not in this version)."""
+def run(model: ModelFile,
+        inputs: Annotated[list[Path] | None, typer.Option("--input", metavar="X.npy", help="Input, one for each that the model has; "
+                                                                                          "random data where none is given.")] = None,
+        output: Annotated[Path | None, typer.Option("--output", metavar="Y.npy", help="Write the output.")] = None,
+        device: DeviceName = "sim", directory: GeneratedFolder = None, board: Board = None, config: ConfigFile = None,
+        assignments: Assignments = None, memory_latency: Latency = 30, memory: Memory = "ideal", seed: Seed = 1,
+        timeline: Annotated[Path | None, typer.Option("--timeline", metavar="FILE.svg", help="Draw what the engines did.")] = None,
+        calibration: Calibration = None, as_json: Json = False) -> None:
+    """Run a quantised network, a .tflite or .onnx file, and report each layer."""
     with console.guarded(as_json=as_json):
-        from .flow import FlowError
-        raise FlowError(f"model {str(model)!r} cannot be run: this version reads no model files; systolith demo runs a network of its own")
+        from .networks import run_model
+        result = run_model(model, inputs or [], output, device=device, settings=_settings(seed, memory_latency, memory),
+                           timeline=timeline, calibration=calibration or (), progress=console.progress, directory=directory, board=board,
+                           config=config, assignments=assignments or ())
+    console.emit(result, as_json=as_json, show=lambda: show.show_run(result))
+
+
+@app.command(name="compile")
+def compile_network(model: ModelFile,
+                    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")],
+                    batch: Annotated[int, typer.Option("--batch", metavar="N", min=1, help="Inputs in one run.")] = 1,
+                    directory: GeneratedFolder = None, board: Board = None, config: ConfigFile = None, assignments: Assignments = None,
+                    memory_latency: Latency = 30, memory: Memory = "ideal", seed: Seed = 1, calibration: Calibration = None,
+                    as_json: Json = False) -> None:
+    """Write a quantised network's program, constants and memory map, for the C driver."""
+    with console.guarded(as_json=as_json):
+        from .networks import compile_model
+        result = compile_model(model, output, batch=batch, directory=directory, board=board, config=config, assignments=assignments or (),
+                               settings=_settings(seed, memory_latency, memory), calibration=calibration or (), progress=console.progress)
+    console.emit(result, as_json=as_json, show=lambda: show.show_compiled(result))
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Any
 from ..arch.registers import STALL_DOC
 from .console import percent, table
 
-__all__ = ["show_build", "show_demo", "show_matmul"]
+__all__ = ["show_build", "show_compiled", "show_demo", "show_matmul", "show_run"]
 
 
 def _pairs(document: dict[str, Any], title: str | None = None) -> None:
@@ -50,6 +50,31 @@ def show_matmul(result: dict[str, Any]) -> None:
         _array_cycles(result["array_cycles"], result["cycles"])
     if "stalls" in result:
         _stalls(result["stalls"])
+
+
+_LAYER_COLUMNS = ["index", "op", "shape", "macs", "cycles", "predicted_cycles", "utilisation", "ceiling", "bytes_read", "bytes_written",
+                  "bound_by"]
+
+
+def show_run(result: dict[str, Any]) -> None:
+    """A network's figures, each layer's, and where the engines' cycles went."""
+    _pairs(result, title=result["model"])
+    rows = [{**layer, "shape": " × ".join(map(str, layer["shape"])),
+             **{key: percent(layer[key]) for key in ("utilisation", "ceiling") if key in layer}} for layer in result["layers"]]
+    columns = [column for column in _LAYER_COLUMNS if any(column in row for row in rows)]
+    table(rows, columns, title="layers; ceiling: utilisation that the padding of tiles allows")
+    if result["fallback_ops"]:
+        print("on the host: " + ", ".join(f"operator {op['index']} ({op['op']})" for op in result["fallback_ops"]))
+    if "stalls" in result:
+        _stalls(result["stalls"])
+
+
+def show_compiled(result: dict[str, Any]) -> None:
+    """What was written."""
+    _pairs(result)
+    print(f"{', '.join(result['files'])} in {result['directory']}")
+    if result["host_steps"]:
+        print(f"between the programs, the host computes: {', '.join(result['host_steps'])}")
 
 
 def show_build(result: dict[str, Any]) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ..arch.config import Config
+from ..arch.layers import Constant, Dynamic, Extent, Layer, Part, TensorSpec, Term
 from ..arch.numerics import requantise, wrap32
-from ..arch.plan_attention import AttentionPlan, plan_attention
-from ..arch.plan_conv import fold_zero_point
-from ..arch.plan_operands import Rounding
-from .compile import CONSTANTS, INPUT, OUTPUT, Compiled, Constants, finish
-from .network import NetworkError
+from ..arch.plan_graph import plan_graph
+from ..arch.tiling import ConvShape, PlanError, cuts
+from ..arch.views import by_tiles
+from .arrange import fold_zero_point
+from .compile import CONSTANTS, INPUT, OUTPUT, SCRATCH, Compiled, Place, finish
+from .constants import Constants
+from .errors import NetworkError
 
 __all__ = ["AttentionHead", "Scaling", "compile_attention"]
 
@@ -66,23 +71,43 @@ def _product(a: np.ndarray, w: np.ndarray, scaling: Scaling, *, zero_in: int = 0
 
 
 def compile_attention(head: AttentionHead, config: Config, tokens: int) -> Compiled:
-    """The program for X of ``tokens`` rows.
+    """The program for X of ``tokens`` rows. Everything between X and O is made on the device, and stays there if it fits; K goes through
+    the transposer, V lies beside it as ordinary weights.
 
     Raises
     ------
     PlanError
-        The accelerator has no transposer, or its scratchpads do not hold the head.
+        The accelerator has no transposer, or is too small for this.
     """
+    if not config.array.transposer:
+        raise PlanError("array.transposer must be true for attention")
     constants = Constants(config)
-    weights = tuple(constants.weights(w) for w, _ in head.projections)
-    biases = [fold_zero_point(scaling.bias, w, head.zero_in) for w, scaling in head.projections]
-    scalings = [*(scaling for _, scaling in head.projections), head.scores, head.output]
-    roundings = [Rounding(base=CONSTANTS, parameters=constants.parameters(bias, scaling.multiplier, scaling.shift), zero_point=zero)
-                 for bias, scaling, zero in zip([*biases, head.scores.bias, head.output.bias], scalings, [0, 0, 0, 0, head.zero_out],
-                                                strict=True)]
-    query, key, value, scores, output = roundings
     features, width = head.query_weights.shape
-    plan = AttentionPlan(tokens=tokens, features=features, head=width, constants=CONSTANTS, weights=(weights[0], weights[1], weights[2]),
-                         query=query, key=key, value=value, scores=scores, output=output)
-    commands = plan_attention(config, plan, input_base=INPUT, output_base=OUTPUT)
-    return finish(config, commands, constants.block, input_shape=(tokens, features), output_shape=(tokens, width), macs=plan.macs)
+    rows = config.array.rows
+    specs = {"x": TensorSpec(extent=Extent(1, 1, tokens, features), memory=(INPUT, 0), given=True)}
+    layers: list[Layer] = []
+
+    def product(output: str, source: str, inner: int, scaling: Scaling, bias: np.ndarray, weights: np.ndarray | Dynamic,
+                at: Sequence[int] = (), **fields: Any) -> None:
+        filters = len(bias)
+        specs[output] = TensorSpec(extent=Extent(1, 1, tokens, filters), memory=(OUTPUT, 0) if output == "o" else None)
+        depth = -(-inner // rows)
+        parts = []
+        for first, count in cuts(filters, config.array.cols, [config.array.cols, *at, *([rows] if by_tiles(config) else [])]):
+            part = slice(first, first + count)
+            matrix = weights if isinstance(weights, Dynamic) else Constant(constants.weights(weights[:, part]))
+            term = Term(source=0, weights=matrix, depth=depth, k_last=inner - (depth - 1) * rows)
+            parts.append(Part(first=first, width=count, terms=(term,),
+                              parameters=constants.parameters(bias[part], scaling.multiplier[part], scaling.shift[part])))
+        shape = ConvShape(height=1, width=tokens, channels=inner, filters=filters)
+        layers.append(Layer(node=len(layers), inputs=(source,), output=output, shape=shape, area=(0, 1, 0, tokens), images=1,
+                            parts=tuple(parts), **fields))
+
+    for name, at, (weights, scaling) in zip("kqv", ([rows], (), ()), (head.projections[i] for i in (1, 0, 2)), strict=True):
+        product(name, "x", features, scaling, fold_zero_point(scaling.bias, weights, head.zero_in), weights, at)
+    product("p", "q", width, head.scores, head.scores.bias, Dynamic("k", (0,), transposed=True))
+    product("o", "p", tokens, head.output, head.output.bias, Dynamic("v", (0,)), zero_point=head.zero_out)
+    plan = plan_graph(config, specs, layers, constants=CONSTANTS, scratch=SCRATCH)
+    return finish(config, plan.commands, constants.block, inputs=(Place("x", 0, (tokens, features)),),
+                  outputs=(Place("o", 0, (tokens, width)),), macs=tokens * width * (3 * features + 2 * tokens),
+                  scratch_bytes=plan.scratch_bytes)

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from ..arch.config import Config
 from .accelerator import Accelerator, accumulate
-from .compile import Compiled, compile_network
-from .network import Network, NetworkError
+from .compile import Compiled, compile_graph
+from .errors import NetworkError
+from .network import Network
 
-__all__ = ["Inference", "execute", "infer"]
+__all__ = ["Inference", "compile_network", "execute", "infer"]
 
 _COMMANDS = 20_000  # about, in one program: with the smallest nests a network needs so many that planning would outlast computing
 
@@ -26,12 +28,19 @@ class Inference:
 
 
 def execute(accelerator: Accelerator, compiled: Compiled, x: np.ndarray) -> Inference:
-    """One run of a compiled program on ``x``; raises :class:`NetworkError` for input of another shape."""
+    """One run of a compiled program of one input and output on ``x``; raises :class:`NetworkError` for input of another shape."""
     device = accelerator.device
     compiled.write(device.write_memory, x)
     counters = accelerator.run(compiled.words, bases=compiled.bases, sizes=compiled.sizes)
-    return Inference(output=compiled.read(device.read_memory),
+    output, = compiled.read(device.read_memory)
+    return Inference(output=output,
                      counters=counters | {"programs": 1, "macs": compiled.macs, "macs_issued": compiled.macs_issued})
+
+
+def compile_network(network: Network, config: Config, images: int) -> Compiled:
+    """The program for ``images`` inputs at once; raises :class:`PlanError` where a layer does not fit the accelerator."""
+    program, = compile_graph(network.graph(images), config).programs
+    return program
 
 
 def infer(accelerator: Accelerator, network: Network, x: np.ndarray) -> Inference:
@@ -48,7 +57,7 @@ def infer(accelerator: Accelerator, network: Network, x: np.ndarray) -> Inferenc
     outputs: list[np.ndarray] = []
     counters: dict[str, Any] = {}
     compiled = _largest(accelerator, network, len(x))
-    images = compiled.input_shape[0]
+    images = compiled.inputs[0].shape[0]
     for start in range(0, len(x), images):
         part = x[start:start + images]
         if len(part) < images:

@@ -18,7 +18,7 @@ from ..arch.assembler import format_command
 from ..arch.commands import Command, Engine
 from ..arch.registers import STALLS
 
-__all__ = ["STARTED", "busy_together", "trace_events", "write_trace"]
+__all__ = ["STARTED", "busy_together", "command_ends", "trace_events", "write_trace"]
 
 STARTED = 8  # value of an event that is a command's start; 0 … 7 are activities
 _ENGINES = tuple(STALLS)
@@ -61,11 +61,11 @@ def trace_events(events: npt.NDArray[np.void], *, end: int, program: Sequence[Co
                    for start, stop, value in zip(starts, ends, values, strict=True) if STALLS[engine][value] != "idle"]
         begun = mine["cycle"][mine["value"] == STARTED].astype(np.int64)
         result += [_command_span(engine, number, index, int(start) - first, int(stop) - first, commands)
-                   for index, (start, stop) in enumerate(zip(begun, _command_ends(begun, ends[values == 0], end), strict=True))]
+                   for index, (start, stop) in enumerate(zip(begun, command_ends(begun, ends[values == 0], end), strict=True))]
     return result
 
 
-def _command_ends(begun: npt.NDArray[np.int64], busy_ends: npt.NDArray[np.int64], end: int) -> npt.NDArray[np.int64]:
+def command_ends(begun: npt.NDArray[np.int64], busy_ends: npt.NDArray[np.int64], end: int) -> npt.NDArray[np.int64]:
     """For each command the end of its engine's last busy stretch before the next command, or where that one starts."""
     limits = np.append(begun[1:], end)
     last = np.append(busy_ends, 0)[np.searchsorted(busy_ends, limits, side="right") - 1]

@@ -1,11 +1,13 @@
-"""From accumulator words to bytes: bias, requantisation, and the channels' parameters."""
+"""From accumulator words to bytes: maxima, sums with a table or the bias, requantisation, and the channels' parameters."""
 
 from amaranth import *
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from .interfaces import ParameterLoad
+from ..arch.commands import TABLE_WORDS
+from ..arch.numerics import ADD_SHIFT, UNIT
+from .interfaces import TABLE_FIELD, ParameterLoad
 from .queue import Queue
 from .requantise import MULTIPLIER_BITS, SHIFT_BITS, requantiser
 from .skew import Skew
@@ -16,23 +18,28 @@ _RADIX_BITS = 3  # inputs of one multiplexer stage: 8, which an FPGA builds from
 
 
 class Settings(data.StructLayout):
-    """What holds for all groups in flight: raw words (with ``bias`` added or not) or requantised bytes."""
+    """What holds for all groups in flight: raw words or, with ``requantise``, bytes.
+
+    ``bias``: the channel's bias is added. ``add``: a word holds two operands, one of which the table replaces. ``unit``: all channels
+    have the multiplier and the shift of a factor of one.
+    """
 
     def __init__(self):
         super().__init__({
-            "requantise": 1, "bias": 1, "zero_point": signed(8), "low": signed(8), "high": signed(8),
+            "requantise": 1, "bias": 1, "add": 1, "unit": 1, "zero_point": signed(8), "low": signed(8), "high": signed(8),
         })
 
 
 class Group(data.StructLayout):
     """Which columns of the row that is being drained: group ``index`` of ``lanes`` columns, of which raw words leave in parts.
 
+    Words are ``read`` row after row of a window; ``fresh`` marks its first row, ``valid`` its last, with which the result is complete.
     ``bytes`` is what the chunk holds; ``last`` marks the row's last one.
     """
 
     def __init__(self, *, cols: int, lanes: int, raw_lanes: int, parameter_groups: int, chunk_bytes: int):
         super().__init__({
-            "valid": 1, "index": range(-(-cols // lanes)), "part": range(-(-lanes // raw_lanes)),
+            "read": 1, "fresh": 1, "valid": 1, "index": range(-(-cols // lanes)), "part": range(-(-lanes // raw_lanes)),
             "parameter_group": range(parameter_groups), "bytes": range(chunk_bytes + 1), "last": 1,
         })
 
@@ -50,7 +57,9 @@ class Epilogue(wiring.Component):
     A group is presented with the drain request of its row, and only while ``ready``: there is a place in the output queue for
     each group in the pipeline, so that the pipeline never stalls. Throughput: one group per cycle; with the serial multiplier,
     one requantised group per 8 cycles. Latency, from a group to its chunk at the output: ``raw_cycles`` or
-    ``requantise_cycles``. ``settings`` may change while ``empty``.
+    ``requantise_cycles``. ``settings`` may change while ``empty``::
+
+        words ─► select group ─► maximum of a window ─► operands, table ─► sum, with the bias ─► requantise ─► chunks
 
     Parameters
     ----------
@@ -60,6 +69,8 @@ class Epilogue(wiring.Component):
     parameter_groups : groups of ``lanes`` channels in the parameter memory
     multiplier : kind of requantiser, ``parallel`` or ``serial``
     drain_cycles : from a group to its row's words, at least 1
+    add : there is a table, and ``settings.add`` may be set
+    max_pool : windows may have more than one row, and ``settings.unit`` may be set
 
     Members
     -------
@@ -67,7 +78,7 @@ class Epilogue(wiring.Component):
     group : see :class:`Group`
     ready : a group may be presented
     words : the row's words, ``drain_cycles`` after the group
-    parameter : writes of the parameter memory
+    parameter : writes of the parameter memory and the table
     empty : no group is in the pipeline (chunks may wait at the output)
     idle : no group is in the pipeline and no chunk waits
     o : stream of :class:`Chunk`
@@ -82,7 +93,8 @@ class Epilogue(wiring.Component):
     idle: Signal
     o: stream.Interface
 
-    def __init__(self, *, cols: int, lanes: int, raw_lanes: int, parameter_groups: int, multiplier: str, drain_cycles: int):
+    def __init__(self, *, cols: int, lanes: int, raw_lanes: int, parameter_groups: int, multiplier: str, drain_cycles: int,
+                 add: bool = True, max_pool: bool = True):
         if not 1 <= raw_lanes <= lanes <= cols:
             raise ValueError(f"raw_lanes, lanes and cols must not decrease, from 1 on, not {raw_lanes!r}, {lanes!r}, {cols!r}")
         if drain_cycles < 1:
@@ -93,6 +105,8 @@ class Epilogue(wiring.Component):
         self.parameter_groups = parameter_groups
         self.multiplier = multiplier
         self.drain_cycles = drain_cycles
+        self.add = add
+        self.max_pool = max_pool
         self.chunk_bytes = max(lanes, 4 * raw_lanes)
         self._requantisers = [requantiser(multiplier) for _ in range(lanes)]
         super().__init__({
@@ -131,8 +145,17 @@ class Epilogue(wiring.Component):
         return 1 << ceil_log2(self.requantise_cycles // self.interval_cycles + 8)
 
     @property
+    def maximum_cycles(self) -> int:
+        return int(self.max_pool)
+
+    @property
+    def operand_cycles(self) -> int:
+        """The table's memory, and a register."""
+        return 2 * self.add
+
+    @property
     def _sum_cycles(self) -> int:
-        return self.drain_cycles + self.select_cycles + 1
+        return self.drain_cycles + self.select_cycles + self.maximum_cycles + self.operand_cycles + 1
 
     _queue_cycles = 2
 
@@ -158,10 +181,16 @@ class Epilogue(wiring.Component):
         m.d.comb += self.empty.eq(~valid.any())
 
         bias, multiplier, shift = self._parameters(m, [channel.o[0], channel.o[1], channel.o[1]])
+        words = self._select(m, index.o[0])
+        if self.max_pool:
+            words = self._maxima(m, words)
+        if self.add:
+            words, table = self._operands(m, words)
+            bias = [one | other for one, other in zip(bias, table, strict=True)]  # one of them is zero
         sums = []
-        for lane, word in enumerate(self._select(m, index.o[0])):
+        for lane, word in enumerate(words):
             total = Signal(signed(32), name=f"sum{lane}", reset_less=True)
-            m.d.sync += total.eq(word + Mux(settings.requantise | settings.bias, bias[lane].as_signed(), 0))
+            m.d.sync += total.eq(word + bias[lane].as_signed())
             sums.append(total)
         results = []
         for lane, requantise in enumerate(self._requantisers):
@@ -204,19 +233,57 @@ class Epilogue(wiring.Component):
         """Registered words of bias, multiplier and shift at ``groups``, one list of lanes each."""
         fields = []
         for number, (name, width, group) in enumerate(zip(
-                ("bias", "multiplier", "shift"), (32, MULTIPLIER_BITS, SHIFT_BITS), groups, strict=True)):
+                ("bias", "multiplier", "shift"), (32, MULTIPLIER_BITS + 1, SHIFT_BITS), groups, strict=True)):
             m.submodules[name] = ram = memory.Memory(
                 shape=data.ArrayLayout(width, self.lanes), depth=self.parameter_groups, init=[], attrs={"no_rw_check": 1})
             write, read = ram.write_port(granularity=1), ram.read_port()
             enable = self.parameter.valid & (self.parameter.field == number)
+            # What is not wanted is replaced on the way into the register, which costs nothing there.
+            unit = self.settings.unit & self.max_pool
+            without, instead = {"bias": (~self.settings.bias, 0), "multiplier": (unit, UNIT[0]), "shift": (unit, UNIT[1])}[name]
             m.d.comb += [
                 write.addr.eq(self.parameter.group), write.en.eq(enable << self.parameter.lane),
                 write.data.eq(Cat(self.parameter.word[:width].replicate(self.lanes))), read.addr.eq(group),
             ]
             words = Signal(data.ArrayLayout(width, self.lanes), name=f"{name}_words", reset_less=True)
-            m.d.sync += words.eq(read.data)
+            m.d.sync += words.eq(Mux(without, C(instead, width).replicate(self.lanes), read.data.as_value()))
             fields.append(words)
         return fields
+
+    def _maxima(self, m, words):
+        """The largest words of each window so far."""
+        m.submodules.window = window = Skew(2, delays=[self.drain_cycles + self.select_cycles])
+        read, fresh = window.o[0]
+        m.d.comb += window.i.eq(Cat(self.group.read, self.group.fresh))
+        maxima = []
+        for lane, word in enumerate(words):
+            maximum = Signal(signed(32), name=f"maximum{lane}", reset_less=True)
+            with m.If(read & (fresh | (word > maximum))):
+                m.d.sync += maximum.eq(word)
+            maxima.append(maximum)
+        return maxima
+
+    def _operands(self, m, words):
+        """What is summed, ``operand_cycles`` later: the words, or their first operands and what the table has for the second.
+
+        Of v = x1 − 256·x2, x1 is the lowest byte, signed; −x2 is the next one and what x1 < 0 has borrowed from it.
+        """
+        firsts, seconds = [], []
+        for lane, word in enumerate(words):
+            m.submodules[f"table{lane}"] = ram = memory.Memory(shape=32, depth=TABLE_WORDS, init=[], attrs={"no_rw_check": 1})
+            write, read = ram.write_port(), ram.read_port()
+            held, first, second = (Signal(signed(32), name=f"{name}{lane}", reset_less=True) for name in ("held", "first", "second"))
+            m.d.comb += [
+                write.addr.eq(self.parameter.group), write.en.eq(self.parameter.valid & (self.parameter.field == TABLE_FIELD)),
+                write.data.eq(self.parameter.word), read.addr.eq(word[8:16] + word[7]),
+            ]
+            m.d.sync += [
+                held.eq(word), first.eq(Mux(self.settings.add, held[:8].as_signed() << ADD_SHIFT, held)),
+                second.eq(Mux(self.settings.add, read.data, 0)),
+            ]
+            firsts.append(first)
+            seconds.append(second)
+        return firsts, seconds
 
     def _select(self, m, index):
         """The group's words, ``select_cycles`` after the row's."""

@@ -93,7 +93,7 @@ class SerialEpilogue(wiring.Component):
                 m.d.sync += [step.eq(0), sum_carry.eq(0), product.eq(0)]
                 with m.If(self.start):
                     m.next = "BYTES"
-                    with m.If(settings.requantise | settings.bias):
+                    with m.If(settings.bias):
                         m.next = "TAKE_BIAS"
             with m.State("TAKE_BIAS"):
                 m.d.comb += [field.eq(_SHIFT), moves.eq(1), taken.eq(1), top_taken.eq(1)]
@@ -126,7 +126,9 @@ class SerialEpilogue(wiring.Component):
                         m.next = "NEAREST"
             with m.State("NEAREST"):
                 # Half of the product, rounded, and one less where it is negative: what is divided rounds its ties away from zero.
-                m.d.comb += [moves.eq(1), over.eq(product[-1].replicate(34)), carry.eq(product[0])]
+                # Just half of it where the multiplier, which is still there, says that rounding is done once.
+                twice = ~parameter[MULTIPLIER_BITS]
+                m.d.comb += [moves.eq(1), over.eq((product[-1] & twice).replicate(34)), carry.eq(product[0] & twice)]
                 m.d.sync += shift.eq(shift + 1)
                 m.next = "RIGHT"
             with m.State("RIGHT"):

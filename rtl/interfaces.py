@@ -11,8 +11,11 @@ from amaranth.lib.wiring import In, Out
 from ..arch.commands import PARAMETER_WORDS, Engine
 from ..arch.registers import STALLS, ErrorCode
 
-__all__ = ["AccumulatorDrain", "AccumulatorLoad", "BaseLookup", "BurstRequest", "EngineControl", "ErrorShape", "ParameterLoad",
-           "ReadPort", "ScratchpadWrite", "TokenPort", "WritePort", "activity_enum"]
+__all__ = ["TABLE_FIELD", "AccumulatorDrain", "AccumulatorLoad", "BaseLookup", "BurstRequest", "EngineControl", "ErrorShape",
+           "ParameterLoad", "ReadPort", "ScratchpadWrite", "TokenPort", "WritePort", "activity_enum"]
+
+
+TABLE_FIELD = PARAMETER_WORDS  # of :class:`ParameterLoad`, behind those of a channel
 
 
 class BurstRequest(data.StructLayout):
@@ -90,12 +93,13 @@ class AccumulatorDrain(wiring.Signature):
 
 class ParameterLoad(wiring.Signature):
     """One word per cycle into the parameter memory, when ``valid``: ``field`` (0 bias, 1 multiplier, 2 shift) of channel
-    ``group``·lanes + ``lane``. ``group`` is below the number of groups."""
+    ``group``·lanes + ``lane``; or, where ``field`` is :data:`TABLE_FIELD`, word ``group`` of all lanes' tables. ``group`` is below the
+    number of groups, or of words."""
 
     def __init__(self, *, lanes: int):
         self.lanes = lanes
         super().__init__({
-            "valid": Out(1), "group": Out(16), "lane": Out(range(lanes)), "field": Out(range(PARAMETER_WORDS)), "word": Out(32),
+            "valid": Out(1), "group": Out(16), "lane": Out(range(lanes)), "field": Out(range(TABLE_FIELD + 1)), "word": Out(32),
         })
 
 

@@ -8,8 +8,8 @@ from amaranth.utils import exact_log2
 from ..arch.commands import PARAMETER_WORDS, Bank
 from ..arch.config import Config
 from ..arch.registers import ErrorCode
-from .interfaces import AccumulatorLoad, ErrorShape, ParameterLoad, ScratchpadWrite
-from .load_front import RecordLayout, bank_lanes, bank_rows
+from .interfaces import TABLE_FIELD, AccumulatorLoad, ErrorShape, ParameterLoad, ScratchpadWrite
+from .load_front import RecordLayout, bank_lanes, bank_of_words, bank_rows
 from .locks import HALVES
 
 __all__ = ["LoadBack"]
@@ -17,7 +17,7 @@ __all__ = ["LoadBack"]
 
 class LoadBack(wiring.Component):
     """Takes the words of each recorded burst apart and writes them: up to a bus word per cycle into a scratchpad, 4 bytes
-    into accumulator or parameters.
+    into accumulator, parameters or table.
 
     Latency: 2 cycles from a word to its write. Reports RANGE for a row outside its memory and BUS (with the bus word's address),
     both when everything before is complete; nothing is written from there on.
@@ -36,7 +36,7 @@ class LoadBack(wiring.Component):
     activation, weight : :class:`ScratchpadWrite`
     accumulator : :class:`AccumulatorLoad`
     claim, granted : halves of the accumulator (see :mod:`~systolith.rtl.locks`)
-    parameter : :class:`ParameterLoad`
+    parameter : :class:`ParameterLoad`, of parameters and table
     give, give_mask : a command is complete
     idle : nothing is recorded, held or still to be given
     moves, stalls : this cycle writes, or waits to write
@@ -90,7 +90,7 @@ class LoadBack(wiring.Component):
         burst_valid = Signal()
         # Stage 2: up to ``chunk_bytes`` bytes and where they go.
         chunk = Signal(data.StructLayout({
-            "data": data.ArrayLayout(8, chunk_bytes), "count": range(chunk_bytes + 1), "bank": 2, "row": burst.row.shape(),
+            "data": data.ArrayLayout(8, chunk_bytes), "count": range(chunk_bytes + 1), "bank": burst.bank.shape(), "row": burst.row.shape(),
             "lane": burst.lane.shape(), "field": range(PARAMETER_WORDS), "last": 1, "post": 2, "discard": 1}), reset_less=True)
         chunk_valid = Signal()
         chunk_done = Signal()
@@ -98,7 +98,7 @@ class LoadBack(wiring.Component):
         fault_code = Signal(ErrorCode, reset_less=True)
         fault_address = Signal.like(self.response_address, reset_less=True)
 
-        limits = Array(self.widths.get(bank, 4) for bank in Bank)
+        limits = Array(self.widths.get(bank, 4) for bank in self.lanes)
         to_word_end = Signal(range(self.bus_bytes + 1))
         count = Signal(range(chunk_bytes + 1))
         most = Signal.like(count)
@@ -122,12 +122,12 @@ class LoadBack(wiring.Component):
 
         # The place behind the chunk in stage 2, and whether a byte of that chunk is outside its memory.
         lanes = Array(self.lanes.values())[chunk.bank]
-        is_scratchpad = (chunk.bank == Bank.ACTIVATION) | (chunk.bank == Bank.WEIGHT)
+        is_scratchpad = ~bank_of_words(chunk.bank)
         field_end = chunk.field == PARAMETER_WORDS - 1
-        step = Mux(is_scratchpad, chunk.count, (chunk.bank == Bank.ACCUMULATOR) | field_end)
+        step = Mux(is_scratchpad, chunk.count, (chunk.bank != Bank.PARAMETER) | field_end)
         lane_end = Signal(range(max(self.lanes.values()) + chunk_bytes + 1))
         wraps = Signal()
-        last_row = Array(self.depth[bank] - 1 for bank in Bank)[chunk.bank]
+        last_row = Array(rows - 1 for rows in self.depth.values())[chunk.bank]
         outside = Signal()
         m.d.comb += [
             lane_end.eq(chunk.lane + step),
@@ -158,6 +158,7 @@ class LoadBack(wiring.Component):
         writes = chunk_valid & ~chunk.discard & ~outside
         half = chunk.row[exact_log2(self.half_rows)]
         to_accumulator = chunk.bank == Bank.ACCUMULATOR
+        to_table = (chunk.bank == Bank.TABLE) & (Bank.TABLE in self.lanes)
         ready = Signal()
         m.d.comb += [
             ready.eq(1),
@@ -177,8 +178,9 @@ class LoadBack(wiring.Component):
         m.d.comb += [
             self.accumulator.valid.eq(self.moves & to_accumulator), self.accumulator.row.eq(chunk.row),
             self.accumulator.column.eq(chunk.lane), self.accumulator.word.eq(word),
-            self.parameter.valid.eq(self.moves & (chunk.bank == Bank.PARAMETER)), self.parameter.group.eq(chunk.row),
-            self.parameter.lane.eq(chunk.lane), self.parameter.field.eq(chunk.field), self.parameter.word.eq(word),
+            self.parameter.valid.eq(self.moves & ((chunk.bank == Bank.PARAMETER) | to_table)), self.parameter.group.eq(chunk.row),
+            self.parameter.lane.eq(chunk.lane), self.parameter.field.eq(Mux(to_table, TABLE_FIELD, chunk.field)),
+            self.parameter.word.eq(word),
         ]
         with m.If(to_accumulator):
             m.d.comb += ready.eq(self.granted.bit_select(half, 1))

@@ -12,7 +12,7 @@ from ..arch.registers import ErrorCode
 from .decode import Decoder, command_layout
 from .interfaces import BaseLookup, BurstRequest, ErrorShape
 
-__all__ = ["BURST_BEATS", "LoadFront", "RecordLayout", "bank_lanes", "bank_rows", "load_decoder", "load_objection"]
+__all__ = ["BURST_BEATS", "LoadFront", "RecordLayout", "bank_lanes", "bank_of_words", "bank_rows", "load_decoder", "load_objection"]
 
 BURST_BEATS = 64
 
@@ -26,21 +26,23 @@ class RecordLayout(data.StructLayout):
 
     def __init__(self, config: Config):
         super().__init__({
-            "bank": 2, "start": 1, "row": config.control.row_bits, "lane": range(max(bank_lanes(config).values())),
+            "bank": range(len(bank_lanes(config))), "start": 1, "row": config.control.row_bits,
+            "lane": range(max(bank_lanes(config).values())),
             "first": range(config.bus_bytes), "bytes": range(BURST_BEATS * config.bus_bytes + 1), "last": 1, "post": 2,
         })
 
 
 def bank_lanes(config: Config) -> dict[Bank, int]:
-    """Lanes of each bank, in the order of their numbers: bytes of a row, channels of a group, words of an accumulator row."""
+    """Lanes of each bank that there is, in the order of their numbers: bytes of a row, channels of a group, words of a row."""
     return {Bank.ACTIVATION: config.array.rows, Bank.WEIGHT: config.array.cols,
-            Bank.PARAMETER: config.epilogue.lanes, Bank.ACCUMULATOR: config.array.cols}
+            Bank.PARAMETER: config.epilogue.lanes, Bank.ACCUMULATOR: config.array.cols} | ({Bank.TABLE: 1} if config.epilogue.add else {})
 
 
 def bank_rows(config: Config) -> dict[Bank, int]:
-    """Rows of each bank, in the order of their numbers."""
-    return {Bank.ACTIVATION: config.activation_rows, Bank.WEIGHT: config.weight_rows,
-            Bank.PARAMETER: config.parameter_groups, Bank.ACCUMULATOR: config.memory.accumulator_rows}
+    """Rows of each bank that there is, in the order of their numbers."""
+    rows = {Bank.ACTIVATION: config.activation_rows, Bank.WEIGHT: config.weight_rows,
+            Bank.PARAMETER: config.parameter_groups, Bank.ACCUMULATOR: config.memory.accumulator_rows, Bank.TABLE: config.table_rows}
+    return {bank: rows[bank] for bank in bank_lanes(config)}
 
 
 class LoadFront(wiring.Component):
@@ -97,7 +99,7 @@ class LoadFront(wiring.Component):
         m = Module()
         command = self.command.payload
         is_words = Signal()
-        m.d.comb += is_words.eq((command.bank == Bank.PARAMETER) | (command.bank == Bank.ACCUMULATOR))
+        m.d.comb += is_words.eq(bank_of_words(command.bank))
 
         # The run that comes next, and where its repetition began.
         offset_bits, row_bits = self.config.offset_bits, self.config.control.row_bits
@@ -112,7 +114,8 @@ class LoadFront(wiring.Component):
 
         run = Signal(data.StructLayout({
             "address": self.address_bits, "left": min(24, self.address_bits), "row": row_bits,
-            "lane": self.record.payload.lane.shape(), "bank": 2, "start": 1, "last": 1, "post": 2}), reset_less=True)
+            "lane": self.record.payload.lane.shape(), "bank": self.record.payload.bank.shape(), "start": 1, "last": 1, "post": 2}),
+            reset_less=True)
         run_valid = Signal()
         run_taken = Signal()
         pushed = Signal()  # a run goes from the walk to the bursts
@@ -219,6 +222,11 @@ class LoadFront(wiring.Component):
             ]
 
 
+def bank_of_words(bank: Value) -> Value:
+    """Whether a bank has words instead of bytes: all but the scratchpads."""
+    return bank[1:].any()
+
+
 def load_decoder(config: Config) -> Decoder:
     """Of LOAD commands, with no more bits of a field than tell what it is or that it is too large."""
     return Decoder(Load, field_bits(config, Load), saturate={"lane": max(bank_lanes(config).values()).bit_length()})
@@ -226,7 +234,7 @@ def load_decoder(config: Config) -> Decoder:
 
 def load_objection(config: Config, command: data.View) -> Value:
     """UNSUPPORTED, VALUE or NONE: what the fields of a decoded :class:`Load` tell."""
-    is_words = command.bank[1]  # parameters and accumulator
+    is_words = bank_of_words(command.bank)
     lanes = Mux(command.bank == Bank.ACTIVATION, config.array.rows, Mux(is_words, 1, config.array.cols))
     # Powers of four leave 1 when divided by 3, so the base-4 digits of a multiple of 3 add up to one.
     run = command.run[:field_bits(config, Load).get("run", len(command.run))]
@@ -236,10 +244,12 @@ def load_objection(config: Config, command: data.View) -> Value:
     by_three = (digits[0] == 0) | (digits[0] == 3)
     by_four = Cat(value[:2] for value in (command.run, command.offset, command.stride1, command.stride2))
     wrong = Cat(
-        command.count1 == 0, command.count2 == 0, command.run == 0, command.lane >= lanes,
+        command.bank > max(Bank), command.count1 == 0, command.count2 == 0, command.run == 0, command.lane >= lanes,
         is_words & by_four.any(), (command.bank == Bank.PARAMETER) & ~by_three,
     ).any()
-    return Mux(command.excess, ErrorCode.UNSUPPORTED, Mux(wrong, ErrorCode.VALUE, ErrorCode.NONE))
+    absent = (command.bank == Bank.TABLE) & (not config.epilogue.add)
+    return Mux(command.excess, ErrorCode.UNSUPPORTED,
+               Mux(wrong, ErrorCode.VALUE, Mux(absent, ErrorCode.UNSUPPORTED, ErrorCode.NONE)))
 
 
 def _add_modulo_3(a: Value, b: Value) -> Value:

@@ -9,7 +9,7 @@ from ..arch.config import Config
 from ..arch.registers import ErrorCode
 from .interfaces import activity_enum
 from .load import load_ports
-from .load_front import bank_rows, load_decoder, load_objection
+from .load_front import bank_of_words, bank_rows, load_decoder, load_objection
 from .locks import HALVES
 from .timing import DatapathTiming
 
@@ -59,7 +59,7 @@ class SerialLoadEngine(wiring.Component):
         visible_cycles = max(self.timing.write_cycles, self.timing.load_cycles)
         # What fills a row of each bank, in the order of their numbers: bytes; of parameters and accumulator, words.
         widths = Array([config.array.rows, config.array.cols, PARAMETER_WORDS, config.array.cols])
-        to_scratchpad = ~command.bank[1]
+        to_scratchpad = ~bank_of_words(command.bank)
 
         # The run in turn, where its repetition began, and how many follow.
         two_loops = config.control.run_loops == 2

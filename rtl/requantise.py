@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 __all__ = ["ParallelRequantise", "SerialRequantise", "requantiser"]
 
-MULTIPLIER_BITS = 31
+MULTIPLIER_BITS = 31  # and one more, which says that rounding is done once
 SHIFT_BITS = 6
 
 
@@ -26,17 +26,18 @@ class _Finish(wiring.Component):
     - shift ≥ 0: z = ⌊(product + 2**30) ÷ 2**31⌋, so s = v;
     - shift = −e < 0: y = ⌊v ÷ 2⌋ + (v mod 2) is to be divided by 2**e with ties away from zero, and
       ⌊(y − [y < 0] + 2**(e−1)) ÷ 2**e⌋ has s = ⌊(y − [y < 0]) ÷ 2**(e−1)⌋. The sign of v serves for that of y: they differ only
-      where y = 0, and there y − 1 gives the same z. e − 1 is the complement of the shift.
+      where y = 0, and there y − 1 gives the same z. e − 1 is the complement of the shift;
+    - the same with ``once``: y = ⌊v ÷ 2⌋, without the first rounding and what it needs.
 
     Of s, bits 0 … 9 saturated are enough: no zero point brings what lies beyond back into int8.
-    Latency: ``latency_cycles``; ``shift`` and the settings come in the same cycle as ``v`` does.
+    Latency: ``latency_cycles``; ``shift``, ``once`` and the settings come in the same cycle as ``v`` does.
     """
 
     latency_cycles = 5
 
     def __init__(self):
         super().__init__({
-            "v": In(signed(33)), "shift": In(signed(SHIFT_BITS)),
+            "v": In(signed(33)), "shift": In(signed(SHIFT_BITS)), "once": In(1),
             "zero_point": In(signed(8)), "low": In(signed(8)), "high": In(signed(8)),
             "o": Out(signed(8)),
         })
@@ -45,10 +46,11 @@ class _Finish(wiring.Component):
         m = Module()
         # y − [y < 0] or v
         divide = self.shift < 0
+        nearest = Signal()
         base = Signal(signed(33))
-        m.d.comb += base.eq(Mux(divide, self.v >> 1, self.v))
+        m.d.comb += [base.eq(Mux(divide, self.v >> 1, self.v)), nearest.eq(divide & ~self.once)]
         whole = Signal(signed(33), reset_less=True)
-        m.d.sync += whole.eq(base + (divide & (self.v < 0)).replicate(33).as_signed() + (divide & self.v[0]))
+        m.d.sync += whole.eq(base + (nearest & (self.v < 0)).replicate(33).as_signed() + (nearest & self.v[0]))
         amount = _register(m, Mux(divide, ~self.shift[:5], 0), "amount")
         # Coarse shift by multiples of 8, then by 0 … 7.
         coarse = _register(m, (whole >> (amount[3:] << 3))[:33].as_signed(), "coarse")
@@ -94,7 +96,7 @@ class _Requantise(wiring.Component):
 
     def __init__(self):
         super().__init__({
-            "start": In(1), "acc": In(signed(32)), "multiplier": In(MULTIPLIER_BITS), "shift": In(signed(SHIFT_BITS)),
+            "start": In(1), "acc": In(signed(32)), "multiplier": In(MULTIPLIER_BITS + 1), "shift": In(signed(SHIFT_BITS)),
             "zero_point": In(signed(8)), "low": In(signed(8)), "high": In(signed(8)),
             "o": Out(signed(8)),
         })
@@ -104,10 +106,10 @@ class _Requantise(wiring.Component):
         left = Mux(self.shift < 0, 0, self.shift[:5])
         return (self.acc.as_unsigned() << left)[:32].as_signed()
 
-    def _finish(self, m, v, shift):
+    def _finish(self, m, v, shift, once):
         m.submodules.finish = finish = _Finish()
         m.d.comb += [
-            finish.v.eq(v), finish.shift.eq(shift),
+            finish.v.eq(v), finish.shift.eq(shift), finish.once.eq(once),
             finish.zero_point.eq(self.zero_point), finish.low.eq(self.low), finish.high.eq(self.high),
             self.o.eq(finish.o),
         ]
@@ -124,7 +126,7 @@ class ParallelRequantise(_Requantise):
     def elaborate(self, platform):
         m = Module()
         x = _register(m, self._shifted(), "x")
-        multiplier = _register(m, self.multiplier, "factor")
+        multiplier = _register(m, self.multiplier[:MULTIPLIER_BITS], "factor")
         x_low, x_high = x[:16], x[16:].as_signed()
         m_low, m_high = multiplier[:16], multiplier[16:]
         low = _register(m, (x_low * m_low)[16:32], "low_product")  # nothing looks at the bits below, and no carry leaves them
@@ -134,10 +136,10 @@ class ParallelRequantise(_Requantise):
         middle = _register(m, middle0 + middle1, "middle")
         outer = _register(m, Cat(low, high[:31]).as_signed(), "outer")
         v = _register(m, (middle + outer)[14:47].as_signed(), "v")
-        shift = self.shift
+        shift, once = self.shift, self.multiplier[-1]
         for cycle in range(4):
-            shift = _register(m, shift, f"shift{cycle}")
-        self._finish(m, v, shift)
+            shift, once = _register(m, shift, f"shift{cycle}"), _register(m, once, f"once{cycle}")
+        self._finish(m, v, shift, once)
         return m
 
 
@@ -155,6 +157,7 @@ class SerialRequantise(_Requantise):
         x = Signal(signed(32), reset_less=True)
         digits = Signal(self.interval_cycles * self.digit_bits, reset_less=True)
         shift = Signal(signed(SHIFT_BITS), reset_less=True)
+        once = Signal(reset_less=True)
         fresh = Signal(reset_less=True)
         # Product so far, without the digits that are done: after the last one, product ÷ 2**28.
         product = Signal(signed(32 + self.digit_bits + 1), reset_less=True)
@@ -164,9 +167,10 @@ class SerialRequantise(_Requantise):
             product.eq(Mux(fresh, 0, product >> self.digit_bits) + sum(Mux(digits[i], x << i, 0) for i in range(self.digit_bits))),
         ]
         with m.If(self.start):
-            m.d.sync += [x.eq(self._shifted()), digits.eq(self.multiplier), shift.eq(self.shift)]
+            m.d.sync += [x.eq(self._shifted()), digits.eq(self.multiplier[:MULTIPLIER_BITS]), shift.eq(self.shift),
+                         once.eq(self.multiplier[-1])]
         # The next values may come while the last digit is added: the shift that is needed then is one cycle older.
-        self._finish(m, product[2:35].as_signed(), _register(m, shift, "last_shift"))
+        self._finish(m, product[2:35].as_signed(), _register(m, shift, "last_shift"), _register(m, once, "last_once"))
         return m
 
 

@@ -109,19 +109,18 @@ class SerialShell(wiring.Component):
             core.csr_address.eq(bus.address[:register_bits] << 2),
             core.csr_write_data.eq(bus.write_data),
         ]
-        # A register read takes a cycle; a write, and what goes nowhere, takes the same path for simplicity.
-        answered = Signal()
+        # A register read takes a cycle; a write, which comes from a register, takes two, and all else takes the same path for simplicity.
+        begun, answered = Signal(), Signal()
         is_size = Signal()
+        write = Signal()
+        begins = bus.valid & ~in_memory & ~begun & ~answered
+        accepted = Signal()
+        # CONTROL's place among the registers is that of its two steps among theirs.
         m.d.sync += [
-            answered.eq(bus.valid & ~in_memory & ~answered),
+            begun.eq(begins), answered.eq(begun), write.eq(accepted & (in_registers | (in_control & second & first))),
             is_size.eq(core.csr_address == offset_of("MEMORY_BYTES")),
         ]
-        accepted = Signal()
-        m.d.comb += [
-            accepted.eq(bus.valid & bus.write & ~answered),
-            # CONTROL's place among the registers is that of its two steps among theirs.
-            core.csr_write.eq(accepted & (in_registers | (in_control & second & first))),
-        ]
+        m.d.comb += [accepted.eq(begins & bus.write), core.csr_write.eq(write)]
         with m.If(accepted & in_control):
             m.d.sync += first.eq(bus.write_data[:2 * CONTROL_BITS] == CONTROL_FIRST)
             with m.If(second & first):

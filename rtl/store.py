@@ -21,9 +21,10 @@ from .interfaces import (
 from .locks import HALVES
 from .placer import LanePlace, Placer
 from .queue import Queue
+from .store_fields import store_decoder
 from .store_memory import MemoryWriter
 from .store_read import RowReader
-from .store_walk import StoreWalk, store_decoder
+from .store_walk import StoreWalk
 from .timing import DatapathTiming
 
 __all__ = ["StoreEngine", "store_ports"]
@@ -97,12 +98,13 @@ class StoreEngine(wiring.Component):
         array = config.array
         self._epilogue = Epilogue(
             cols=array.cols, lanes=config.epilogue.lanes, raw_lanes=config.raw_lanes, parameter_groups=config.parameter_groups,
-            multiplier=config.epilogue.multiplier, drain_cycles=timing.drain_cycles)
+            multiplier=config.epilogue.multiplier, drain_cycles=timing.drain_cycles, add=config.epilogue.add,
+            max_pool=config.epilogue.max_pool)
         # A row's place in a scratchpad; of one in memory it holds the byte in its bus word.
         self._place = LanePlace(depth=max(config.activation_rows, config.weight_rows, config.bus_bytes), lanes=max(array.rows, array.cols))
         self._placers = {
             target: Placer(place=self._place, lanes=lanes, width=config.write_bytes(lanes), chunk_bytes=self._epilogue.chunk_bytes,
-                           write_cycles=timing.write_cycles)
+                           slot_bytes=config.epilogue.lanes, write_cycles=timing.write_cycles)
             for target, lanes in ((Target.ACTIVATION, array.rows), (Target.WEIGHT, array.cols))}
         super().__init__(store_ports(config))
 
@@ -164,9 +166,12 @@ class StoreEngine(wiring.Component):
             *(inner.eq(outer) for inner, outer in zip(epilogue.words, self.drain.words, strict=True)),
             epilogue.settings.eq(reader.settings), epilogue.group.eq(reader.group),
             reader.ready.eq(epilogue.ready), reader.empty.eq(epilogue.empty),
-            wanted.settings.requantise.eq(command.operation == Operation.REQUANTISE),
+            wanted.settings.requantise.eq(command.operation != Operation.RAW),
+            wanted.settings.bias.eq(Mux(command.operation == Operation.RAW, command.bias, command.operation == Operation.REQUANTISE)),
+            wanted.settings.add.eq(command.operation == Operation.ADD), wanted.settings.unit.eq(command.operation == Operation.MAX_POOL),
+            wanted.others.eq(command.window - 1), wanted.stride.eq(command.window_stride),
             wanted.columns.eq(command.columns), wanted.parameter_group.eq(command.parameter_group),
-            *(wanted.settings[name].eq(command[name]) for name in ("bias", "zero_point", "low", "high")),
+            *(wanted.settings[name].eq(command[name]) for name in ("zero_point", "low", "high")),
         ]
 
     def _fork(self, m, walk, reader, memory, command):

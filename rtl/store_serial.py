@@ -10,7 +10,7 @@ from ..arch.registers import ErrorCode
 from .epilogue_serial import SerialEpilogue
 from .interfaces import activity_enum
 from .store import store_ports
-from .store_walk import store_decoder, store_objection
+from .store_fields import store_decoder, store_objection
 from .timing import DatapathTiming
 
 __all__ = ["SerialStoreEngine"]
@@ -91,8 +91,8 @@ class SerialStoreEngine(wiring.Component):
             self.drain.row.eq(source), self.drain.half.eq(source[half]),
             epilogue.column.eq(column), epilogue.channel.eq(command.parameter_group + column),
             *(inner.eq(outer) for inner, outer in zip(epilogue.words, self.drain.words, strict=True)),
-            epilogue.settings.requantise.eq(~raw),
-            *(epilogue.settings[name].eq(command[name]) for name in ("bias", "zero_point", "low", "high")),
+            epilogue.settings.requantise.eq(~raw), epilogue.settings.bias.eq(~raw | command.bias),
+            *(epilogue.settings[name].eq(command[name]) for name in ("zero_point", "low", "high")),
         ]
         byte, write = epilogue.o.payload.data, self.write
         byte_bits = exact_log2(config.bus_bytes)

@@ -5,14 +5,14 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from ..arch.commands import Operation, Source, Store, Target
+from ..arch.commands import Operation, Store, Target
 from ..arch.config import Config
-from ..arch.footprint import field_bits
 from ..arch.registers import ErrorCode
-from .decode import Decoder, command_layout
+from .decode import command_layout
 from .interfaces import BaseLookup, ErrorShape
+from .store_fields import WINDOW_BITS, store_objection
 
-__all__ = ["BURST_BEATS", "Span", "StoreRow", "StoreWalk", "store_decoder", "store_objection"]
+__all__ = ["BURST_BEATS", "Span", "StoreRow", "StoreWalk"]
 
 BURST_BEATS = 16
 
@@ -47,7 +47,8 @@ class StoreWalk(wiring.Component):
     A row leaves only when the one behind it is known, because that tells whether the two are one run. VALUE and UNSUPPORTED are
     found before a command begins, RANGE and ADDRESS before a row leaves; any of them is reported when all rows before
     have been written (``settled``), and then nothing more is done. Throughput: one row per cycle; a command costs 10 cycles
-    besides its decoding, during which rows that wait behind are still read. The command holds until its first row is read.
+    besides its decoding, with a window of w rows w − 1 more, during which rows that wait behind are still read. The command holds until
+    its first row is read.
 
     Parameters
     ----------
@@ -121,7 +122,8 @@ class StoreWalk(wiring.Component):
         rest = Signal(11, reset_less=True)
         begin = Signal()
         walking = Signal()
-        code, address, finished, failed = self._pipeline(m, command, to_memory, row_bytes, base, size, highest, begin)
+        span, spanned = self._window_span(m, command)
+        code, address, finished, failed = self._pipeline(m, command, to_memory, row_bytes, base, size, highest, span, begin)
 
         failure = Signal(ErrorCode)
         first_was_read = Signal()
@@ -151,7 +153,7 @@ class StoreWalk(wiring.Component):
             with m.State("PREPARE"):
                 m.d.comb += [walking.eq(1), self.idle.eq(self.halt)]
                 m.d.sync += base.eq(0)
-                with m.If((self.target == command.target) | self.settled):
+                with m.If(((self.target == command.target) | self.settled) & spanned):
                     m.d.sync += self.target.eq(command.target)
                     with m.If(to_memory):
                         m.next = "LOOKUP"
@@ -187,7 +189,24 @@ class StoreWalk(wiring.Component):
                 m.d.comb += self.idle.eq(1)
         return m
 
-    def _pipeline(self, m, command, to_memory, row_bytes, base, size, highest, begin):
+    def _window_span(self, m, command):
+        """From a window's first accumulator row to its last, and whether it is known: a sum, begun when the command is.
+
+        What is too large for a half stays so.
+        """
+        if not self.config.epilogue.max_pool:
+            return C(0), C(1)
+        half_rows = self.config.half_rows
+        span = Signal(range(half_rows + 1), reset_less=True)
+        left = Signal(WINDOW_BITS)
+        total = span + command.window_stride
+        with m.If(self.take & self.taken):
+            m.d.sync += [left.eq(command.window - 1), span.eq(0)]
+        with m.Elif(left != 0):
+            m.d.sync += [left.eq(left - 1), span.eq(Mux(total >= half_rows, half_rows, total))]
+        return span, left == 0
+
+    def _pipeline(self, m, command, to_memory, row_bytes, base, size, highest, span, begin):
         """Rows in four stages: offset; address and end; checks; held until the next row is known.
 
         Returns code and address of the row that fails, whether all rows have left, and whether all before the failing one have.
@@ -198,18 +217,19 @@ class StoreWalk(wiring.Component):
         half_bit = self.source_bits - 1
 
         # Parameters of all groups must be there, for the whole command alike: a sum of shifts instead of a multiplier.
+        needs_parameters = (command.operation == Operation.REQUANTISE) | (command.operation == Operation.ADD) | (
+            (command.operation == Operation.RAW) & command.bias)
         channels = sum(command.parameter_group << i for i in range(config.epilogue.lanes.bit_length()) if config.epilogue.lanes >> i & 1)
         no_parameters = Signal()
         m.d.sync += no_parameters.eq(
-            ((command.operation != Operation.RAW) | command.bias)
-            & (channels + command.columns > config.parameter_groups * config.epilogue.lanes))
+            needs_parameters & (channels + command.columns > config.parameter_groups * config.epilogue.lanes))
 
         walk = Signal()
         step = Signal()
         offset_bits, row_bits = max(config.offset_bits, config.control.row_bits), config.control.row_bits
         offset = Signal(offset_bits, reset_less=True)
         repeat = Signal(offset_bits, reset_less=True)  # offset of the repetition's first row
-        source = Signal(row_bits, reset_less=True)
+        reach = Signal(self.source_bits + 2, reset_less=True)  # the last accumulator row of the window, which nothing wraps
         left1 = Signal(row_bits, reset_less=True)
         left2 = Signal(row_bits, reset_less=True)
         first = Signal(reset_less=True)
@@ -224,12 +244,13 @@ class StoreWalk(wiring.Component):
         ]
         with m.If(begin):
             m.d.sync += [
-                walk.eq(1), first.eq(1), offset.eq(command.destination), repeat.eq(command.destination), source.eq(command.row),
+                walk.eq(1), first.eq(1), offset.eq(command.destination), repeat.eq(command.destination),
+                reach.eq(command.row[:self.source_bits + 1] + span),
                 left1.eq(command.count1), left2.eq(command.count2), wraps.eq(command.count1 == 1), final.eq(command.count2 == 1),
             ]
         with m.Elif(step):
             m.d.sync += [
-                walk.eq(~last), first.eq(0), offset.eq(next_offset), source.eq(source + 1),
+                walk.eq(~last), first.eq(0), offset.eq(next_offset), reach.eq(reach + 1),
                 left1.eq(Mux(wraps, command.count1, left1 - 1)), wraps.eq(Mux(wraps, command.count1 == 1, left1 == 2)),
             ]
             with m.If(wraps):
@@ -241,13 +262,13 @@ class StoreWalk(wiring.Component):
         address = Signal(address_bits, reset_less=True)
         end = Signal(offset_bits + 1, reset_less=True)
         joined = Signal(reset_less=True)
-        outside = Signal(reset_less=True)  # the source row
+        outside = Signal(reset_less=True)  # the accumulator row
         m.d.sync += addressed.eq(step)
         with m.If(step):
             m.d.sync += [
-                addressed_mark.eq(Cat(source[:self.source_bits], first, last)),
+                addressed_mark.eq(Cat((reach - span)[:self.source_bits], first, last)),
                 address.eq(base + offset), end.eq(offset + row_bytes), joined.eq((offset == end[:offset_bits]) & ~first),
-                outside.eq((source[half_bit] != command.row[half_bit]) | source[self.source_bits:].any()),
+                outside.eq(reach[half_bit:] != command.row[half_bit]),
             ]
 
         block_bytes = BURST_BEATS * config.bus_bytes
@@ -281,24 +302,3 @@ class StoreWalk(wiring.Component):
         with m.If(checked & ~good & ~failed):
             m.d.sync += [failed.eq(1), failed_code.eq(code), failed_address.eq(span.address)]
         return failed_code, failed_address, ~(walk | addressed | checked | held), failed & ~held
-
-
-def store_decoder(config: Config) -> Decoder:
-    """Of STORE commands, with no more bits of a field than tell what it is or that it is too large."""
-    lanes = max(config.array.rows, config.array.cols)
-    return Decoder(Store, field_bits(config, Store), saturate={
-        "columns": (config.array.cols + 1).bit_length(), "row": config.memory.accumulator_rows.bit_length(),
-        "parameter_group": config.parameter_groups.bit_length(), "lane": lanes.bit_length()})
-
-
-def store_objection(config: Config, command: data.View) -> Value:
-    """VALUE, UNSUPPORTED or NONE: what the fields of a decoded :class:`Store` tell. VALUE goes first, but for fields that are too large."""
-    local = command.target != Target.MEMORY
-    lanes = Mux(command.target == Target.ACTIVATION, config.array.rows, config.array.cols)
-    value = (
-        (command.count1 == 0) | (command.count2 == 0) | (command.columns == 0) | (command.columns > config.array.cols)
-        | (command.operation > max(Operation)) | (command.source > max(Source)) | (command.target > max(Target))
-        | (local & (command.lane >= lanes)) | (command.low > command.high))
-    unsupported = (command.operation > Operation.REQUANTISE) | (command.source != Source.ACCUMULATOR)
-    return Mux(command.excess, ErrorCode.UNSUPPORTED,
-               Mux(value, ErrorCode.VALUE, Mux(unsupported, ErrorCode.UNSUPPORTED, ErrorCode.NONE)))

@@ -17,22 +17,22 @@ class Finish(Harness):
     def properties(self, m):
         m.submodules.finish = finish = _Finish()
         values = {}
-        for name in ("v", "shift", "zero_point", "low", "high"):
+        for name in ("v", "shift", "once", "zero_point", "low", "high"):
             port = getattr(finish, name)
             free, last = self.free(port.shape(), name), Signal(port.shape(), name=f"last_{name}")
             started = Signal(name=f"started_{name}")
             m.d.sync += [last.eq(free), started.eq(1)]
             m.d.comb += [port.eq(free), Assume(~started | (free == last))]
             values[name] = free
-        v, shift = values["v"], values["shift"]
+        v, shift, once = values["v"], values["shift"], values["once"] & (values["shift"] < 0)
         m.d.comb += Assume(shift >= SHIFT_MIN)
         exponent = Signal(6)
         y, z, total = Signal(signed(34)), Signal(signed(36)), Signal(signed(37))
         nudge = Signal(signed(36))
         m.d.comb += [
             exponent.eq(Mux(shift < 0, -shift, 0)),
-            y.eq((v + 1) >> 1),
-            nudge.eq(((1 << exponent) >> 1) - (0 if self.ties_up else y < 0)),
+            y.eq((v + Mux(once, 0, 1)) >> 1),
+            nudge.eq(((1 << exponent) >> 1) - (0 if self.ties_up else (y < 0) & ~once)),
             z.eq(Mux(shift < 0, (y + nudge) >> exponent, y)),
             total.eq(z + values["zero_point"]),
         ]

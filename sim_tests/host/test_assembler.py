@@ -51,7 +51,7 @@ def test_round_trip_of_random_bits():
     ("load run=", "field must have the form name=value, not 'run='"),
     ("load run=1 run=2", "load run must be given once, not twice"),
     ("load run=ten", "load run must be a number, not 'ten'"),
-    ("load bank=weights", "load bank must be activation or weight or parameter or accumulator or a number, not 'weights'; "
+    ("load bank=weights", "load bank must be activation or weight or parameter or accumulator or table or a number, not 'weights'; "
                           "did you mean 'weight'?"),
     ("load wait=load", "load wait must name execute or store, not 'load'"),
     ("load run=16777216", "LOAD run must be from 0 to 16777215, not 16777216"),

@@ -30,6 +30,8 @@ def run(text, seed, *, strict=False, data_base=1024):
     (Space.ACCUMULATOR, "load base=1 bank=accumulator row=3 run=16\nexecute x_count=8 accumulate=1"),
     (Space.ACCUMULATOR, "load base=1 bank=accumulator row=3 run=16\nstore base=1 row=3 destination=64"),
     (Space.PARAMETER, "load base=1 bank=parameter row=2 run=48\nstore base=1 destination=64 bias=1 parameter_group=2"),
+    (Space.TABLE, "load base=1 bank=table row=200 run=4\nstore base=1 destination=64 operation=add"),
+    (Space.ACCUMULATOR, "store base=1 window=3 window_stride=4\nexecute accumulator_row=8"),
     (Space.MEMORY, "store base=1 destination=60\nload base=1 offset=63 run=1"),
     (Space.MEMORY, "load base=1 offset=63 run=1\nstore base=1 destination=60"),
     (Space.ACTIVATION, "store base=1 target=activation destination=5 row=20\nexecute activation_row=5"),
@@ -54,6 +56,8 @@ def test_every_space(space, text):
     "load base=1 bank=weight row=4 run=4\nexecute weight_row=0 weight_stride=2 k_last=2",
     "execute pad=3 width=0 activation_row=9\nload base=1 row=9 run=4",
     "execute x_count=8\nstore base=1 row=8",
+    "store base=1 window=3 window_stride=4\nexecute accumulator_row=9",
+    "load base=1 bank=table run=64\nstore base=1 destination=64 operation=max_pool window=2",
     "store base=1 destination=60\nload base=1 offset=64 run=1",
     "load base=1 offset=0\nload base=1 offset=0 row=1\nexecute activation_row=7\nstore base=1 row=20 destination=99",
 ])

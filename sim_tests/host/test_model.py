@@ -1,6 +1,7 @@
 """The functional model: every command against a word-for-word reading of the command set in plain loops; control and errors."""
 
 import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -19,19 +20,22 @@ def small(rows, cols, **settings):
     return resolve({"array": {"rows": rows, "cols": cols}, "memory": memory, **settings})
 
 
+MEMORIES = ("memory", "activation", "weight", "accumulator", "parameters", "table")
+
+
 class Loops:
     """The command set as its documents have it, one byte at a time."""
 
     def __init__(self, model):
         machine = model.machine
         self.config = model.config
-        self.memory, self.activation, self.weight, self.accumulator, self.parameters = (
-            x.copy() for x in (machine.memory, machine.activation, machine.weight, machine.accumulator, machine.parameters))
+        for memory in MEMORIES:
+            setattr(self, memory, getattr(machine, memory).copy())
 
     def load(self, c):
         r, n, lanes = self.config.array.rows, self.config.array.cols, self.config.epilogue.lanes
         bank, width = {Bank.ACTIVATION: (self.activation, r), Bank.WEIGHT: (self.weight, n), Bank.ACCUMULATOR: (self.accumulator, 4 * n),
-                       Bank.PARAMETER: (self.parameters, 12 * lanes)}[Bank(c.bank)]
+                       Bank.PARAMETER: (self.parameters, 12 * lanes), Bank.TABLE: (self.table, 4)}[Bank(c.bank)]
         octets = bank.reshape(-1).view(np.uint8)
         for i2, i1 in itertools.product(range(c.count2), range(c.count1)):
             offset = (c.offset + i2 * c.stride2 + i1 * c.stride1) % 2**32
@@ -65,12 +69,21 @@ class Loops:
     def store(self, c):
         lanes = self.config.epilogue.lanes
         for i2, i1 in itertools.product(range(c.count2), range(c.count1)):
-            source = self.accumulator[c.row + i2 * c.count1 + i1, :c.columns].astype(np.int64)
+            first = c.row + i2 * c.count1 + i1
+            source = np.array([max(int(self.accumulator[first + j * c.window_stride, column]) for j in range(c.window))
+                               for column in range(c.columns)])
             bias, multiplier, shift = self.parameters[c.parameter_group * lanes:c.parameter_group * lanes + c.columns].T
             if c.operation == Operation.RAW:
                 octets = numerics.wrap32(source + (bias if c.bias else 0)).view(np.uint8)
+            elif c.operation == Operation.MAX_POOL:
+                octets = np.array([min(max(int(v) + c.zero_point, c.low), c.high) for v in source], np.int8).view(np.uint8)
             else:
-                octets = numerics.requantise(numerics.wrap32(source + bias), multiplier, shift, c.zero_point, c.low, c.high).view(np.uint8)
+                if c.operation == Operation.ADD:
+                    x1 = source.astype(np.int8).astype(np.int64)
+                    total = (x1 << 19) + [self.table[(v - x) // 256 % 256] for v, x in zip(source, x1, strict=True)]
+                else:
+                    total = source + bias
+                octets = numerics.requantise(numerics.wrap32(total), multiplier, shift, c.zero_point, c.low, c.high).view(np.uint8)
             place = c.destination + i2 * c.stride2 + i1 * c.stride1
             for i, octet in enumerate(octets):
                 if c.target == Target.MEMORY:
@@ -90,8 +103,8 @@ def random_command(rng, config):
 
     kind = pick(0, 2)
     if kind == 0:
-        bank = Bank(pick(0, 3))
-        unit = {Bank.ACCUMULATOR: 4, Bank.PARAMETER: 12}.get(bank, 1)
+        bank = Bank(pick(0, 4))
+        unit = {Bank.ACCUMULATOR: 4, Bank.PARAMETER: 12, Bank.TABLE: 4}.get(bank, 1)
         word = 4 if unit > 1 else 1
         return Load(bank=bank, base=1, offset=pick(0, 300) * word, run=pick(1, 20) * unit,
                     lane=pick(0, (r if bank == 0 else n) - 1) if word == 1 else 0, count1=pick(1, 4), count2=pick(1, 3),
@@ -109,7 +122,8 @@ def random_command(rng, config):
     target = Target(pick(0, 2))
     stride = (-30, 90) if target == Target.MEMORY else (-1, 3)
     low, high = sorted((pick(-128, 127), pick(-128, 127)))
-    return Store(operation=Operation(pick(0, 1)), target=target, base=1, bias=pick(0, 1), row=pick(0, 24), columns=pick(1, n),
+    return Store(operation=Operation(pick(0, 3)), target=target, base=1, bias=pick(0, 1), window=pick(1, 3), row=pick(0, 24),
+                 window_stride=pick(0, 5), columns=pick(1, n),
                  count1=pick(1, 4), count2=pick(1, 3), destination=pick(0, 400 if target == Target.MEMORY else 20), stride1=pick(*stride),
                  stride2=pick(*stride), zero_point=pick(-128, 127), low=low, high=high,
                  lane=pick(0, (r if target == Target.ACTIVATION else n) - 1) if target else 0, parameter_group=pick(0, 2))
@@ -122,11 +136,12 @@ def test_commands(rows, cols):
     print(f"seed {seed}")
     rng = np.random.default_rng(seed)
     model = Model(small(rows, cols), rng.integers(0, 256, 4096, dtype=np.uint8))
-    for memory in ("activation", "weight", "accumulator"):
+    for memory in ("activation", "weight", "accumulator", "table"):
         values = getattr(model.machine, memory)
         values[:] = rng.integers(np.iinfo(values.dtype).min, np.iinfo(values.dtype).max, values.shape, endpoint=True)
-    done = dict.fromkeys(Engine, 0)
-    while min(done[engine] for engine in (Engine.LOAD, Engine.EXECUTE, Engine.STORE)) < 60:
+    wanted = dict.fromkeys((*Operation, Bank.TABLE), 15) | {Engine.LOAD: 60, Engine.EXECUTE: 60, Engine.STORE: 60}
+    done = Counter()
+    while any(done[kind.name] < count for kind, count in wanted.items()):
         command = random_command(rng, model.config)
         words = pack([command])
         model.machine.memory[:words.nbytes] = words.view(np.uint8)
@@ -136,9 +151,14 @@ def test_commands(rows, cols):
             assert result.error in (ErrorCode.RANGE, ErrorCode.ADDRESS), format_command(command)
             continue
         getattr(loops, command.opcode.name.lower())(command)
-        for memory in ("memory", "activation", "weight", "accumulator", "parameters"):
+        for memory in MEMORIES:
             assert (getattr(model.machine, memory) == getattr(loops, memory)).all(), f"{memory} after {format_command(command)}"
-        done[command.engine] += 1
+        done[command.engine.name] += 1
+        match command:
+            case Load():
+                done[Bank(command.bank).name] += 1
+            case Store():
+                done[Operation(command.operation).name] += 1
 
 
 def run(text, *, config=None, memory_bytes=4096, base=BASE, size=SIZE, offset=0, words=None, seed=0):
@@ -152,7 +172,7 @@ def run(text, *, config=None, memory_bytes=4096, base=BASE, size=SIZE, offset=0,
     return result, model
 
 
-LIMITED = {"control": {"outer_loops": 1, "inner_loops": 1}}
+LIMITED = {"control": {"outer_loops": 1, "inner_loops": 1}, "epilogue": {"add": False, "max_pool": False}}
 
 
 @pytest.mark.parametrize("text,error", [
@@ -165,6 +185,11 @@ LIMITED = {"control": {"outer_loops": 1, "inner_loops": 1}}
     ("load bank=parameter run=16", ErrorCode.VALUE),
     ("load bank=parameter run=12 offset=2", ErrorCode.VALUE),
     ("load bank=parameter run=12 stride2=-2", ErrorCode.VALUE),
+    ("load bank=5", ErrorCode.VALUE),
+    ("load bank=table run=4 lane=1", ErrorCode.VALUE),
+    ("load bank=table run=6", ErrorCode.VALUE),
+    ("load bank=table run=4 stride1=2", ErrorCode.VALUE),
+    ("load bank=table run=4", ErrorCode.UNSUPPORTED),
     ("execute k_last=0", ErrorCode.VALUE),
     ("execute k_last=5", ErrorCode.VALUE),
     *((f"execute {count}_count=0", ErrorCode.VALUE) for count in ("ky", "kx", "ct", "x", "y", "b")),
@@ -175,13 +200,15 @@ LIMITED = {"control": {"outer_loops": 1, "inner_loops": 1}}
     ("store columns=5", ErrorCode.VALUE),
     ("store columns=0", ErrorCode.VALUE),
     ("store count1=0", ErrorCode.VALUE),
-    ("store source=3", ErrorCode.VALUE),
     ("store target=3", ErrorCode.VALUE),
-    ("store operation=5", ErrorCode.VALUE),
+    ("store window=0", ErrorCode.VALUE),
     ("store target=activation lane=4", ErrorCode.VALUE),
     ("store low=3 high=2", ErrorCode.VALUE),
     ("store operation=add", ErrorCode.UNSUPPORTED),
-    ("store source=weight", ErrorCode.UNSUPPORTED),
+    ("store operation=max_pool", ErrorCode.UNSUPPORTED),
+    ("store operation=add columns=0", ErrorCode.VALUE),
+    ("store window=2", ErrorCode.UNSUPPORTED),
+    ("store window=2 columns=0", ErrorCode.UNSUPPORTED),
 ])
 def test_refused_commands(text, error):
     """Refused before the tokens, which never come; what went before is done."""
@@ -202,12 +229,21 @@ def test_no_transposer():
     "load base=1 bank=accumulator row=31 run=20", "load base=1 bank=parameter row=3 run=60",
     "execute activation_row=250 x_count=10 activation_x=1", "execute weight_row=255 k_last=2",
     "execute weight_row=3 weight_stride=-2 k_last=4", "execute transpose=1 weight_row=253", "store base=1 row=15 count1=2",
-    "store base=1 row=32",
+    "store base=1 row=32", "store base=1 row=12 window=3 window_stride=2", "store base=1 window=2 window_stride=65535",
+    "store base=1 window=255 window_stride=65535 operation=max_pool", "load base=1 bank=table row=255 run=8",
     "store base=1 target=weight destination=255 columns=4", "store base=1 bias=1 parameter_group=4",
+    "store base=1 operation=add parameter_group=4",
 ])
 def test_range(text):
     result, _ = run(text)
     assert (result.error, result.engine.name.lower(), result.command) == (ErrorCode.RANGE, text.split()[0], 0)
+
+
+def test_windows_reach_to_the_end_of_a_half():
+    """The rows of which the windows lie inside are written, and no parameters are needed without scaling."""
+    assert run("store base=1 operation=max_pool row=11 window=3 window_stride=2 parameter_group=999")[0].error is ErrorCode.NONE
+    result, _ = run("store base=1 row=9 count1=5 columns=4 stride1=16 window=3 window_stride=2")
+    assert (result.error, result.bytes_written) == (ErrorCode.RANGE, 3 * 16)
 
 
 def test_rows_are_modulo_65536():
@@ -293,11 +329,11 @@ def test_tokens_are_counted_and_need_not_be_used_up():
 
 
 def test_counters():
-    """Bus words for reads, bytes for writes; the program of 36 words counts too."""
+    """Bus words for reads, bytes for writes; the program of 30 words counts too."""
     text = ("load base=1 offset=3 run=6 count1=2 stride1=8\nexecute activation_row=9 x_count=5 ct_count=3\n"
             "store base=1 row=20 columns=3 count1=2 stride1=16")
     result, _ = run(text)
-    assert (result.bytes_read, result.bytes_written, result.commands) == (4 * 32 + 2 * 12, 24, 3)
+    assert (result.bytes_read, result.bytes_written, result.commands) == (4 * 30 + 2 * 12, 24, 3)
     assert (result.rows_issued, result.macs_issued) == (15, 15 * 16)
 
 

@@ -11,8 +11,7 @@ from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest
 from systolith.arch.numerics import requantise
 from systolith.host.accelerator import Accelerator
-from systolith.host.compile import compile_network
-from systolith.host.inference import infer
+from systolith.host.inference import compile_network, infer
 from systolith.host.model_device import ModelDevice
 from systolith.host.network import FullyConnected, Network, NetworkError, Quantisation
 

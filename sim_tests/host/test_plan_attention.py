@@ -38,7 +38,7 @@ def test_random_heads(seed):
     try:
         check(random_head(rng, tokens, features, width), config, tokens, seed)
     except PlanError as error:
-        assert "make it larger" in str(error)
+        assert "activation_kib must hold two windows" in str(error)
 
 
 def test_everything_between_is_made_on_the_device():
@@ -54,15 +54,15 @@ def test_everything_between_is_made_on_the_device():
     assert compiled.macs == 20 * 18 * (3 * 24 + 2 * 20)
 
 
-@pytest.mark.parametrize("sections, message", [
-    ({"array": {"transposer": False}}, "array.transposer must be true for attention"),
-    ({"memory": {"activation_kib": 1}}, "memory.activation_kib must hold X, Q and P, 420 rows, not 64; make it larger"),
-    ({"memory": {"weight_kib": 2}}, "memory.weight_kib must hold K, V and two tiles, 156 rows, not 128; make it larger"),
-])
-def test_what_does_not_fit_is_refused(sections, message):
-    with pytest.raises(PlanError) as error:
-        compile_attention(random_head(np.random.default_rng(0), 60, 32, 16), resolve(sections), 60)
-    assert str(error.value) == message
+def test_transposer_is_needed():
+    with pytest.raises(PlanError, match=r"^array.transposer must be true for attention$"):
+        compile_attention(random_head(np.random.default_rng(0), 60, 32, 16), resolve({"array": {"transposer": False}}), 60)
+
+
+@pytest.mark.parametrize("memory", [{"activation_kib": 1}, {"weight_kib": 2}])
+def test_what_does_not_fit_goes_through_memory(memory):
+    compiled = check(random_head(np.random.default_rng(0), 60, 32, 16), resolve({"memory": memory}), 60, 0)
+    assert compiled.sizes[4] > 0
 
 
 def test_weights_must_be_alike():

@@ -9,10 +9,7 @@ from systolith.arch.commands import Execute, Load, Store, Target
 from systolith.arch.config import ConfigError, merge, resolve
 from systolith.arch.footprint import objection
 from systolith.arch.numerics import quantize_multiplier, requantise
-from systolith.arch.plan_layer import LayerPlanner
-from systolith.arch.program import Program
 from systolith.arch.registers import ErrorCode
-from systolith.arch.tiling import PlanError
 from systolith.boards import BOARDS
 from systolith.host.matmul import Requantise
 
@@ -72,8 +69,3 @@ def test_products_are_planned_within_its_limits(m, n, k, out):
             multiplier, shift = quantize_multiplier(real)
             result = accelerator.matmul(a, w, bias, Requantise(multiplier=multiplier, shift=shift, zero_point=3))
             np.testing.assert_array_equal(result, requantise(exact, multiplier, shift, 3))
-
-
-def test_layers_need_padding():
-    with pytest.raises(PlanError, match=re.escape("control.padding must be true for the layers of a network")):
-        LayerPlanner(SMALL, Program(SMALL.control))

@@ -33,6 +33,9 @@ MUTATIONS = {
     "pad value": Mutation("rtl/datapath.py", {"Mux(pad.o[r].pad, pad.o[r].value,": "Mux(pad.o[r].pad, 0,"}),
     "last-row strobe": Mutation("rtl/packer.py", {"Cat(over > i for i in range(width))": "Cat(over >= i for i in range(width))"}),
     "accumulate flag": Mutation("rtl/stream_rows.py", {"accumulate.eq(pending.accumulate)": "accumulate.eq(0)"}),
+    "borrow of the second operand": Mutation("rtl/epilogue.py", {"read.addr.eq(word[8:16] + word[7])": "read.addr.eq(word[8:16])"}),
+    "window stride": Mutation("rtl/store_read.py", {"self.drain.row + stride": "self.drain.row + 1"}),
+    "window of the group before": Mutation("rtl/epilogue.py", {"read & (fresh | (word > maximum))": "read & (word > maximum)"}),
     "transposer off": Mutation("rtl/datapath.py", {"transposer.emit.eq(weight.emit)": "transposer.emit.eq(0)"}),
 }
 

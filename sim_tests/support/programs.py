@@ -14,6 +14,8 @@ def random_bits(rng: np.random.Generator, *, words: int) -> np.ndarray:
     while position < words and rng.random() < 0.9:
         opcode = Opcode(int(rng.integers(1, 4)))
         bits[position] = (int(bits[position]) & 0xFFFF0000) | lengths[opcode] << 8 | int(opcode)
+        if opcode == Opcode.STORE and rng.random() < 0.7:
+            bits[position] &= np.uint32(0x03FFFFFF)  # windows of few rows
         if rng.random() < 0.5:
             bits[position] |= np.uint32(int(rng.integers(0, 16)) << 4)
         if rng.random() < 0.7:  # small values pass more checks than random ones

@@ -252,7 +252,8 @@ def test_address_limits(size, expected):
     ({"execute": {"x_count": 0}}, (ErrorCode.VALUE, Engine.EXECUTE, 0, 0)),
     ({"execute": {"activation_x": 64}}, (ErrorCode.RANGE, Engine.EXECUTE, 0, 0)),
     ({"store": {"columns": 5}}, (ErrorCode.VALUE, Engine.STORE, 0, 0)),
-    ({"store": {"operation": Operation.ADD}}, (ErrorCode.UNSUPPORTED, Engine.STORE, 0, 0)),
+    ({"store": {"window": 0}}, (ErrorCode.VALUE, Engine.STORE, 0, 0)),
+    ({"store": {"window": 255, "window_stride": 1}}, (ErrorCode.RANGE, Engine.STORE, 0, 0)),
     ({"store": {"row": 30}}, (ErrorCode.RANGE, Engine.STORE, 0, 0))])
 def test_errors_of_engines(change, expected):
     async def body(b):

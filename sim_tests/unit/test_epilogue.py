@@ -6,8 +6,10 @@ import random
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
-from systolith.arch.numerics import requantise, wrap32
+from systolith.arch import numerics
+from systolith.arch.numerics import ROUND_ONCE, requantise, wrap32
 from systolith.rtl.epilogue import Epilogue
+from systolith.rtl.interfaces import TABLE_FIELD
 
 SEED = 20260713
 MIN, MAX = -(1 << 31), (1 << 31) - 1
@@ -24,33 +26,43 @@ class Bench:
         self.rows = self.rng.integers(MIN, MAX, (rows, self.dut.cols), endpoint=True)
         channels = parameter_groups * self.dut.lanes
         self.bias = self.rng.integers(MIN, MAX, channels, endpoint=True)
-        self.multiplier = self.rng.integers(1 << 30, MAX, channels, endpoint=True)
+        self.multiplier = self.rng.integers(1 << 30, MAX, channels, endpoint=True) + self.rng.integers(0, 2, channels) * ROUND_ONCE
         self.shift = self.rng.integers(-26, -20, channels)
-        self.settings = {"requantise": 1, "bias": 0, "zero_point": 0, "low": -128, "high": 127}
+        self.table = self.rng.integers(MIN, MAX, 256, endpoint=True)
+        self.settings = {"requantise": 1, "bias": 1, "add": 0, "unit": 0, "zero_point": 0, "low": -128, "high": 127}
         self.cycle = 0
         self.row = 0
         self.issued = []  # cycle of each group
         self.arrived = []  # cycle of each chunk
         self.chunks = []
 
-    def groups(self, row, columns, parameter_group):
-        """What the reader issues for a row, and the chunks that must come of it."""
+    def groups(self, rows, columns, parameter_group):
+        """What the reader issues for a window of ``rows``, and the chunks that must come of it (None before the last row)."""
         dut, settings = self.dut, self.settings
         channels = parameter_group * dut.lanes + np.arange(columns)
-        values = self.rows[row, :columns]
-        if settings["requantise"] or settings["bias"]:
+        values = self.rows[rows, :columns].max(axis=0)
+        if settings["bias"]:
             values = wrap32(values + self.bias[channels])
+        if settings["add"]:
+            x1 = values.astype(np.int8)
+            values = wrap32((x1.astype(np.int64) << 19) + self.table[(values - x1 >> 8) % 256])
+        multiplier, shift = self.multiplier[channels], self.shift[channels]
+        if settings["unit"]:
+            multiplier[:], shift[:] = numerics.UNIT
         step = dut.lanes if settings["requantise"] else dut.raw_lanes
         for first in range(0, columns, dut.lanes):
             for part, start in enumerate(range(first, min(first + dut.lanes, columns), step)):
                 end = min(start + step, first + dut.lanes, columns)
                 if settings["requantise"]:
-                    result = requantise(values[start:end], self.multiplier[channels[start:end]], self.shift[channels[start:end]],
+                    result = requantise(values[start:end], multiplier[start:end], shift[start:end],
                                         settings["zero_point"], settings["low"], settings["high"]).tobytes()
                 else:
                     result = values[start:end].astype("<i4").tobytes()
-                yield {"index": first // dut.lanes, "part": part, "parameter_group": parameter_group + first // dut.lanes,
-                       "bytes": len(result), "last": end == columns, "valid": 1}, (result, end == columns), row
+                for place, row in enumerate(rows):
+                    valid = place == len(rows) - 1
+                    yield {"index": first // dut.lanes, "part": part, "parameter_group": parameter_group + first // dut.lanes,
+                           "bytes": len(result), "last": end == columns, "valid": valid, "read": 1, "fresh": not place}, (
+                               (result, end == columns) if valid else None), row
 
     async def load_parameters(self, ctx):
         port = self.dut.parameter
@@ -62,18 +74,24 @@ class Bench:
                 ctx.set(port.field, field)
                 ctx.set(port.word, int(words[channel]) & 0xFFFF_FFFF)
                 await ctx.tick()
+        ctx.set(port.field, TABLE_FIELD)
+        for place, word in enumerate(self.table if self.dut.add else []):
+            ctx.set(port.group, place)
+            ctx.set(port.word, int(word) & 0xFFFF_FFFF)
+            await ctx.tick()
         ctx.set(port.valid, 0)
 
     async def issue(self, ctx, groups, *, idle=0.0):
         for group, _, row in groups:
             while not ctx.get(self.dut.ready) or self.random.random() < idle:
-                ctx.set(self.dut.group.valid, 0)
+                ctx.set(self.dut.group, {"read": 0, "fresh": self.random.randrange(2)})
+                self.row = self.random.randrange(len(self.rows))
                 await ctx.tick()
             ctx.set(self.dut.group, group)
             self.row = row
             self.issued.append(self.cycle)
             await ctx.tick()
-        ctx.set(self.dut.group.valid, 0)
+        ctx.set(self.dut.group, {"read": 0})
 
     async def drain(self, ctx):
         """Words of the row of ``drain_cycles`` ago."""
@@ -120,23 +138,30 @@ SHAPES = [{"cols": 1, "lanes": 1, "raw_lanes": 1}, {"cols": 3, "lanes": 2, "raw_
           {"cols": 8, "lanes": 4, "raw_lanes": 4}, {"cols": 16, "lanes": 4, "raw_lanes": 2}, {"cols": 40, "lanes": 2, "raw_lanes": 2}]
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "-".join(map(str, shape.values())))
+# Requantise, bias, add, unit: raw without and with the bias, requantised, ADD, MAX_POOL.
+KINDS = [(0, 0, 0, 0), (0, 1, 0, 0), (1, 1, 0, 0), (1, 0, 1, 0), (1, 0, 0, 1)]
+
+
+@pytest.mark.parametrize("shape, add, pool", [*((shape, True, True) for shape in SHAPES), (SHAPES[2], True, False),
+                                              (SHAPES[2], False, True), (SHAPES[2], False, False)],
+                         ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else None)
 @pytest.mark.parametrize("multiplier, drain_cycles", [("parallel", 3), ("serial", 1)])
-def test_random_commands(shape, multiplier, drain_cycles):
-    bench = Bench(multiplier=multiplier, drain_cycles=drain_cycles, parameter_groups=25, **shape)
+def test_random_commands(shape, multiplier, drain_cycles, add, pool):
+    bench = Bench(multiplier=multiplier, drain_cycles=drain_cycles, parameter_groups=25, add=add, max_pool=pool, **shape)
     expected = []
 
     async def testbench(ctx):
         await bench.load_parameters(ctx)
-        for _ in range(6):
+        for kind in bench.random.sample([kind for kind in KINDS if add >= kind[2] and pool >= kind[3]] * 2, k=7 if add and pool else 6):
             low, high = sorted(bench.rng.integers(-128, 128, 2).tolist())
-            await apply(ctx, bench, requantise=bench.random.randrange(2), bias=bench.random.randrange(2),
+            await apply(ctx, bench, **dict(zip(("requantise", "bias", "add", "unit"), kind, strict=True)),
                         zero_point=bench.random.randrange(-128, 128), low=low - low % 64, high=high | 63)
             for _ in range(5):
                 columns = bench.random.randint(1, bench.dut.cols)
                 first = bench.random.randint(0, 25 - -(-columns // bench.dut.lanes))
-                groups = list(bench.groups(bench.random.randrange(len(bench.rows)), columns, first))
-                expected.extend(chunk for _, chunk, _ in groups)
+                window = bench.random.randint(1, 4) if pool else 1
+                groups = list(bench.groups([bench.random.randrange(len(bench.rows)) for _ in range(window)], columns, first))
+                expected.extend(chunk for _, chunk, _ in groups if chunk)
                 await bench.issue(ctx, groups, idle=0.2)
         await ctx.tick().repeat(200)
 
@@ -149,7 +174,7 @@ def test_latency_and_throughput(multiplier, requantised):
     """One group per cycle (serial: per interval) without a gap, each after exactly the stated latency."""
     bench = Bench(cols=16, lanes=4, raw_lanes=2, multiplier=multiplier)
     bench.settings["requantise"] = requantised
-    groups = [group for row in range(20) for group in bench.groups(row % 6, 16, 0)]
+    groups = [group for row in range(20) for group in bench.groups([row % 6], 16, 0)]
 
     async def testbench(ctx):
         await bench.load_parameters(ctx)
@@ -169,7 +194,7 @@ def test_latency_and_throughput(multiplier, requantised):
 def test_stalled_output_holds_the_reader():
     """With nobody taking chunks, exactly ``depth`` groups are let in, and none is lost."""
     bench = Bench(cols=8, lanes=4, raw_lanes=2)
-    groups = [group for row in range(40) for group in bench.groups(row % 6, 8, 1)]
+    groups = [group for row in range(40) for group in bench.groups([row % 6], 8, 1)]
 
     async def testbench(ctx):
         await bench.load_parameters(ctx)

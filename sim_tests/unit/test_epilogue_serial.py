@@ -59,7 +59,7 @@ def test_equals_numerics(mode):
                 ctx.set(port.word, int(values[channel]) & 0xFFFF_FFFF)
                 await ctx.tick()
         ctx.set(port.valid, 0)
-        ctx.set(dut.settings, {"requantise": mode == "requantise", "bias": mode == "bias", "zero_point": zero_point, "low": int(low),
+        ctx.set(dut.settings, {"requantise": mode == "requantise", "bias": mode != "raw", "zero_point": zero_point, "low": int(low),
                                "high": int(high)})
         for channel in range(cases):
             column = channel % cols

@@ -10,6 +10,7 @@ from systolith.rtl.fetch import Fetch
 
 CONFIGS = [{"array": {"rows": rows, "cols": cols}} for rows, cols in ((1, 1), (3, 5), (5, 3), (8, 8), (16, 16), (24, 12), (32, 32))]
 CONFIGS += [{"array": {"rows": 12, "cols": 12}, "epilogue": {"lanes": 3}}, {"epilogue": {"multiplier": "serial"}},
+            {"epilogue": {"add": False}}, {"epilogue": {"max_pool": False}},
             {"memory": {"bus_bits": 32}}, {"memory": {"bus_bits": 256}}, {"array": {"rows": 64, "cols": 64}, "epilogue": {"lanes": 1}}]
 
 
@@ -35,7 +36,7 @@ def test_latencies_of_the_epilogue(settings):
     latency = Latency(config)
     epilogue = Epilogue(
         cols=config.array.cols, lanes=config.epilogue.lanes, raw_lanes=config.raw_lanes, parameter_groups=config.parameter_groups,
-        multiplier=config.epilogue.multiplier, drain_cycles=latency.drain)
+        multiplier=config.epilogue.multiplier, drain_cycles=latency.drain, add=config.epilogue.add, max_pool=config.epilogue.max_pool)
     assert (latency.raw, latency.requantise) == (epilogue.raw_cycles, epilogue.requantise_cycles)
     assert (latency.interval, latency.chunks) == (epilogue.interval_cycles, epilogue.depth)
 

@@ -11,6 +11,7 @@ from bus_memory import BusMemory
 from systolith.arch.commands import Bank, Engine, Load, pack
 from systolith.arch.config import resolve
 from systolith.arch.registers import STALLS, ErrorCode
+from systolith.rtl.interfaces import TABLE_FIELD
 from systolith.rtl.load import LoadEngine
 from systolith.rtl.load_front import bank_lanes, bank_rows
 from systolith.rtl.load_serial import SerialLoadEngine
@@ -36,9 +37,9 @@ class Bench:
         lanes = bank_lanes(config)
         # One flat array per bank, in bytes; parameters and accumulator words are four of them.
         self.row_bytes = {Bank.ACTIVATION: lanes[Bank.ACTIVATION], Bank.WEIGHT: lanes[Bank.WEIGHT],
-                          Bank.PARAMETER: 12 * lanes[Bank.PARAMETER], Bank.ACCUMULATOR: 4 * lanes[Bank.ACCUMULATOR]}
+                          Bank.PARAMETER: 12 * lanes[Bank.PARAMETER], Bank.ACCUMULATOR: 4 * lanes[Bank.ACCUMULATOR], Bank.TABLE: 4}
         self.depth = bank_rows(config)
-        self.banks = {bank: np.zeros(self.depth[bank] * self.row_bytes[bank], dtype=np.uint8) for bank in Bank}
+        self.banks = {bank: np.zeros(self.depth[bank] * self.row_bytes[bank], dtype=np.uint8) for bank in lanes}
         self.gives, self.started, self.activities = [], 0, []
         self.written = [0]  # bytes written before each cycle
         self.sizes = []  # bytes of each command
@@ -109,8 +110,9 @@ class Bench:
             _, _, valid, group, lane, field, word = await ctx.tick().sample(
                 port.valid, port.group, port.lane, port.field, port.word)
             if valid:
-                at = group * self.row_bytes[Bank.PARAMETER] + 12 * lane + 4 * field
-                self.banks[Bank.PARAMETER][at:at + 4] = list(word.to_bytes(4, "little"))
+                bank = Bank.TABLE if field == TABLE_FIELD else Bank.PARAMETER
+                at = group * self.row_bytes[bank] + (12 * lane + 4 * field if bank == Bank.PARAMETER else 0)
+                self.banks[bank][at:at + 4] = list(word.to_bytes(4, "little"))
 
     async def _watch(self, ctx):
         dut, control, tokens = self.dut, self.dut.control, self.dut.tokens
@@ -172,8 +174,8 @@ def serial(rows, cols, **memory):
 
 def random_load(choice, bench):
     """A LOAD that breaks no rule."""
-    bank = choice.choice(list(Bank))
-    unit = {Bank.ACTIVATION: 1, Bank.WEIGHT: 1, Bank.PARAMETER: 12, Bank.ACCUMULATOR: 4}[bank]
+    bank = choice.choice(list(bench.banks))
+    unit = {Bank.PARAMETER: 12, Bank.ACCUMULATOR: 4, Bank.TABLE: 4}.get(bank, 1)
     align = 1 if unit == 1 else 4
     row_bytes, total = bench.row_bytes[bank], bench.banks[bank].size
     count1, count2 = choice.randrange(1, 5), choice.randrange(1, 4)
@@ -210,7 +212,7 @@ def test_random_loads(settings, stall):
     bench.run(commands)
     assert bench.error is None
     expected = bench.expect(commands)
-    for bank in Bank:
+    for bank in bench.banks:
         np.testing.assert_array_equal(bench.banks[bank], expected[bank], err_msg=bank.name)
     assert bench.gives == [command.post for command in commands]
     assert bench.started == len(commands)
@@ -218,9 +220,10 @@ def test_random_loads(settings, stall):
 
 @pytest.mark.parametrize("change", [
     {"count1": 0}, {"count2": 0}, {"run": 0}, {"lane": 4}, {"bank": Bank.WEIGHT, "lane": 8},
-    *({"bank": bank, **field} for bank in (Bank.ACCUMULATOR, Bank.PARAMETER)
+    *({"bank": bank, **field} for bank in (Bank.ACCUMULATOR, Bank.PARAMETER, Bank.TABLE)
       for field in ({"lane": 1}, {"run": 26}, {"offset": 2}, {"stride1": 1}, {"stride2": 6})),
-    {"bank": Bank.PARAMETER, "run": 16}, {"bank": Bank.PARAMETER, "run": 4 * 0x155551}, {"bank": Bank.PARAMETER, "run": 4}],
+    {"bank": 5}, {"bank": 7, "run": 0}, {"bank": Bank.PARAMETER, "run": 16}, {"bank": Bank.PARAMETER, "run": 4 * 0x155551},
+    {"bank": Bank.PARAMETER, "run": 4}],
     ids=lambda change: "-".join(f"{key}{int(value)}" for key, value in change.items()))
 def test_value_errors(change):
     good = Load(bank=Bank.ACTIVATION, offset=40, run=24, count1=4, stride1=32, row_stride1=8)
@@ -228,6 +231,14 @@ def test_value_errors(change):
     bench.run([good, Load(**{"bank": Bank.ACTIVATION, "offset": 0, "run": 24, **change}), good])
     assert bench.error == (ErrorCode.VALUE, 0)
     assert bench.error_gives == 1 and bench.started == 1  # all before it is complete, and it has not begun
+
+
+@pytest.mark.parametrize("settings", [serial(4, 8), {**small(4, 8), "epilogue": {"add": False}}], ids=["serial", "pipelined"])
+@pytest.mark.parametrize("change, code", [({}, ErrorCode.UNSUPPORTED), ({"run": 6}, ErrorCode.VALUE)])
+def test_no_table(settings, change, code):
+    bench = Bench(settings)
+    bench.run([Load(**{"bank": Bank.TABLE, "run": 8, **change})])
+    assert bench.error == (code, 0) and bench.started == 0
 
 
 @pytest.mark.parametrize("engine", [small, serial], ids=["pipelined", "serial"])
@@ -254,8 +265,8 @@ def test_run_longer_than_the_limit():
     assert bench.error == (ErrorCode.ADDRESS, 0x1000)
 
 
-@pytest.mark.parametrize("engine", [small, serial], ids=["pipelined", "serial"])
-@pytest.mark.parametrize("bank", list(Bank))
+@pytest.mark.parametrize("bank, engine", [(bank, engine) for engine in (small, serial) for bank in Bank
+                                          if engine is small or bank != Bank.TABLE])
 def test_range_errors(bank, engine):
     bench = Bench(engine(4, 4))
     rows, row_bytes = bench.depth[bank], bench.row_bytes[bank]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import Fragment
 from amaranth.sim import Simulator
-from systolith.arch.numerics import SHIFT_MAX, SHIFT_MIN, requantise
+from systolith.arch.numerics import ROUND_ONCE, SHIFT_MAX, SHIFT_MIN, requantise
 from systolith.rtl.requantise import ParallelRequantise, SerialRequantise, requantiser
 
 SEED = 20260712
@@ -41,7 +41,7 @@ def run(dut, columns, settings, *, gap=0):
 def check(dut, columns, settings, **options):
     columns = [np.asarray(column) for column in columns]
     acc, multiplier, shift = columns
-    expected = [requantise(np.int32(a), np.int32(m), np.int8(s), *settings)
+    expected = [requantise(np.int32(a), m, np.int8(s), *settings)
                 for a, m, s in zip(acc, multiplier, shift, strict=True)]
     np.testing.assert_array_equal(run(dut, columns, settings, **options), expected)
 
@@ -53,10 +53,10 @@ EVERY = pytest.mark.parametrize("kind", KINDS)
 @EVERY
 def test_corners(kind):
     accs = [0, 1, -1, 2, -3, MAX, MIN, MAX - 1, MIN + 1, 1 << 30, -(1 << 30), 0x5555_5555, -0x5555_5555, 3 << 14, -(3 << 14)]
-    multipliers = [0, 1, MAX, 1 << 30, (1 << 30) + 1, 0x6000_0000, 0xFFFF, 0x1_0000]
+    multipliers = [0, 1, MAX, 1 << 30, (1 << 30) + 1, 0x6000_0000, 0xFFFF, 0x1_0000, ROUND_ONCE, 0x6000_0000 + ROUND_ONCE, MAX + ROUND_ONCE]
     shifts = [SHIFT_MIN, -30, -16, -9, -8, -7, -2, -1, 0, 1, 15, SHIFT_MAX]
     if kind is SerialRequantise:
-        multipliers, shifts = multipliers[2:6], shifts[::2]
+        multipliers, shifts = multipliers[2:6] + multipliers[9:], shifts[::2]
     cases = [(a, m, s) for a in accs for m in multipliers for s in shifts]
     check(kind(), list(zip(*cases, strict=True)), (0, -128, 127))
 
@@ -68,6 +68,7 @@ def test_ties_and_results_near_the_clamp(kind, settings):
     acc = np.arange(-1100, 1100, 3 if kind is ParallelRequantise else 17)
     for shift in (0, -1, -2):
         check(kind(), (acc, np.full_like(acc, 1 << 30), np.full_like(acc, shift)), settings)
+    check(kind(), (acc, np.full_like(acc, (1 << 30) + ROUND_ONCE), np.full_like(acc, -2)), settings)
 
 
 @EVERY
@@ -81,6 +82,7 @@ def test_random(kind):
     acc = rng.integers(MIN, MAX, count, endpoint=True)
     fitting = np.clip(rng.uniform(-140, 140, count) * 2.0 ** (31 - shift) / np.maximum(multiplier, 1), MIN, MAX).astype(np.int64)
     acc = np.where(rng.random(count) < 0.8, fitting, acc)
+    multiplier += rng.integers(0, 2, count) * ROUND_ONCE
     check(kind(), (acc, multiplier, shift), (int(rng.integers(-128, 128)), -128, 127), gap=int(kind is SerialRequantise))
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 from bus_memory import BusMemory
-from systolith.arch.commands import Engine, Operation, Source, Store, Target, pack
+from systolith.arch.commands import Engine, Operation, Store, Target, pack
 from systolith.arch.config import resolve
-from systolith.arch.numerics import requantise, wrap32
+from systolith.arch.numerics import UNIT, add, requantise, wrap32
 from systolith.arch.registers import STALLS, ErrorCode
+from systolith.rtl.interfaces import TABLE_FIELD
 from systolith.rtl.store import StoreEngine
 from systolith.rtl.store_serial import SerialStoreEngine
 from systolith.rtl.timing import DatapathTiming
@@ -38,6 +39,7 @@ class Bench:
         self.bias = rng.integers(-(1 << 31), 1 << 31, channels)
         self.multiplier = rng.integers(1 << 30, 1 << 31, channels)
         self.shift = rng.integers(-27, -20, channels)
+        self.table = rng.integers(-(1 << 31), 1 << 31, config.table_rows)
         # What nobody writes must stay: everything begins as noise.
         self.memory.bytes[:] = rng.integers(0, 256, SIZE)
         self.scratchpads = {target: rng.integers(0, 256, rows * lanes).astype(np.uint8) for target, rows, lanes in (
@@ -52,14 +54,16 @@ class Bench:
         return c.columns * (4 if c.operation == Operation.RAW else 1)
 
     def result(self, c, row):
-        values = self.accumulator[row, :c.columns]
+        values = self.accumulator[row + np.arange(c.window) * c.window_stride, :c.columns].max(axis=0)
         channels = c.parameter_group * self.config.epilogue.lanes + np.arange(c.columns)
-        if c.operation == Operation.REQUANTISE or c.bias:
-            values = wrap32(values + self.bias[channels])
-        if c.operation == Operation.REQUANTISE:
-            values = requantise(values, self.multiplier[channels], self.shift[channels], c.zero_point, c.low, c.high)
-            return values.view(np.uint8)
-        return values.astype("<i4").view(np.uint8)
+        if c.operation == Operation.RAW:
+            return wrap32(values + self.bias[channels] if c.bias else values).view(np.uint8)
+        if c.operation == Operation.MAX_POOL:
+            return requantise(values, *UNIT, c.zero_point, c.low, c.high).view(np.uint8)
+        multiplier, shift = self.multiplier[channels], self.shift[channels]
+        if c.operation == Operation.ADD:
+            return add(values, self.table, multiplier, shift, c.zero_point, c.low, c.high).view(np.uint8)
+        return requantise(wrap32(values + self.bias[channels]), multiplier, shift, c.zero_point, c.low, c.high).view(np.uint8)
 
     def expect(self, commands):
         """Memory and scratchpads after ``commands``."""
@@ -152,7 +156,7 @@ class Bench:
             if error.valid and self.error is None:
                 self.error, self.error_gives = (ErrorCode(error.code), error.address), len(self.gives)
 
-    async def _load_parameters(self, ctx):
+    async def _load_parameters(self, ctx, table):
         port = self.dut.parameter
         lanes = self.config.epilogue.lanes
         ctx.set(port.valid, 1)
@@ -163,6 +167,11 @@ class Bench:
                 ctx.set(port.field, field)
                 ctx.set(port.word, int(words[channel]) & 0xFFFF_FFFF)
                 await ctx.tick()
+        ctx.set(port.field, TABLE_FIELD)
+        for place, word in enumerate(self.table if table else []):
+            ctx.set(port.group, place)
+            ctx.set(port.word, int(word) & 0xFFFF_FFFF)
+            await ctx.tick()
         ctx.set(port.valid, 0)
 
     def run(self, commands, *, body=None, limit=60_000):
@@ -182,7 +191,7 @@ class Bench:
             raise AssertionError("STORE does not end")
 
         async def start(ctx):
-            await self._load_parameters(ctx)
+            await self._load_parameters(ctx, any(command.operation == Operation.ADD for command in commands))
             await self._feed(ctx, pack(commands))
 
         simulator = Simulator(dut)
@@ -202,22 +211,30 @@ class Bench:
         assert self.started == len(commands)
 
 
-def small(rows, cols, *, lanes=None, multiplier="parallel", engines="pipelined", **memory):
+def small(rows, cols, *, lanes=None, multiplier="parallel", engines="pipelined", add=None, **memory):
     memory = {"activation_kib": 1, "weight_kib": 1, "accumulator_rows": 16, "parameter_channels": 2 * cols, **memory}
-    epilogue = {"multiplier": multiplier, **({"lanes": lanes} if lanes else {})}
+    epilogue = {"multiplier": multiplier, **({"lanes": lanes} if lanes else {}),
+                **({"add": add, "max_pool": not add} if add is not None else {})}
     return {"array": {"rows": rows, "cols": cols}, "memory": memory, "epilogue": epilogue, "control": {"engines": engines}}
 
 
 def random_store(choice, bench):
     """A STORE that breaks no rule."""
     config = bench.config
-    operation = choice.choice([Operation.RAW, Operation.REQUANTISE])
+    epilogue = config.epilogue
+    operation = choice.choice([Operation.RAW, Operation.REQUANTISE] + epilogue.add * [Operation.ADD] + epilogue.max_pool * [
+        Operation.MAX_POOL])
+    window, window_stride = 1, choice.randrange(99)
+    if epilogue.max_pool and choice.randrange(2):
+        window, window_stride = choice.randint(1, min(6, config.half_rows)), choice.randrange(3)
+        window_stride = min(window_stride, (config.half_rows - 1) // window)
+    window_rows = (window - 1) * window_stride  # those behind the first one
     target = choice.choice([Target.MEMORY, Target.MEMORY, Target.ACTIVATION, Target.WEIGHT])
     columns = choice.choice([config.array.cols, choice.randint(1, config.array.cols)])
     data_bytes = columns * (4 if operation == Operation.RAW else 1)
-    count1 = choice.randint(1, config.half_rows)
-    count2 = choice.randint(1, config.half_rows // count1)
-    row = choice.randrange(2) * config.half_rows + choice.randint(0, config.half_rows - count1 * count2)
+    count1 = choice.randint(1, config.half_rows - window_rows)
+    count2 = choice.randint(1, (config.half_rows - window_rows) // count1)
+    row = choice.randrange(2) * config.half_rows + choice.randint(0, config.half_rows - window_rows - count1 * count2)
     lane = 0
     if target == Target.MEMORY:
         stride1 = choice.choice([data_bytes, data_bytes, choice.randint(data_bytes, data_bytes + 40)])
@@ -239,8 +256,9 @@ def random_store(choice, bench):
     destination = choice.randint(-first, (limit - data_bytes - lane) // unit - last)
     low, high = sorted(choice.choices(range(-128, 128), k=2))
     return Store(
-        operation=operation, target=target, base=choice.randrange(8), bias=choice.randrange(2), row=row, columns=columns, count1=count1,
-        count2=count2, destination=destination, stride1=stride1, stride2=stride2, zero_point=choice.randint(-128, 127),
+        operation=operation, target=target, base=choice.randrange(8), bias=choice.randrange(2), window=window,
+        window_stride=window_stride, row=row, columns=columns, count1=count1, count2=count2,
+        destination=destination, stride1=stride1, stride2=stride2, zero_point=choice.randint(-128, 127),
         low=choice.choice([-128, low]), high=choice.choice([127, high]), lane=lane,
         parameter_group=choice.randint(0, config.parameter_groups - -(-columns // config.epilogue.lanes)),
         wait=choice.randrange(4), post=choice.randrange(4))
@@ -249,7 +267,7 @@ def random_store(choice, bench):
 SHAPES = {
     "1x1": small(1, 1), "3x5-bus32": small(3, 5, lanes=3, bus_bits=32), "5x3-bus128": small(5, 3, lanes=2, bus_bits=128),
     "8x8-serial": small(8, 8, lanes=1, bus_bits=32, multiplier="serial"), "4x16": small(4, 16, lanes=4),
-    "16x16-bus128": small(16, 16, lanes=4, bus_bits=128),
+    "16x16-bus128": small(16, 16, lanes=4, bus_bits=128), "4x6-add": small(4, 6, add=True), "4x6-pool": small(4, 6, add=False),
     "4x2-serial-engine": small(4, 2, lanes=1, engines="serial", bus_bits=32),
     "3x5-serial-engine": small(3, 5, lanes=1, engines="serial", bus_bits=64),
 }
@@ -271,12 +289,9 @@ def test_random_stores(shape, stall):
 
 @pytest.mark.parametrize("change, code", [
     *(({name: 0}, ErrorCode.VALUE) for name in ("count1", "count2", "columns")),
-    ({"columns": 9}, ErrorCode.VALUE), ({"low": 5, "high": 4}, ErrorCode.VALUE), ({"operation": 5}, ErrorCode.VALUE),
-    ({"target": 3}, ErrorCode.VALUE), ({"source": 3}, ErrorCode.VALUE),
+    ({"columns": 9}, ErrorCode.VALUE), ({"low": 5, "high": 4}, ErrorCode.VALUE),
+    ({"target": 3}, ErrorCode.VALUE), ({"window": 0}, ErrorCode.VALUE),
     ({"target": Target.ACTIVATION, "lane": 4}, ErrorCode.VALUE), ({"target": Target.WEIGHT, "lane": 8}, ErrorCode.VALUE),
-    ({"source": Source.WEIGHT, "count1": 0}, ErrorCode.VALUE),
-    *(({"operation": operation}, ErrorCode.UNSUPPORTED) for operation in (Operation.ADD, Operation.AVERAGE_POOL, Operation.MAX_POOL)),
-    *(({"source": source}, ErrorCode.UNSUPPORTED) for source in (Source.ACTIVATION, Source.WEIGHT)),
 ], ids=lambda value: "-".join(f"{key}{int(item)}" for key, item in value.items()) if isinstance(value, dict) else value.name)
 def test_refused_commands(change, code):
     """The command before is complete, the refused one has not begun."""
@@ -289,6 +304,20 @@ def test_refused_commands(change, code):
     bench.check([good], expected)
 
 
+@pytest.mark.parametrize("add", [True, False])
+@pytest.mark.parametrize("change, lacks", [
+    ({"operation": Operation.ADD}, "add"), ({"operation": Operation.ADD, "count1": 0}, "add"),
+    ({"operation": Operation.MAX_POOL}, "max_pool"), ({"window": 2}, "max_pool"), ({"window": 3, "count1": 0}, "max_pool")],
+    ids=["add", "add-count", "max_pool", "window", "window-count"])
+def test_absent_operations(add, change, lacks):
+    """VALUE goes before UNSUPPORTED, but not before a field with too many bits."""
+    bench = Bench(small(4, 8, add=add))
+    bench.run([Store(**{"columns": 8, **change})])
+    absent = lacks == ("max_pool" if add else "add")
+    value = change.get("count1") == 0 and not (absent and "window" in change)
+    assert (bench.error and bench.error[0]) == (ErrorCode.VALUE if value else ErrorCode.UNSUPPORTED if absent else None)
+
+
 def leading(command, rows):
     """``command`` as if it had only so many rows."""
     return Store(**{**vars(command), "count1": rows, "count2": 1})
@@ -299,6 +328,11 @@ def leading(command, rows):
     ("beyond the accumulator", Store(row=14, columns=8, count1=4, stride1=32), 2, ErrorCode.RANGE, None),
     ("far beyond", Store(row=32, columns=8), 0, ErrorCode.RANGE, None),
     ("wrapping", Store(row=65535, columns=8, count1=2, stride1=32), 0, ErrorCode.RANGE, None),
+    ("window", Store(row=2, columns=8, count1=4, stride1=32, window=3, window_stride=2), 2, ErrorCode.RANGE, None),
+    ("window in both halves", Store(row=5, columns=8, count1=4, stride1=32, window=4, window_stride=1), 0, ErrorCode.RANGE, None),
+    ("wide window", Store(row=1, columns=8, window=2, window_stride=65535), 0, ErrorCode.RANGE, None),
+    ("long window", Store(row=8, columns=8, window=255, window_stride=65535), 0, ErrorCode.RANGE, None),
+    ("window beyond", Store(row=12, columns=8, count1=2, stride1=32, window=17, window_stride=1), 0, ErrorCode.RANGE, None),
     ("parameters", Store(columns=5, operation=Operation.REQUANTISE, parameter_group=3), 0, ErrorCode.RANGE, None),
     ("raw parameters", Store(columns=5, bias=1, parameter_group=3), 0, ErrorCode.RANGE, None),
     ("weight rows", Store(columns=8, target=Target.WEIGHT, destination=120, stride1=5, count1=3), 1, ErrorCode.RANGE, None),
@@ -311,6 +345,8 @@ def leading(command, rows):
 @pytest.mark.parametrize("engines", ["pipelined", "serial"])
 def test_rows_that_break_a_rule(name, command, good_rows, code, address, engines):
     """Rows before the one that breaks the rule are written, it and all others are not."""
+    if command.window > 1 and engines == "serial":
+        pytest.skip("serial engines have no windows")
     before = Store(columns=3, count1=3, stride1=12, destination=0x100)
     bench = Bench(small(4, 8, engines=engines, lanes=1 if engines == "serial" else 4), latency=15)
     assert bench.config.parameter_groups * bench.config.epilogue.lanes == 16

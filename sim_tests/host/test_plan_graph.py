@@ -1,4 +1,4 @@
-"""Convolution planner: every plan, run by the functional model, equals the NumPy reference, and its tokens are just enough."""
+"""Graph planner on chains of convolutions: every plan, run by the functional model, equals the reference; its tokens are just enough."""
 
 import dataclasses
 import itertools
@@ -8,13 +8,11 @@ import pytest
 from networks import ARRAYS, random_config, random_conv, random_dense, random_network, run_on_model
 from systolith.arch.commands import PEERS, Bank, Engine, Execute, Load, Store
 from systolith.arch.config import resolve
-from systolith.arch.plan_conv import ConvLayer, fold_zero_point, plan_network
-from systolith.arch.plan_layer import LayerPlanner
-from systolith.arch.plan_operands import Ring, Rounding
-from systolith.arch.program import Program
 from systolith.arch.registers import ErrorCode
+from systolith.arch.rings import Ring
 from systolith.arch.tiling import ConvShape, PlanError, chunks, tiles
-from systolith.host.compile import compile_network
+from systolith.host.arrange import fold_zero_point
+from systolith.host.inference import compile_network
 from systolith.host.network import Network, Quantisation
 
 UNIT = Quantisation(scale=1.0, zero_point=0)
@@ -89,9 +87,10 @@ def test_chain_stays_on_chip():
     assert compiled.sizes[4] == 0
     loads = [c for c in compiled.commands if isinstance(c, Load)]
     weights = sum(c.run * c.count1 for c in loads if c.bank == Bank.WEIGHT)
-    assert weights == sum(kernel.size for kernel in network.kernels)
-    assert sum(c.run * c.count1 for c in loads if c.bank == Bank.ACTIVATION) == 40 * 64
-    assert compiled.macs_issued < 1.7 * 40 * 16 * 16 * (64 * 9 + 16 * 9 * 2 + 32)
+    # Once each, but for rows of zeros where kernel rows are packed in pairs.
+    assert weights == sum(layer.weights.size for layer in network.layers) + 3 * 16
+    # The first layer's nine taps of one channel are packed into two tiles.
+    assert compiled.macs_issued == 40 * 16 * 16 * (64 * 2 + 16 * 9 * 2 + 32)
 
 
 def test_groups_and_tiles_take_turns():
@@ -101,9 +100,9 @@ def test_groups_and_tiles_take_turns():
     network = network_of((5, 5, 8), random_conv(rng, (3, 3), 8, 8), random_conv(rng, (2, 2), 8, 3))
     compiled = check(network, config, 20)
     rows = [c.row for c in compiled.commands if isinstance(c, Load) and c.bank == Bank.ACTIVATION]
-    assert rows[:6] == [0, 50, 100, 150, 0, 50]  # two loads a group, each what a tile of two images waits for
+    assert all(abs(a - b) >= 25 for a, b in itertools.pairwise(rows)), rows  # an image is 25 rows
     halves = [c.row // config.half_rows for c in compiled.commands if isinstance(c, Store)]
-    assert all(a != b for a, b in itertools.pairwise(halves))
+    assert abs(halves.count(0) - halves.count(1)) <= 2
 
 
 def test_memory_between_segments():
@@ -164,14 +163,13 @@ def test_tiles_cover_the_output_in_order(seed):
 @pytest.mark.parametrize("most", [4, 5, 9, 12, 30, 59, 60, 100])
 @pytest.mark.parametrize("loops", [1, 2, 3])
 def test_chunks_cover_the_weights_in_order(most, loops):
-    shape = ConvShape(height=5, width=5, channels=5, filters=1, kernel=(3, 4))
     position = 0
-    for chunk in chunks(shape, 4, most=most, loops=loops):
+    for chunk in chunks((3, 4), 5, 4, most=most, loops=loops):
         assert chunk.first == position and 0 < chunk.count <= most
         assert (chunk.ky_count == 1 or loops == 3) and (chunk.kx_count == 1 or loops >= 2)
         assert (chunk.ct_count - 1) * 4 + chunk.k_last == chunk.count // (chunk.ky_count * chunk.kx_count)
         position += chunk.count
-    assert position == shape.inner
+    assert position == 3 * 4 * 5
 
 
 def test_ring_keeps_what_it_can():
@@ -196,14 +194,14 @@ def test_shape_errors(changes, message):
     assert str(error.value) == message
 
 
-def test_plan_errors():
-    config = config_of(4, 4, parameter_channels=1)
-    with pytest.raises(PlanError, match=r"^memory.parameter_channels must be at least array.cols, 4, not 1$"):
-        LayerPlanner(resolve({"array": {"rows": 4, "cols": 4}, "memory": {"parameter_channels": 1}, "epilogue": {"lanes": 1}}),
-                     Program(config.control))
-    first = ConvLayer(shape=ConvShape(height=4, width=4, channels=1, filters=2), base=1, weights=0, rounding=Rounding(base=1, parameters=0))
-    with pytest.raises(PlanError, match=r"^layer 1 must take \(4, 4, 2\), as layer 0 gives it, not \(4, 4, 1\)$"):
-        plan_network(config, [first, first], 1, input_base=2, output_base=3, scratch_base=4)
+@pytest.mark.parametrize("sections, message", [
+    ({"memory": {"parameter_channels": 1}, "epilogue": {"lanes": 1}}, "memory.parameter_channels must be at least array.cols, 4, not 1"),
+    ({"control": {"padding": False}}, "control.padding must be true for the layers of a network")])
+def test_plan_errors(sections, message):
+    network = network_of((4, 4, 2), random_conv(np.random.default_rng(0), (2, 2), 2, 3))
+    with pytest.raises(PlanError) as error:
+        compile_network(network, resolve({"array": {"rows": 4, "cols": 4}, **sections}), 1)
+    assert str(error.value) == message
 
 
 def test_engines_are_all_used():

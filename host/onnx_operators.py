@@ -1,0 +1,293 @@
+"""ONNX operators that compute, QDQ and QLinear: what each reads from the file."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import onnx_elementwise, onnx_linear
+from .errors import NetworkError
+from .graph import Quantisation
+from .onnx_constants import dequantised_constant, described, real_array
+from .onnx_file import FileNode, attribute
+from .onnx_values import Activation, Constant, Pending, Value
+
+if TYPE_CHECKING:
+    from .onnx_reader import Reader
+
+__all__ = ["HANDLERS"]
+
+
+def quantize(reader: Reader, node: FileNode) -> Value:
+    _plain(node)
+    value = reader.value(node, 0)
+    if isinstance(value, Constant):
+        return _quantised_constant(reader, node, value)
+    if value is None or (isinstance(value, Activation) and not value.real):
+        raise NetworkError("input must be real numbers: it is quantised already")
+    stated = attribute(node, "output_dtype", 0)
+    if stated not in (0, 2, 3):
+        raise NetworkError("output_dtype must be int8 or uint8")
+    quantisation, dtype = reader.parameters(node, 1, 2, "int8" if stated == 3 else "uint8")
+    return reader.finish(node, value, quantisation, dtype)
+
+
+def dequantize(reader: Reader, node: FileNode) -> Value:
+    _plain(node)
+    return reader.dequantised(node, 0, 1, 2, attribute(node, "axis", 1))
+
+
+def _plain(node: FileNode) -> None:
+    if attribute(node, "block_size", 0):
+        raise NetworkError("scales in blocks are not supported: one for the tensor, or one per channel of weights")
+
+
+def _quantised_constant(reader: Reader, node: FileNode, value: Constant) -> Constant:
+    """Float weights with their quantisation behind them, as training that knows of it leaves them."""
+    if value.scale is not None or value.array.dtype != np.float32:
+        raise NetworkError("constant must be float32")
+    axis = attribute(node, "axis", 1)
+    integers = Constant(np.zeros(value.array.shape, np.uint8))
+    zero = reader.value(node, 2)
+    if isinstance(zero, Constant) and zero.array.dtype in (np.int8, np.uint8):
+        integers = Constant(np.zeros(value.array.shape, zero.array.dtype))
+    found = dequantised_constant(integers, reader.value(node, 1), zero, axis)
+    assert found.scale is not None and found.zero is not None
+    along = tuple(-1 if i == found.axis else 1 for i in range(value.array.ndim)) if found.axis is not None else ()
+    rounded = np.rint(value.array / found.scale.reshape(along)) + found.zero.astype(np.float32).reshape(along)
+    if not np.isfinite(rounded).all():
+        raise NetworkError("constant must be finite")
+    limits = np.iinfo(integers.array.dtype)
+    return Constant(np.clip(rounded, limits.min, limits.max).astype(integers.array.dtype))
+
+
+# Real operands, results that wait for QuantizeLinear.
+
+def conv(reader: Reader, node: FileNode) -> Pending:
+    return onnx_linear.conv(reader.builder, node, reader.real(node, 0), _constant(reader, node, 1, "weights"), _optional(reader, node, 2))
+
+
+def gemm(reader: Reader, node: FileNode) -> Pending:
+    x = _turned(reader.real(node, 0), attribute(node, "transA", 0))
+    bias, beta = _optional(reader, node, 2), attribute(node, "beta", 1.0)
+    if bias is not None and beta != 1.0:
+        bias = Constant(real_array(bias) * np.float32(beta))
+    return onnx_linear.product(reader.builder, node, x, _constant(reader, node, 1, "weights"), bias,
+                               transposed=bool(attribute(node, "transB", 0)), alpha=attribute(node, "alpha", 1.0))
+
+
+def matmul(reader: Reader, node: FileNode) -> Pending:
+    right = reader.value(node, 1)
+    if isinstance(right, Constant):
+        return onnx_linear.product(reader.builder, node, reader.real(node, 0), _matrix(right), None)
+    return onnx_linear.batch_matmul(reader.builder, node, reader.real(node, 0), reader.real(node, 1))
+
+
+def add(reader: Reader, node: FileNode) -> Pending:
+    x, constant = _with_constant(reader, node)
+    if constant is None:
+        return onnx_elementwise.add(reader.builder, node, reader.real(node, 0), reader.real(node, 1))
+    return onnx_elementwise.add_constant(reader.builder, node, x, None, constant)
+
+
+def subtract(reader: Reader, node: FileNode) -> Pending:
+    x, constant = _with_constant(reader, node)
+    if constant is None or isinstance(reader.value(node, 0), Constant):
+        raise NetworkError("Sub is supported with a constant as its second input")
+    return onnx_elementwise.add_constant(reader.builder, node, x, None, -constant)
+
+
+def multiply(reader: Reader, node: FileNode) -> Pending:
+    x, constant = _with_constant(reader, node)
+    if constant is None:
+        raise NetworkError("Mul is supported with a constant")
+    return onnx_elementwise.add_constant(reader.builder, node, x, constant, None)
+
+
+def batch_normalization(reader: Reader, node: FileNode) -> Pending:
+    x = _result(reader, node, 0)
+    arrays = [reader.array(node, i, "scale, bias, mean and variance") for i in range(1, 5)]
+    channels = x.shape[1] if len(x.shape) > 1 else 0
+    if attribute(node, "training_mode", 0) or any(a is None or a.shape != (channels,) or a.dtype != np.float32 for a in arrays):
+        raise NetworkError(f"BatchNormalization must be of inference, with float32 constants of {channels} channels")
+    scale, bias, mean, variance = (a.astype(np.float64) for a in arrays if a is not None)
+    factor = scale / np.sqrt(variance + attribute(node, "epsilon", 1e-5))
+    along = (channels, *[1] * (len(x.shape) - 2))
+    return onnx_elementwise.add_constant(reader.builder, node, x, factor.reshape(along), (bias - mean * factor).reshape(along))
+
+
+def relu(reader: Reader, node: FileNode) -> Pending:
+    return _clamped(reader, node, 0.0, math.inf)
+
+
+def clip(reader: Reader, node: FileNode) -> Pending:
+    bounds = []
+    for position, name, default in ((1, "min", -math.inf), (2, "max", math.inf)):
+        array = reader.array(node, position, name)
+        value = attribute(node, name, default) if array is None else float(array.reshape(-1)[0]) if array.size == 1 else math.nan
+        bounds.append(value)
+    if not bounds[0] <= bounds[1]:
+        raise NetworkError(f"min must be at most max, and both be numbers, not {bounds[0]!r} and {bounds[1]!r}")
+    return _clamped(reader, node, *bounds)
+
+
+def max_pool(reader: Reader, node: FileNode) -> Value:
+    value = reader.value(node, 0)
+    if isinstance(value, Activation) and not value.real:  # of integers as they are
+        quantisation = value.quantisation or Quantisation(scale=1.0, zero_point=0)
+        x = dataclasses.replace(value, quantisation=quantisation, real=True)
+        result = reader.finish(node, onnx_elementwise.max_pool(reader.builder, node, x), quantisation, value.dtype)
+        return dataclasses.replace(result, quantisation=value.quantisation)
+    return onnx_elementwise.max_pool(reader.builder, node, _result(reader, node, 0, raw=True))
+
+
+def average_pool(reader: Reader, node: FileNode) -> Pending:
+    return onnx_elementwise.average_pool(reader.builder, node, reader.real(node, 0))
+
+
+def global_average_pool(reader: Reader, node: FileNode) -> Pending:
+    x = reader.real(node, 0)
+    return onnx_elementwise.mean(reader.builder, node, x, tuple(range(2, len(x.shape))), True)
+
+
+def reduce_mean(reader: Reader, node: FileNode) -> Pending:
+    x = reader.real(node, 0)
+    axes = attribute(node, "axes")
+    if axes is None:
+        array = reader.array(node, 1, "axes")
+        axes = list(range(len(x.shape))) if array is None else [int(n) for n in array.reshape(-1)[:16]]
+    return onnx_elementwise.mean(reader.builder, node, x, tuple(axes), bool(attribute(node, "keepdims", 1)))
+
+
+def softmax(reader: Reader, node: FileNode) -> Pending:
+    return _softmax(reader, node, reader.real(node, 0), reader.file.opset)
+
+
+def _softmax(reader: Reader, node: FileNode, x: Activation, opset: int) -> Pending:
+    rank = len(x.shape)
+    axis = attribute(node, "axis", -1 if opset >= 13 else 1)
+    axis += rank if axis < 0 else 0
+    if not 1 <= axis < rank:
+        raise NetworkError(f"axis of Softmax must be behind the batch of shape {x.shape}, not {axis}")
+    return onnx_elementwise.softmax(reader.builder, node, x, (axis,) if opset >= 13 else tuple(range(axis, rank)))
+
+
+# QLinear: integers in, integers out.
+
+def qlinear_conv(reader: Reader, node: FileNode) -> Activation:
+    x, w = reader.activation(node, 0, 1, 2), reader.integers(node, 3, 4, 5, 0)
+    return _finished(reader, node, onnx_linear.conv(reader.builder, node, x, w, _optional(reader, node, 8)), 6, 7)
+
+
+def qlinear_matmul(reader: Reader, node: FileNode) -> Activation:
+    a = reader.activation(node, 0, 1, 2)
+    right = reader.value(node, 3)
+    if isinstance(right, Constant):
+        result = onnx_linear.product(reader.builder, node, a, _matrix(reader.integers(node, 3, 4, 5, -1)), None)
+    else:
+        result = onnx_linear.batch_matmul(reader.builder, node, a, reader.activation(node, 3, 4, 5))
+    return _finished(reader, node, result, 6, 7)
+
+
+def qgemm(reader: Reader, node: FileNode) -> Activation:
+    x = _turned(reader.activation(node, 0, 1, 2), attribute(node, "transA", 0))
+    transposed = bool(attribute(node, "transB", 0))
+    w = reader.integers(node, 3, 4, 5, 0 if transposed else 1)
+    result = onnx_linear.product(reader.builder, node, x, w, _optional(reader, node, 6), transposed=transposed,
+                                 alpha=attribute(node, "alpha", 1.0))
+    return _finished(reader, node, result, 7, 8)
+
+
+def qlinear_add(reader: Reader, node: FileNode) -> Activation:
+    operands = [reader.dequantised(node, *positions, 0) for positions in ((0, 1, 2), (3, 4, 5))]
+    a, b = operands
+    if isinstance(a, Activation) and isinstance(b, Activation):
+        return _finished(reader, node, onnx_elementwise.add(reader.builder, node, a, b), 6, 7)
+    if isinstance(a, Constant):
+        a, b = b, a
+    if not isinstance(a, Activation) or not isinstance(b, Constant):
+        raise NetworkError("one input must be a tensor that the network computes")
+    return _finished(reader, node, onnx_elementwise.add_constant(reader.builder, node, a, None, real_array(b)), 6, 7)
+
+
+def qlinear_average_pool(reader: Reader, node: FileNode) -> Activation:
+    _channels_first(node)
+    x = reader.activation(node, 0, 1, 2)
+    return _finished(reader, node, onnx_elementwise.average_pool(reader.builder, node, x), 3, 4)
+
+
+def qlinear_global_average_pool(reader: Reader, node: FileNode) -> Activation:
+    _channels_first(node)
+    x = reader.activation(node, 0, 1, 2)
+    return _finished(reader, node, onnx_elementwise.mean(reader.builder, node, x, tuple(range(2, len(x.shape))), True), 3, 4)
+
+
+def qlinear_softmax(reader: Reader, node: FileNode) -> Activation:
+    result = _softmax(reader, node, reader.activation(node, 0, 1, 2), attribute(node, "opset", reader.file.opset))
+    return _finished(reader, node, result, 3, 4)
+
+
+HANDLERS: dict[str, Callable[[Reader, FileNode], Value]] = {
+    "Add": add, "AveragePool": average_pool, "BatchNormalization": batch_normalization, "Clip": clip, "Conv": conv,
+    "DequantizeLinear": dequantize, "Gemm": gemm, "GlobalAveragePool": global_average_pool, "MatMul": matmul, "MaxPool": max_pool,
+    "Mul": multiply, "QGemm": qgemm, "QLinearAdd": qlinear_add, "QLinearAveragePool": qlinear_average_pool, "QLinearConv": qlinear_conv,
+    "QLinearGlobalAveragePool": qlinear_global_average_pool, "QLinearMatMul": qlinear_matmul, "QLinearSoftmax": qlinear_softmax,
+    "QuantizeLinear": quantize, "ReduceMean": reduce_mean, "Relu": relu, "Softmax": softmax, "Sub": subtract}
+
+
+def _finished(reader: Reader, node: FileNode, result: Pending, scale: int, zero: int) -> Activation:
+    quantisation, dtype = reader.parameters(node, scale, zero)
+    return reader.finish(node, result, quantisation, dtype)
+
+
+def _constant(reader: Reader, node: FileNode, position: int, what: str) -> Constant:
+    value = reader.value(node, position)
+    if not isinstance(value, Constant):
+        raise NetworkError(f"{what} must be constant, not {described(value)}")
+    return value
+
+
+def _optional(reader: Reader, node: FileNode, position: int) -> Constant | None:
+    return None if reader.value(node, position) is None else _constant(reader, node, position, "bias")
+
+
+def _matrix(weights: Constant) -> Constant:
+    """Leading axes of size 1 away."""
+    shape = weights.array.shape
+    extra = len(shape) - 2
+    if extra > 0 and math.prod(shape[:extra]) == 1:
+        axis = None if weights.axis is None else weights.axis - extra
+        return dataclasses.replace(weights, array=weights.array.reshape(shape[extra:]), axis=axis)
+    return weights
+
+
+def _turned(x: Activation, transposed: int) -> Activation:
+    return dataclasses.replace(x, view=x.view.transpose((1, 0))) if transposed and len(x.shape) == 2 else x
+
+
+def _channels_first(node: FileNode) -> None:
+    if attribute(node, "channels_last", 0):
+        raise NetworkError("channels_last must be 0: give the model as it was before ONNX Runtime optimised it")
+
+
+def _result(reader: Reader, node: FileNode, position: int, *, raw: bool = False) -> Activation | Pending:
+    value = reader.value(node, position)
+    return value if isinstance(value, Pending) else reader.real(node, position, raw=raw)
+
+
+def _with_constant(reader: Reader, node: FileNode) -> tuple[Activation | Pending, np.ndarray | None]:
+    """The operand that is computed, and the constant, if there is one."""
+    for position in (1, 0):
+        if isinstance(reader.value(node, position), Constant):
+            return _result(reader, node, 1 - position), reader.array(node, position, "constant")
+    return _result(reader, node, 0), None
+
+
+def _clamped(reader: Reader, node: FileNode, low: float, high: float) -> Pending:
+    value = _result(reader, node, 0, raw=True)
+    pending = value if isinstance(value, Pending) else onnx_elementwise.rescaled(reader.builder, node, value)
+    return dataclasses.replace(pending, low=min(max(pending.low, low), high), high=min(max(pending.high, low), high))
