@@ -95,7 +95,7 @@ class Latency:
         """From a row until it can be drained."""
         array = self.config.array
         crossings = (array.multiplier_rows - 1) // array.block_rows if array.block_rows else 0
-        element = 6 if array.multiplier_kind == "fast-inner-product" else 4  # from an activation to the foot, rows besides
+        element = 6 if array.multiplier_kind == "fast-inner-product" else 3  # from an activation to the foot, rows besides
         return array.multiplier_rows + crossings + array.cols + element + 1
 
     @property

@@ -119,7 +119,10 @@ def place_tensors(config: Config, specs: Mapping[str, TensorSpec], layers: Seque
             memory[root_of(specs, name)] = spec.memory
     shapes = weight_shapes(specs, layers)
     read, whole = _lifetimes(config, specs, layers, tasks, shapes)
-    chip, weights, reread, inner = [], [], set(), {}
+    chip: list[Life] = []
+    weights: list[Life] = []
+    inner: dict[str, Life] = {}
+    reread: set[str] = set()
     for (root, use), (first, last) in whole.items():
         spec = specs[root]
         transposed = use is Use.TRANSPOSED

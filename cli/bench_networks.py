@@ -129,8 +129,8 @@ def networks_page(output: Path, models: Path, seed: int, made: str,
     head = ["# Networks", "", made,
             "Memory latency 30 cycles, 64-bit bus, one input, everything cold: program, weights and input come once. "
             "Outputs are equal byte for byte to those of LiteRT's reference kernels (digits: to NumPy). *Tiles allow*: utilisation if the "
-            "array streamed a row in every cycle. The roof is what the array's tiles or the bus take at least. The models are the int8 ones "
-            "of MLPerf Tiny (github.com/mlcommons/tiny).", ""]
+            "array streamed a row in every cycle. The roof is what the array's tiles or the bus take at least. The models are the int8 "
+            "ones of MLPerf Tiny (github.com/mlcommons/tiny).", ""]
     if len(networks) == 1:
         head += ["Their folder was not there (`--models`), so only the demo's network was measured.", ""]
     return [*head, *markdown(COLUMNS, table), *details]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +23,7 @@ Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION
 Shell = Annotated[str | None, typer.Option("--shell", metavar="NAME", help="Short for --set shell=NAME.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-DeviceName = Annotated[str, typer.Option("--device", metavar="DEVICE", help="sim, the emitted Verilog; or model, the functional model.")]
+DeviceName = Annotated[str, typer.Option("--device", metavar="DEVICE", help="sim, model, serial:PORT[@BAUD], litex:HOST:PORT.")]
 Latency = Annotated[int, typer.Option("--memory-latency", metavar="CYCLES", min=1, help="Of the simulated memory.")]
 Memory = Annotated[str, typer.Option("--memory", metavar="KIND", help="Simulated memory: ideal, board, or chip (on the board's part).")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")]
@@ -107,6 +108,27 @@ def report(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A fold
     console.emit(result, as_json=as_json, show=lambda: show.show_build(result))
 
 
+@app.command("simulate-board")
+def simulate_board(directory: Folder = None, board: Board = None, config: ConfigFile = None, assignments: Assignments = None,
+                   latency_us: Annotated[float, typer.Option("--latency-us", min=0, help="Of the adapter, each way.")] = 0,
+                   real_time: Annotated[bool, typer.Option("--real-time", help="Not faster than the board would be.")] = False,
+                   as_json: Json = False) -> None:
+    """Simulate a whole board with its serial line at a pseudo-terminal, for --device serial:PORT, until Ctrl-C."""
+    with console.guarded(as_json=as_json), contextlib.ExitStack() as stack:
+        from . import flow
+        folder, running = stack.enter_context(flow.simulated_board(
+            directory, board=board, config=config, assignments=assignments or (), latency_us=latency_us, real_time=real_time,
+            progress=console.progress))
+        device = f"serial:{running.port}"
+        with contextlib.redirect_stdout(sys.__stdout__):
+            console.emit({"device": device, "port": running.port, "directory": str(folder)}, as_json=as_json,
+                         show=lambda: print(f"{device} is the board of {folder}; in another terminal:\n"
+                                            f"  systolith matmul --m 8 --n 8 --k 8 --directory {folder} --device {device}"))
+            sys.stdout.flush()
+        with contextlib.suppress(KeyboardInterrupt):
+            running.process.wait()
+
+
 @app.command()
 def matmul(m: Annotated[int, Size], n: Annotated[int, Size], k: Annotated[int, Size],
            out: Annotated[str, typer.Option("--out", metavar="TYPE", help="int32, or int8 through the epilogue.")] = "int32",
@@ -123,7 +145,7 @@ def matmul(m: Annotated[int, Size], n: Annotated[int, Size], k: Annotated[int, S
         settings = _settings(seed, memory_latency, memory, vcd=vcd, trace=trace is not None)
         with flow.connect(device, board=board, config=config, directory=directory, assignments=assignments or (), settings=settings,
                           progress=console.progress) as accelerator:
-            result = flow.matmul(accelerator, m, n, k, out=out, seed=seed, memory=flow.device_memory(accelerator.manifest, settings)[1])
+            result = flow.matmul(accelerator, m, n, k, out=out, seed=seed, memory=flow.known_memory(accelerator, device, settings))
             if trace is not None:
                 flow.write_command_trace(accelerator, trace)
     console.emit(result, as_json=as_json, show=lambda: show.show_matmul(result))

@@ -102,9 +102,9 @@ class SystolicArray(wiring.Component):
            a[0] ─►PE ─────►PE ─────►PE         t+1     y0    x1
                    │        │        │         t+2     z0    y1
            a[1] ─►PE ─────►PE ─────►PE         t+3           z1
-                   ▼        ▼        ▼         t+5                 x·W[:,0]
-                psum[0]  psum[1]  psum[2]      t+6                 y·W[:,0]  x·W[:,1]
-                                               t+7                 z·W[:,0]  y·W[:,1]  x·W[:,2]
+                   ▼        ▼        ▼         t+4                 x·W[:,0]
+                psum[0]  psum[1]  psum[2]      t+5                 y·W[:,0]  x·W[:,1]
+                                               t+6                 z·W[:,0]  y·W[:,1]  x·W[:,2]
 
     Throughput: one vector per cycle. A tile is shifted in from the top, row rows − 1 first, with ``w_shift``; ``swap`` beside
     the first vector makes it active for that vector on, while the next tile may already follow.

@@ -27,8 +27,9 @@ def _pe_ports(rows: int, psum_bits: int) -> dict[str, wiring.Member]:
 class PE(wiring.Component):
     """psum_out = psum_in + a · w, with a shadow weight: the next tile moves down the column while the active one works.
 
-    Latency: 4 cycles from ``a_in`` (activation, the multiplier's operands and product, sum), 1 cycle from ``psum_in``; ``swap``
-    travels with ``a``, ``w`` takes one cycle with ``w_shift``. Throughput: one product per cycle.
+    Latency: 3 cycles from ``a_in`` (activation, product, sum), 1 cycle from ``psum_in``; ``swap`` travels with ``a``, ``w`` takes one
+    cycle with ``w_shift``. Throughput: one product per cycle. The operands are the activation and the active weight themselves, so a
+    block with an enable at an operand's register can hold both.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ class PE(wiring.Component):
     rows = 1
     a_latency_cycles = 1
     psum_latency_cycles = 1
-    latency_cycles = 1 + Multiplier.latency_cycles + 1
+    latency_cycles = 3
 
     def __init__(self, *, psum_bits: int):
         _check_psum_bits(psum_bits)
@@ -66,15 +67,14 @@ class PE(wiring.Component):
         m = Module()
         a, shadow, active = (Signal(signed(8), name=name, reset_less=True) for name in ("a", "shadow", "active"))
         swap = Signal(reset_less=True)  # at power-up it may load a weight that no row uses
+        product = Signal(signed(16), reset_less=True)
         psum = Signal(signed(self.psum_bits), reset_less=True)
-        m.submodules.multiplier = multiplier = shared(Multiplier, platform, x_bits=8, y_bits=8)
         with m.If(self.w_shift):
             m.d.sync += shadow.eq(self.w_in)
         with m.If(self.swap_in):
             m.d.sync += active.eq(shadow)
-        m.d.sync += [a.eq(self.a_in), swap.eq(self.swap_in), psum.eq(self.psum_in + multiplier.p)]
+        m.d.sync += [a.eq(self.a_in), swap.eq(self.swap_in), product.eq(a * active), psum.eq(self.psum_in + product)]
         m.d.comb += [
-            multiplier.x.eq(a), multiplier.y.eq(active),
             self.a_out.eq(a), self.swap_out.eq(swap), self.w_out.eq(shadow), self.psum_out.eq(psum),
         ]
         return m
