@@ -94,5 +94,6 @@ def test_module_that_is_not_supported(tmp_path):
     from systolith.host.onnx_quantise import read_calibrated
     net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4)).eval()
     torch.onnx.export(torch.export.export(net, (torch.zeros(1, 4),)), dynamo=True, verbose=False).save(tmp_path / "net.onnx")
-    with pytest.raises(NetworkError, match=r"^operator \d+ \(LayerNormalization, 'node_layer_norm'\) is not supported; supported are Abs, "):
+    message = r"^operator \d+ \(LayerNormalization, 'node_layer_norm'\) is not supported; supported are Abs, "
+    with pytest.raises(NetworkError, match=message):
         read_calibrated(tmp_path / "net.onnx", np.ones((4, 4), np.float32))
