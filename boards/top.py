@@ -48,7 +48,7 @@ class BoardTop(wiring.Component):
     Members
     -------
     oscillator, rx, tx : pins
-    led : on while the accelerator's interrupt is
+    led : on while the accelerator's interrupt is, where the board has a lamp
     """
 
     oscillator: Signal
@@ -60,7 +60,7 @@ class BoardTop(wiring.Component):
         self.board = board
         self.config = config
         self.accelerator = accelerator
-        super().__init__({"oscillator": In(1), "rx": In(1), "tx": Out(1), "led": Out(1)})
+        super().__init__({"oscillator": In(1), "rx": In(1), "tx": Out(1)} | ({"led": Out(1)} if "led" in board.pins else {}))
 
     def elaborate(self, platform):
         m = Module()
@@ -75,6 +75,8 @@ class BoardTop(wiring.Component):
             m.submodules.reset = ResetSynchronizer(~pll.locked)
         m.submodules.shell = shell = SerialShell(
             config=self.config, core=self.accelerator, memory_bytes=board.memory_bytes, memory_ports=board.memory_ports,
-            clock_hz=board.clock_hz, baud=board.baud)
-        m.d.comb += [shell.rx.eq(self.rx), self.tx.eq(shell.tx), self.led.eq(shell.irq)]
+            clock_hz=board.clock_hz, baud=board.baud, timeout_s=board.frame_timeout_s)
+        m.d.comb += [shell.rx.eq(self.rx), self.tx.eq(shell.tx)]
+        if "led" in board.pins:
+            m.d.comb += self.led.eq(shell.irq ^ board.pins["led"].inverted)
         return m

@@ -60,8 +60,10 @@ def estimate(config: Config, board: Board) -> dict[str, int]:
     rams += 2 * array.cols * words_per_ram * -(-config.half_rows // words_deep) + device_memory
     rams += config.epilogue.lanes * words_per_ram * config.epilogue.add  # tables
     needs = {"dsp": multipliers, "bram": rams}
-    if board.family == "ice40":
+    if "spram" in board.resources:
         needs["spram"] = memory_rams
+    elif board.family == "ice40":
+        needs["dsp"], needs["bram"] = 0, rams + board.memory_bytes // bytes_deep
     return needs
 
 
@@ -112,7 +114,7 @@ def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = 
         raise BuildError(f"seeds must be at least 1, not {seeds!r}")
     board, top = get_board(manifest.board), manifest.tops["board"]
     _check_fit(manifest.config, board)
-    toolchain = TOOLCHAINS[board.family]
+    toolchain = TOOLCHAINS[board.family].for_board(board)
     for program in toolchain.programs:
         tools.find(program)
 

@@ -110,7 +110,7 @@ def generate(config: Config, directory: str | Path, *, board: Board | None = Non
     tops = {"core": "systolith", **{use: name for use, (name, _) in shell.items()}}
     text = "\n".join([emit(core, "systolith_core"), native_verilog(core), *(verilog for _, verilog in shell.values())])
     digest = hashlib.sha256(text.encode()).hexdigest()
-    manifest = Manifest(config=config, hash=digest, board=board.name if board else None, version=__version__, tops=tops,
+    manifest = Manifest(config=config, hash=digest, board=board.reference if board else None, version=__version__, tops=tops,
                         memory_bytes=board.memory_bytes if board else 0, tools=tools.versions())
     files = {VERILOG_NAME: f"{text}\n{_identity_verilog(digest)}", "systolith.h": c_header(manifest),
              **{name: driver_file(name) for name in DRIVER_FILES},
