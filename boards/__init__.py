@@ -7,14 +7,29 @@ import difflib
 import runpy
 from pathlib import Path
 
-from . import colorlight_5a75b, ecpix5, ice40_hx8k, icebreaker, icesugar, icesugar_pro, orangecrab, ulx3s, ulx3s_85f, versa_ecp5
+from . import (
+    arty_a7,
+    colorlight_5a75b,
+    ecpix5,
+    gatemate_evb,
+    ice40_hx8k,
+    icebreaker,
+    icesugar,
+    icesugar_pro,
+    orangecrab,
+    pynq_z2,
+    tang,
+    ulx3s,
+    ulx3s_85f,
+    versa_ecp5,
+)
 from .board import Board, Pin
 
 __all__ = ["BOARDS", "Board", "BoardError", "Pin", "get_board"]
 
 BOARDS: dict[str, Board] = {board.name: board for board in (
     *ulx3s.BOARDS, ulx3s_85f.BOARD, *ecpix5.BOARDS, *orangecrab.BOARDS, colorlight_5a75b.BOARD, icesugar_pro.BOARD, versa_ecp5.BOARD,
-    icebreaker.BOARD, icesugar.BOARD, ice40_hx8k.BOARD)}
+    icebreaker.BOARD, icesugar.BOARD, ice40_hx8k.BOARD, *tang.BOARDS, gatemate_evb.BOARD, *arty_a7.BOARDS, pynq_z2.BOARD)}
 
 
 class BoardError(ValueError):

@@ -1,4 +1,5 @@
-"""Lattice iCE40-HX8K breakout board: no multipliers on the part, so LUTs multiply; device memory in a quarter of its block RAM, 4 KiB.
+"""Lattice iCE40-HX8K breakout board: no multipliers on the part, so LUTs multiply. The 2 KiB of device memory are all the
+block RAM that is left.
 
 Pins: amaranth-boards 0.0.21, ``ice40_hx8k_b_evn.py``.
 """
@@ -20,7 +21,7 @@ BOARD = Board(
     oscillator_mhz=12,
     clock_mhz=12,
     baud=1_000_000,
-    memory_kib=4,
+    memory_kib=2,
     toolchain="yosys, nextpnr-ice40, icepack",
     loader=("-b", "ice40_generic"),
     loader_flash_only=True,

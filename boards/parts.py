@@ -23,6 +23,7 @@ RESOURCES: dict[str, Mapping[str, int]] = {
     "hx8k": {"lut": 7680, "ff": 7680, "dsp": 0, "bram": 32},
     "GW1NR-LV9QN88PC6/I5": {"lut": 8640, "ff": 6480, "dsp": 20, "bram": 26},
     "GW2A-LV18PG256C8/I7": {"lut": 20736, "ff": 15552, "dsp": 48, "bram": 46},
+    "CCGM1A1": {"lut": 20480, "ff": 40960, "dsp": 0, "bram": 64},
     "xc7a35ticsg324-1L": {"lut": 20800, "ff": 41600, "dsp": 90, "bram": 50},
     "xc7a100tcsg324-1": {"lut": 63400, "ff": 126800, "dsp": 240, "bram": 135},
     "xc7z020clg400-1": {"lut": 53200, "ff": 106400, "dsp": 220, "bram": 140},
@@ -45,7 +46,7 @@ _SMALLEST: dict[str, Any] = {
     "shell": "serial",
 }
 
-# One multiplier per processing element, four per epilogue lane.
+# One multiplier per processing element, four per epilogue lane of an ECP5, fewer of a 7 series part.
 _FIT_25F = _ecp5(4, 4, 16, 2)
 _FIT_45F = _ecp5(8, 8, 32, 2)
 _FIT_85F = _ecp5(12, 12, 48, 3)
@@ -54,7 +55,10 @@ FITS: dict[str, Mapping[str, Any]] = {
     "LFE5U-12F": _FIT_25F, "LFE5U-25F": _FIT_25F, "LFE5U-45F": _FIT_45F, "LFE5U-85F": _FIT_85F,
     "LFE5UM-45F": _FIT_45F, "LFE5UM5G-45F": _FIT_45F, "LFE5UM5G-85F": _FIT_85F,
     # A column takes five of the 32 block RAMs.
-    "hx8k": {**_SMALLEST, "array": {"rows": 4, "cols": 1, "transposer": False}, "control": {**_SMALLEST["control"], "row_bits": 11}},
+    "hx8k": {**_SMALLEST, "array": {"rows": 3, "cols": 1, "transposer": False}, "control": {**_SMALLEST["control"], "row_bits": 11}},
     "GW1NR-LV9QN88PC6/I5": _SMALLEST,
     "GW2A-LV18PG256C8/I7": {**_SMALLEST, "array": {"rows": 4, "cols": 4, "transposer": False}},
+    "CCGM1A1": _SMALLEST,
+    "xc7a35ticsg324-1L": _FIT_45F, "xc7a100tcsg324-1": _FIT_85F,
+    "xc7z020clg400-1": {"array": {"rows": 12, "cols": 12}, "shell": "axi"},
 }

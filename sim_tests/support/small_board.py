@@ -18,7 +18,7 @@ SMALL = dataclasses.replace(
                    "outstanding": 2}})
 
 
-def small_board(folder):
+def small_board(folder, board=SMALL):
     """Manifest and program of its simulation, generated in ``folder``."""
-    generate(resolve(SMALL.settings), folder, board=SMALL)
+    generate(resolve(board.settings), folder, board=board)
     return Manifest.read(folder), compile_board(folder).path
