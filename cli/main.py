@@ -130,6 +130,53 @@ def simulate_board(directory: Folder = None, board: Board = None, config: Config
 
 
 @app.command()
+def flash(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that was built.")],
+          persistent: Annotated[bool, typer.Option("--persistent", help="Into the board's flash memory.")] = False,
+          bitstream: Annotated[Path | None, typer.Option("--bitstream", metavar="FILE", help="Instead of the build's.")] = None,
+          as_json: Json = False) -> None:
+    """Load the bitstream of a build into its board."""
+    with console.guarded(as_json=as_json):
+        from ..gen.flash import flash as load
+        console.progress("loading the bitstream (openFPGALoader)")
+        result = load(directory, persistent=persistent, bitstream=bitstream)
+    console.emit(result, as_json=as_json, show=lambda: print(
+        f"{result['board']} runs {result['bitstream']}{' after every power-up' if result['persistent'] else ''}"))
+
+
+@app.command()
+def probe(directory: Folder = None, port: Annotated[list[str] | None, typer.Option("--port", metavar="PORT[@BAUD]", help="Look only here; "
+                                                                                   "repeatable.")] = None,
+          as_json: Json = False) -> None:
+    """Find boards at the serial ports, and say what each of them is."""
+    with console.guarded(as_json=as_json):
+        from . import board_flow
+        rows = board_flow.probe(directory, ports=port, progress=console.progress)
+    console.emit(rows, as_json=as_json, show=lambda: show.show_probe(rows))
+    if not any(row["found"] for row in rows):
+        console.complain("no accelerator was found; is a board plugged in, and its bitstream loaded (systolith flash)?" if rows else
+                         "there is no serial port; is a board plugged in?")
+        raise typer.Exit(1)
+
+
+@app.command()
+def selftest(device: Annotated[str, typer.Option("--device", metavar="DEVICE", help="serial:PORT[@BAUD], or sim or model.")],
+             directory: Annotated[Path | None, typer.Option("--directory", metavar="DIR", help="The folder of its bitstream.")] = None,
+             board: Board = None, config: ConfigFile = None, assignments: Assignments = None,
+             quick: Annotated[bool, typer.Option("--quick", help="Less of everything.")] = False, seed: Seed = 1,
+             as_json: Json = False) -> None:
+    """Test memory, tokens, products and counters of a device; paste the output into a bug report."""
+    with console.guarded(as_json=as_json):
+        from . import board_flow
+        result = board_flow.selftest(device, directory=directory, board=board, config=config, assignments=assignments or (), quick=quick,
+                                     seed=seed, progress=console.progress)
+    console.emit(result, as_json=as_json, show=lambda: show.show_selftest(result))
+    if not result["passed"]:
+        console.complain(f"{sum(not test['passed'] for test in result['tests'])} of {len(result['tests'])} tests failed; please report all "
+                         "of the above")
+        raise typer.Exit(1)
+
+
+@app.command()
 def matmul(m: Annotated[int, Size], n: Annotated[int, Size], k: Annotated[int, Size],
            out: Annotated[str, typer.Option("--out", metavar="TYPE", help="int32, or int8 through the epilogue.")] = "int32",
            device: DeviceName = "sim", directory: GeneratedFolder = None, board: Board = None, config: ConfigFile = None,

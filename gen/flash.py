@@ -54,7 +54,8 @@ def flash(directory: str | Path, *, persistent: bool = False, bitstream: str | P
         if any(sign in text for sign in ("unable to open", "no device", "not found", "can't find", "cannot find")):
             raise FlashError(f"no {board.title} is found on USB; is it plugged in, and may you open it (udev rules)? log: {log}") from None
         if "permission" in text or "access denied" in text:
-            raise FlashError(f"the USB device of {board.title} may not be opened by you; install openFPGALoader's udev rules: log: {log}") from None
+            raise FlashError(f"the USB device of {board.title} may not be opened by you; install openFPGALoader's udev rules; "
+                             f"log: {log}") from None
         raise FlashError(str(error)) from None
     return {"board": board.name, "bitstream": str(file), "persistent": "--write-flash" in options, "hash": manifest.hash,
             "seconds": time.monotonic() - start}

@@ -16,10 +16,6 @@ from .uartbone import UARTBone
 
 __all__ = ["SerialShell"]
 
-# A frame with a longer pause is broken: far above what a host's scheduler or a USB bridge delays a byte. A power of two of cycles, for
-# a counter without a comparator, is the next above it.
-TIMEOUT_S = 0.1
-
 
 class SerialShell(wiring.Component):
     """UART, UARTBone, on-chip memory and the accelerator.
@@ -36,7 +32,8 @@ class SerialShell(wiring.Component):
     memory_ports : 2, or 1 for single-port RAM
     clock_hz : frequency of the clock domain
     baud : bits per second on the line
-    timeout_s : longest pause within a frame; the next power of two of cycles is taken
+    timeout_s : longest pause within a frame; the next power of two of cycles is taken, for a counter
+        without a comparator
 
     Members
     -------
@@ -49,7 +46,7 @@ class SerialShell(wiring.Component):
     irq: Signal
 
     def __init__(self, *, config: Config, core: wiring.Component, memory_bytes: int, clock_hz: float,
-                 baud: int = SERIAL_BAUD, memory_ports: int = 2, timeout_s: float = TIMEOUT_S):
+                 baud: int = SERIAL_BAUD, memory_ports: int = 2, timeout_s: float = 0.1):
         self.config = config
         self.core = core
         self.memory_bytes = memory_bytes

@@ -58,7 +58,7 @@ class FaultyLine:
         self._behind = os.open(behind, os.O_RDWR | os.O_NOCTTY)
         tty.setraw(self._behind)
         settings = termios.tcgetattr(self._behind)
-        settings[4] = settings[5] = termios.B460800
+        settings[4] = settings[5] = termios.B230400
         termios.tcsetattr(self._behind, termios.TCSANOW, settings)
         self._front, self._kept = os.openpty()
         tty.setraw(self._kept)
