@@ -103,7 +103,7 @@ def test_models_that_mix_inputs_run_one_by_one():
 
 
 @pytest.mark.parametrize("kind", ["input", "quantize", "add", "dense", "conv", "batch_matmul"])
-@pytest.mark.parametrize("rows, cols", [(8, 8), (3, 5), (5, 3)])
+@pytest.mark.parametrize("rows, cols", [(3, 5), (5, 3)])
 def test_second_operands_that_the_device_makes(rows, cols, kind):
     """A product's second operand is written as weights by whatever operator makes it, matrix by matrix, transposed or not."""
     for case in range(6):
@@ -131,7 +131,7 @@ def test_second_operands_that_the_device_makes(rows, cols, kind):
 
 
 def test_attention():
-    for case in range(4):
+    for case in range(2):
         print("seed", [SEED, case])
         rng = np.random.default_rng([SEED, case])
         made = Maker(rng)
@@ -201,7 +201,7 @@ def test_on_the_rtl(device):
     assert "DepthwiseConv2D" in picture
 
 
-@pytest.mark.parametrize("case", range(4))
+@pytest.mark.parametrize("case", range(2))
 def test_random_networks_on_the_rtl(device, case):
     print("seed", [SEED, case])
     rng = np.random.default_rng([SEED, case])
