@@ -99,8 +99,7 @@ def subtract(reader: Reader, node: FileNode) -> Pending:
     if constant is None:
         return onnx_functions.binary(reader.builder, node, reader.real(node, 0), reader.real(node, 1), np.subtract)
     if isinstance(reader.value(node, 0), Constant):
-        x = onnx_elementwise.add_constant(reader.builder, node, x, np.float32([-1]), constant)
-        return x
+        return onnx_elementwise.add_constant(reader.builder, node, x, np.full(1, -1.0), constant)
     return onnx_elementwise.add_constant(reader.builder, node, x, None, -constant)
 
 

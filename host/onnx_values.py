@@ -154,7 +154,7 @@ class Builder:
 
     def lookup(self, node: FileNode, key: str, values: np.ndarray, quantisation: Quantisation) -> str:
         """``values`` (int8, for −128 … 127) of each element of a tensor, by the table of an element-wise sum."""
-        table = (values.astype(np.int32) - np.arange(-128, 128, dtype=np.int32)) << 19
+        table = (values.astype(np.int32) - np.arange(-128, 128, dtype=np.int32)) * np.int32(1 << 19)
         operator = Add(first=0, table=table, bias=0, multiplier=1 << 30, shift=-18)
         result = self.add(node, operator, (key, key), quantisation=quantisation)
         self.is_function(result, key, values)

@@ -167,8 +167,9 @@ def add_constant(rng: np.random.Generator, dtype: str) -> Case:
     m = Maker(rng, dtype)
     x, data, qx, shape = _image(m)
     constant = (rng.standard_normal((shape[1], 1, 1) if rng.random() < 0.7 else ()) * qx[2] * 50).astype(np.float32)
-    op = str(rng.choice(["Add", "Sub", "Mul"]))
-    return _finish(m, m.node(op, m.dequantize(x, qx), m.constant(constant)), data)
+    op = str(rng.choice(["Add", "Sub", "Mul", "Div"]))
+    operands = [m.dequantize(x, qx), m.constant(constant)]
+    return _finish(m, m.node(op, *(operands[::-1] if op != "Div" and rng.random() < 0.3 else operands)), data)
 
 
 def max_pool(rng: np.random.Generator, dtype: str) -> Case:
