@@ -36,11 +36,11 @@ class Life(NamedTuple):
 
     @property
     def first(self) -> int:
-        return min(one.first for one in self.segments)
+        return min((one.first for one in self.segments), default=0)
 
     @property
     def last(self) -> int:
-        return max(one.last for one in self.segments)
+        return max((one.last for one in self.segments), default=-1)
 
 
 def arrange(lives: Iterable[Life]) -> dict[Hashable, int]:
@@ -94,11 +94,14 @@ class Bands:
         self._last[down, across] = np.maximum(self._last[down, across], step)
 
     def life(self, key: Hashable, *, together: bool = False) -> Life:
-        """All of it; ``together`` if it comes in at once."""
+        """All of it, nothing if it was never used; ``together`` if all of it comes in before the first use."""
+        if not (self._last >= 0).any():
+            return Life(key, 0, ())
         planes, bands = self._first.shape
         size = self.pixels * self.depth
         first, last = self._first.copy(), self._last.copy()
         if together:
+            last[last < 0] = last.max()
             first[:] = first.min()
         edges = [-(-self.pixels * i // bands) for i in range(bands + 1)]
         plane = size // planes

@@ -20,7 +20,7 @@ _MOST_RUNS = 65535
 class Dimension(NamedTuple):
     """A loop: how often, and how far apart source and destination are from one time to the next."""
 
-    count: int
+    times: int
     source: int
     target: int
 
@@ -29,10 +29,10 @@ def merge(dimensions: Sequence[Dimension]) -> list[Dimension]:
     """The same walk, innermost loop first, in as few loops as its strides allow."""
     result: list[Dimension] = []
     for one in dimensions:
-        if one.count == 1:
+        if one.times == 1:
             continue
-        if result and (one.source, one.target) == (result[-1].count * result[-1].source, result[-1].count * result[-1].target):
-            result[-1] = result[-1]._replace(count=result[-1].count * one.count)
+        if result and (one.source, one.target) == (result[-1].times * result[-1].source, result[-1].times * result[-1].target):
+            result[-1] = result[-1]._replace(times=result[-1].times * one.times)
         else:
             result.append(one)
     return result
@@ -40,13 +40,13 @@ def merge(dimensions: Sequence[Dimension]) -> list[Dimension]:
 
 def _loads(fields: dict[str, Any], offset: int, row: int, run: int, dimensions: Sequence[Dimension]) -> Iterator[Load]:
     """LOADs of runs of ``run`` bytes; the two longest loops are the hardware's."""
-    loops = sorted(merge(dimensions), key=lambda one: -one.count)
+    loops = sorted(merge(dimensions), key=lambda one: -one.times)
     inner, outer, *others = [*loops, *[Dimension(1, 0, 0)] * 2]
-    for place in itertools.product(*(range(one.count) for one in others)):
+    for place in itertools.product(*(range(one.times) for one in others)):
         source = offset + sum(i * one.source for i, one in zip(place, others, strict=True))
         target = row + sum(i * one.target for i, one in zip(place, others, strict=True))
-        for first, count in pieces(inner.count, _MOST_RUNS):
-            for second, times in pieces(outer.count, _MOST_RUNS):
+        for first, count in pieces(inner.times, _MOST_RUNS):
+            for second, times in pieces(outer.times, _MOST_RUNS):
                 yield Load(bank=Bank.ACTIVATION, run=run, offset=source + first * inner.source + second * outer.source,
                            row=target + first * inner.target + second * outer.target, count1=count, stride1=inner.source,
                            row_stride1=inner.target, count2=times, stride2=outer.source, row_stride2=outer.target, **fields)
@@ -64,9 +64,9 @@ def fetch_plain(array_rows: int, extent: Extent, base: int, offset: int, view: V
     fields = {"base": base}
     if view.tile_stride == 1 or bytes_each <= array_rows:
         inner, *others = merge(pixels) or [Dimension(1, 0, 0)]
-        if inner.count > 1 and bytes_each == inner.source == inner.target * array_rows:
+        if inner.times > 1 and bytes_each == inner.source == inner.target * array_rows:
             # Pixels follow each other in memory as on chip: one run, in pieces that its field holds.
-            for start, count in pieces(inner.count, max(1, _LONGEST_RUN // bytes_each)):
+            for start, count in pieces(inner.times, max(1, _LONGEST_RUN // bytes_each)):
                 yield from _loads(fields, source + start * bytes_each, row + start * inner.target, count * bytes_each, others)
             return
         for start, size in pieces(-(-bytes_each // array_rows), max(1, _LONGEST_RUN // array_rows)):

@@ -8,6 +8,7 @@ parameters stream into rings ahead of their use. Among several ways to cut and o
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -32,7 +33,8 @@ _OVERLAP = (3, 1)  # layers whose tiles take turns, that are tried
 _BEST = 2         # plans of which LOADs are put to where they suit best
 _AHEAD = 3        # EXECUTEs before which a LOAD stands at first
 _TIMED = ((0, 2), (1, 1), (1, 2), (2, 2))   # LOADs before the EXECUTE at work when they can begin, behind what is in their way
-_LONG = 4000                   # commands from which on the first plan that fits is taken
+_MANY, _FEW = 1500, 2  # commands from which on so few plans are tried,
+_LONG = 4000                   # and from which on the first one is taken
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,23 +66,26 @@ def plan_graph(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence
     """
     _check(config)
     drafts: list[tuple[GraphPlan, _Arranged, Order]] = []
-    for goal in _GOALS:
-        for ahead in _OVERLAP:
-            arranged = _arranged(config, specs, layers, goal, ahead, scratch)
-            if any(other.steps == arranged.steps for _, other, _ in drafts):
-                continue
-            emitter = Emitter(config, arranged.specs, arranged.layers, arranged.placement, constants=constants)
-            for step in arranged.steps:
-                emitter.add(step)
-            order = Order(config, emitter.items)
-            plan = _written(config, arranged, order.hoisted(_AHEAD), memory)
-            if plan.cycles is None:
-                return plan
-            drafts.append((plan, arranged, order))
+    for goal, ahead in itertools.product(_GOALS, _OVERLAP):
+        arranged = _arranged(config, specs, layers, goal, ahead, scratch)
+        if any(other.steps == arranged.steps for _, other, _ in drafts):
+            continue
+        emitter = Emitter(config, arranged.specs, arranged.layers, arranged.placement, constants=constants)
+        for step in arranged.steps:
+            emitter.add(step)
+        order = Order(config, emitter.items)
+        plan = _written(config, arranged, order.hoisted(_AHEAD), memory)
+        if plan.cycles is None:
+            return plan
+        drafts.append((plan, arranged, order))
+        if len(plan.commands) > _MANY and len(drafts) == _FEW:
+            break
     drafts.sort(key=lambda draft: draft[0].cycles or 0)
-    return min((plan for _, arranged, order in drafts[:_BEST] for plan in (
-        _written(config, arranged, items, memory) for items in (order.hoisted(_AHEAD), *(order.timed(*how) for how in _TIMED)))),
-        key=lambda plan: plan.cycles or 0)
+    plans = [plan for plan, *_ in drafts]
+    for plan, arranged, order in drafts[:_BEST]:
+        some = _TIMED if len(plan.commands) < _MANY else _TIMED[:1]
+        plans += [_written(config, arranged, order.timed(*how), memory) for how in some]
+    return min(plans, key=lambda plan: plan.cycles or 0)
 
 
 def _check(config: Config) -> None:

@@ -119,7 +119,10 @@ def place_tensors(config: Config, specs: Mapping[str, TensorSpec], layers: Seque
             memory[root_of(specs, name)] = spec.memory
     shapes = weight_shapes(specs, layers)
     read, whole = _lifetimes(config, specs, layers, tasks, shapes)
-    chip, weights, reread, inner = [], [], set(), {}
+    chip: list[Life] = []
+    weights: list[Life] = []
+    inner: dict[str, Life] = {}
+    reread: set[str] = set()
     for (root, use), (first, last) in whole.items():
         spec = specs[root]
         transposed = use is Use.TRANSPOSED
@@ -157,12 +160,21 @@ def _lifetimes(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence
     written: dict[str, int] = {}
     known = [sorted(set(uses(specs, layer, shapes)), key=lambda use: (use[0], use[1].value)) for layer in layers]
 
-    def touch(step: int, name: str, box: Box, tile: int, tiles: int, early: int = 0) -> None:
+    loaded: dict[str, int] = {}
+
+    def touch(step: int, name: str, box: Box, tile: int, tiles: int) -> None:
         root, extent = root_of(specs, name), specs[name].extent
+        depth = depth_of(config, specs[root].extent.channels)
         if root not in bands:
-            bands[root] = Bands(extent.pixels, depth_of(config, specs[root].extent.channels), tiled)
-        if box.pixels:
-            bands[root].touch(step, *span(extent, box), tile, tiles, early)
+            bands[root] = Bands(extent.pixels, depth, tiled)
+        if not box.pixels:
+            return
+        low, high = span(extent, box)
+        bands[root].touch(step, low, high, tile, tiles)
+        if specs[root].given and high > loaded.get(root, 0):  # all that LOAD brings in up to here, of all channels, and whole lines
+            high = -(-high // extent.width) * extent.width
+            bands[root].touch(step, loaded.get(root, 0), high, 0, depth, _EARLY)
+            loaded[root] = high
 
     for step, task in enumerate(tasks):
         layer, box = layers[task.layer], task.box
@@ -173,8 +185,7 @@ def _lifetimes(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence
         for term in part.terms:
             if term.source is not None and fits_chip(specs, name := layer.inputs[term.source]):
                 source = box._replace(image=term.images[box.image]) if term.images else box
-                given = specs[root_of(specs, name)].given
-                touch(step, name, window(layer.shape, source), term.first, term.depth, _EARLY if given else 0)
+                touch(step, name, window(layer.shape, source), term.first, term.depth)
         hull = box._replace(x=part.phase + layer.step * box.x, columns=(box.columns - 1) * layer.step + 1)
         touch(step, layer.output, hull, part.first // rows, (part.first + part.width - 1) // rows - part.first // rows + 1)
         written.setdefault(root_of(specs, layer.output), step)

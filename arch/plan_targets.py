@@ -53,12 +53,13 @@ class Piece(NamedTuple):
 
 def _pieces(dimensions: Sequence[Dimension], fields: dict[str, Any], destination: int, writes: list[Region]) -> Iterator[Piece]:
     """STOREs walk consecutive rows of sums, so the loops keep their order; only the outermost may be unrolled."""
-    inner, outer, *others = [*merge(dimensions), *[Dimension(1, 0, 0)] * 2]
-    others = [one for one in others if one.count > 1]
-    for place in itertools.product(*(range(one.count) for one in others)):
+    loops = merge(dimensions)
+    inner, outer = (*loops, Dimension(1, 0, 0), Dimension(1, 0, 0))[:2]
+    others = loops[2:]
+    for place in itertools.product(*(range(one.times) for one in others)):
         row = sum(i * one.source for i, one in zip(place, others, strict=True))
         target = destination + sum(i * one.target for i, one in zip(place, others, strict=True))
-        yield Piece(row, {"destination": target, "count1": inner.count, "stride1": inner.target, "count2": outer.count,
+        yield Piece(row, {"destination": target, "count1": inner.times, "stride1": inner.target, "count2": outer.times,
                           "stride2": outer.target, **fields}, writes)
 
 

@@ -27,6 +27,7 @@ BOARD = Board(
     # Refresh and row changes, a few percent, are left out.
     external_memory=ExternalMemory(title="SDRAM, 16 bits", bytes=32 << 20, bytes_per_cycle=2, half_duplex=True),
     toolchain="yosys, nextpnr-ecp5, ecppack",
+    loader=("-b", "ulx3s"),
     pins={
         "oscillator": Pin("G2", _LVCMOS33),
         "rx": Pin("M1", _LVCMOS33 | {"PULLMODE": "UP"}),

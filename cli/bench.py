@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from .. import __version__
 from . import console, flow
 from .bench_fabric import fabric_page
-from .bench_networks import network_page, networks_page
+from .bench_networks import networks_page
 from .bench_simulators import Stopwatch, simulator_page
 
 __all__ = ["main"]
@@ -60,7 +60,7 @@ GROUPS = [
     Group("32 × 32, 128-bit bus", [Case(1024, 1024, 1024, "int32", 0.97), Case(128, 128, 128, "int8")],
           ("array.rows=32", "array.cols=32", "memory.bus_bits=128")),
     # ResNet-18's second stage as a product: 28 × 28 pixels, 3 × 3 × 128 inputs, 128 outputs.
-    Group("ULX3S-85F, 24 × 12, with its SDRAM: 16 bits, half-duplex",
+    Group("ULX3S-85F, 12 × 12, with its SDRAM: 16 bits, half-duplex",
           [Case(512, 512, 512), Case(784, 128, 1152, "int8")], board="ulx3s-85f", memory="board"),
 ]
 COLUMNS = ["M × N × K", "result", "cycles", "predicted", "difference", "prediction ÷ simulation", "utilisation", "of its roof", "bound by",
@@ -174,12 +174,10 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     matmul_page(arguments.output, arguments.seed)
-    write(arguments.output / "networks.md", network_page(arguments.seed, machine(arguments.seed)))
-    write(arguments.output / "simulation.md", simulator_page(arguments.seed, machine(arguments.seed)))
-    write(arguments.output / "fabric.md", fabric_page(arguments.seed, machine(arguments.seed)))
-    networks = networks_page(arguments.output, arguments.models, arguments.seed, machine(arguments.seed), _markdown)
-    if networks is not None:
-        write(arguments.output / "networks.md", networks)
+    made = machine(arguments.seed)
+    write(arguments.output / "networks.md", networks_page(arguments.output, arguments.models, arguments.seed, made, _markdown))
+    write(arguments.output / "simulation.md", simulator_page(arguments.seed, made))
+    write(arguments.output / "fabric.md", fabric_page(arguments.seed, made))
     console.progress(f"benchmarks took {time.monotonic() - start:.0f} s")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,13 +11,15 @@ import numpy as np
 from ..arch.roofline import roofline
 from ..host.graph import Graph
 from ..host.session import Session, load_model
+from ..host.timeline import timeline
 from . import console, flow
 
-__all__ = ["network_page"]
+__all__ = ["networks_page"]
 
-MODELS = Path("../shared/models")
 COLUMNS = ["network", "array", "MACs", "cycles", "predicted", "difference", "utilisation", "tiles allow", "bytes read, written",
            "roof", "of its roof", "bound by", "the array waits most for", "bar"]
+LAYER_COLUMNS = ["", "operator", "output", "MACs", "cycles", "predicted", "utilisation", "ceiling", "bytes read",
+                 "bytes written", "bound by"]
 ARRAYS = [(16, 16), (8, 8), (24, 12)]
 
 
@@ -29,7 +31,7 @@ class Bar(NamedTuple):
 
 
 class Network(NamedTuple):
-    """A file among :data:`MODELS` and its samples, or the digits."""
+    """A model's file, and the name of its samples."""
 
     title: str
     file: str
@@ -54,14 +56,14 @@ def _digits() -> tuple[Graph, np.ndarray, np.ndarray]:
     return network.graph(1), x, network.reference(x)
 
 
-def _networks() -> Iterator[tuple[str, Graph, np.ndarray, np.ndarray, Bar | None]]:
+def _networks(models: Path) -> Iterator[tuple[str, Graph, np.ndarray, np.ndarray, Bar | None]]:
     """(title, graph, input, what it must give, bar) of each."""
     yield ("digits", *_digits(), None)
-    if not (MODELS / "samples.npz").exists():
+    if not (models / "samples.npz").exists():
         return
-    with np.load(MODELS / "samples.npz") as samples:
+    with np.load(models / "samples.npz") as samples:
         for network in NETWORKS:
-            graph = load_model(MODELS / network.file)
+            graph = load_model(models / network.file)
             yield (network.title, graph, samples[network.samples + "_in"][:1], samples[network.samples + "_out"][:1], network.bar)
 
 
@@ -87,9 +89,26 @@ def _row(title: str, rows: int, cols: int, session: Session, bar: Bar | None, me
             f"{roof.cycles:,}", console.percent(roof.cycles / cycles), roof.bound_by, f"{worst} {waits[worst]:,}", reached]
 
 
-def network_page(seed: int, made: str) -> list[str]:
-    """Lines of the page."""
-    networks, table = list(_networks()), []
+def _layer(layer: dict[str, Any]) -> Sequence[str]:
+    def number(key: str) -> str:
+        return f"{layer[key]:,}" if key in layer else ""
+
+    def share(key: str) -> str:
+        return console.percent(layer[key]) if key in layer else ""
+
+    return [str(layer["index"]), layer["op"], " × ".join(map(str, layer["shape"][1:])), number("macs"), number("cycles"),
+            number("predicted_cycles"), share("utilisation"), share("ceiling"), number("bytes_read"), number("bytes_written"),
+            layer["bound_by"]]
+
+
+def networks_page(output: Path, models: Path, seed: int, made: str,
+                  markdown: Callable[[Sequence[str], Sequence[Sequence[str]]], list[str]]) -> list[str]:
+    """Lines of the page; pictures of the runs on the first of :data:`ARRAYS` are written beside it.
+
+    ``models`` is the folder of the MLPerf Tiny models and their ``samples.npz``; ``made`` says what made the page; ``markdown`` writes
+    a table.
+    """
+    networks, table, details = list(_networks(models)), [], []
     settings = flow.Settings(seed=seed)
     for rows, cols in ARRAYS:
         with flow.connect("sim", assignments=(f"array.rows={rows}", f"array.cols={cols}"), settings=settings,
@@ -102,12 +121,16 @@ def network_page(seed: int, made: str) -> list[str]:
                 if different := int(np.count_nonzero(np.ravel(y) != np.ravel(expected))):
                     raise flow.FlowError(f"{title} on {rows} × {cols}: {different} outputs differ")
                 table.append(_row(title, rows, cols, session, bar, memory))
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS), *("| " + " | ".join(row) + " |" for row in table)]
+                if (rows, cols) == ARRAYS[0]:
+                    picture = f"{title.lower()}.svg"
+                    (output / picture).write_text(timeline(session.runs), encoding="utf-8")
+                    details += [f"## {title} on {rows} × {cols}", "", f"![what the engines did]({picture})", "",
+                                *markdown(LAYER_COLUMNS, [_layer(layer) for layer in session.report["layers"]])]
     head = ["# Networks", "", made,
             "Memory latency 30 cycles, 64-bit bus, one input, everything cold: program, weights and input come once. "
             "Outputs are equal byte for byte to those of LiteRT's reference kernels (digits: to NumPy). *Tiles allow*: utilisation if the "
-            "array streamed a row in every cycle. The roof is what the array's tiles or the bus take at least. The models are MLPerf Tiny's, "
-            "where `../shared/models` has them.", ""]
+            "array streamed a row in every cycle. The roof is what the array's tiles or the bus take at least. The models are the int8 "
+            "ones of MLPerf Tiny (github.com/mlcommons/tiny).", ""]
     if len(networks) == 1:
-        head += [f"The MLPerf Tiny models are not in `{MODELS}`, so only the demo's network was measured.", ""]
-    return [*head, *lines]
+        head += ["Their folder was not there (`--models`), so only the demo's network was measured.", ""]
+    return [*head, *markdown(COLUMNS, table), *details]

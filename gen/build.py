@@ -92,8 +92,10 @@ def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = 
     if seeds < 1:
         raise BuildError(f"seeds must be at least 1, not {seeds!r}")
     board, top = get_board(manifest.board), manifest.tops["board"]
+    if board.family not in TOOLCHAINS:
+        raise BuildError(f"{board.name} is built by {board.toolchain}: the project is in {str(directory)!r}")
     _check_fit(manifest.config, board)
-    toolchain = TOOLCHAINS[board.family]
+    toolchain = TOOLCHAINS[board.family].for_board(board)
     for program in toolchain.programs:
         tools.find(program)
 

@@ -26,8 +26,10 @@ def estimate(config: Config, board: Board) -> dict[str, int]:
     rams += 2 * array.cols * words_per_ram * -(-config.half_rows // words_deep) + device_memory
     rams += config.epilogue.lanes * words_per_ram * config.epilogue.add  # tables
     needs = {"dsp": multipliers, "bram": rams}
-    if board.family == "ice40":
+    if "spram" in board.resources:
         needs["spram"] = memory_rams
+    elif board.family == "ice40":  # no multipliers, and the device memory is in block RAMs
+        needs["dsp"], needs["bram"] = 0, rams + board.memory_bytes // bytes_deep
     return needs
 
 

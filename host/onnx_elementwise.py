@@ -13,6 +13,7 @@ from ..arch.tiling import ConvShape
 from .errors import NetworkError
 from .graph import Quantisation
 from .onnx_file import FileNode, attribute
+from .onnx_functions import binary, function_of
 from .onnx_linear import affine, channels_last, geometry, image, linear
 from .onnx_scale import add_parameters, quantised_bound, scaling
 from .onnx_values import Activation, Builder, Pending, straightener
@@ -41,15 +42,17 @@ def rescaled(builder: Builder, node: FileNode, x: Activation) -> Pending:
         multiplier, shift = scaling(np.float32(source.scale) / np.float32(quantisation.scale), 255)
         operator = Requantise(multiplier=int(multiplier), shift=int(shift), zero_in=source.zero_point, zero_out=quantisation.zero_point,
                               low=low, high=high)
-        return builder.add(node, operator, (x.key,), quantisation=quantisation), x.view
+        key = builder.add(node, operator, (x.key,), quantisation=quantisation)
+        builder.is_function(key, x.key, operator.reference(np.arange(-128, 128, dtype=np.int8)))
+        return key, x.view
 
     return Pending(node, x.shape, emit)
 
 
 def add(builder: Builder, node: FileNode, a: Activation, b: Activation) -> Pending:
-    """The sum of two tensors of one shape."""
+    """The sum of two tensors, by the host if one has to be repeated."""
     if a.shape != b.shape:
-        raise NetworkError(f"both inputs must have one shape, or one be a constant per channel, not {a.shape} and {b.shape}")
+        return binary(builder, node, a, b, np.add)
     pair = [(quantised(x).scale, quantised(x).zero_point) for x in (a, b)]
     first = 0 if pair[0][0] >= pair[1][0] else 1
     if a.view.canonical() == b.view.canonical():
@@ -82,11 +85,21 @@ def add_constant(builder: Builder, node: FileNode, x: Activation | Pending, fact
         if constant is None and factor is not None and factor.size == 1 and factor > 0:
             product = Quantisation(scale=float(np.float32(source.scale) * np.float32(a[0])), zero_point=source.zero_point)
             return rescaled(builder, node, dataclasses.replace(x, quantisation=product))
+        if all(array is None or array.size == 1 for array in (factor, constant)):
+            scale, offset = np.float32(a[0]), np.float32(b[0])
+            return function_of(builder, node, x, lambda real: real * scale + offset)
         return affine(builder, node, x, a, b, axis)
-    if x.scaled is None or x.views or (x.low, x.high) != (-np.inf, np.inf) or x.channel_axis != axis:
+    if x.scaled is not None and not x.views and (x.low, x.high) == (-np.inf, np.inf) and x.channel_axis == axis:
+        return dataclasses.replace(x.scaled(a, b), depth=x.depth + 1)
+    if constant is not None or factor is None or factor.size != 1 or factor <= 0:
         raise NetworkError(f"constants can be folded into a convolution or product right before, not into {x.node.where}: put a "
                            "QuantizeLinear and a DequantizeLinear between")
-    return dataclasses.replace(x.scaled(a, b), depth=x.depth + 1)
+    ratio, inner = float(factor.reshape(-1)[0]), x.emit
+
+    def emit(quantisation: Quantisation, low: int, high: int) -> tuple[str, View]:
+        return inner(dataclasses.replace(quantisation, scale=float(np.float32(quantisation.scale / ratio))), low, high)
+
+    return dataclasses.replace(x, low=x.low * ratio, high=x.high * ratio, emit=emit, scaled=None, depth=x.depth + 1)
 
 
 def channel_of(sizes: list[tuple[int, ...]], shape: tuple[int, ...], expected: int) -> int:
@@ -178,7 +191,7 @@ def mean(builder: Builder, node: FileNode, x: Activation, axes: tuple[int, ...],
         raise NetworkError(f"mean must be over one or two axes behind the batch of shape {x.shape}, not {list(axes)}")
     others = tuple(axis for axis in range(1, rank) if axis not in axes)
     key = builder.ordered(node, x, (0, *axes, *others))
-    kernel = (*[1] * (2 - len(axes)), *(x.shape[axis] for axis in axes))
+    kernel = (x.shape[axes[0]] if len(axes) == 2 else 1, x.shape[axes[-1]])
     n, channels = x.shape[0], math.prod(x.shape[axis] for axis in others)
     key = builder.shaped(node, key, (n, *kernel, channels))
     shape = tuple(1 if axis in axes else size for axis, size in enumerate(x.shape))

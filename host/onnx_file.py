@@ -31,7 +31,7 @@ _LISTS = ("axes", "dilations", "kernel_shape", "pads", "perm", "strides", "value
 # AttributeProto's types by the attributes that the reader asks for.
 _KINDS = {**dict.fromkeys(_INTEGERS, (2, "an integer")), **dict.fromkeys(_LISTS, (7, "a list of integers")),
           **dict.fromkeys(("alpha", "beta", "epsilon", "max", "min", "value_float"), (1, "a number")),
-          "value_floats": (6, "a list of numbers"), "auto_pad": (3, "a string"), "value": (4, "a tensor")}
+          "value_floats": (6, "a list of numbers"), **dict.fromkeys(("approximate", "auto_pad"), (3, "a string")), "value": (4, "a tensor")}
 _FIELDS = {"float32": "float_data", "uint8": "int32_data", "int8": "int32_data", "int32": "int32_data", "int64": "int64_data"}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..arch.tiling import PlanError
-from . import onnx_layout, onnx_operators
+from . import onnx_layout, onnx_operators, onnx_qlinear
 from .errors import NetworkError
 from .graph import Graph, Quantisation, TensorInfo
 from .onnx_constants import checked_scale, dequantised_constant, described, real_array
@@ -26,7 +26,8 @@ from .operators import Reshape
 
 __all__ = ["SUPPORTED", "Reader", "is_float", "read_onnx"]
 
-SUPPORTED = tuple(sorted({*onnx_operators.HANDLERS, *onnx_layout.HANDLERS}))
+HANDLERS = {**onnx_operators.HANDLERS, **onnx_qlinear.HANDLERS, **onnx_layout.HANDLERS}
+SUPPORTED = tuple(sorted(HANDLERS))
 LONGEST_MESSAGE = 800
 _QUANTISED = {"QuantizeLinear", "DequantizeLinear"}
 
@@ -87,7 +88,7 @@ class Reader:
         return self.builder.graph(self._inputs, outputs)
 
     def _read(self, node: FileNode) -> None:
-        handler = onnx_operators.HANDLERS.get(node.op) or onnx_layout.HANDLERS.get(node.op)
+        handler = HANDLERS.get(node.op)
         if handler is None:
             raise NetworkError(f"{node.where} is not supported; supported are {', '.join(SUPPORTED)}")
         if not node.outputs or not node.outputs[0]:

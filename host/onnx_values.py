@@ -12,7 +12,7 @@ from .errors import NetworkError
 from .graph import Graph, Node, Quantisation, TensorInfo
 from .onnx_file import FileNode
 from .onnx_view import View
-from .operators import HostOp, Operator, Reshape
+from .operators import Add, HostOp, Operator, Reshape
 
 __all__ = ["UNKNOWN", "Activation", "Builder", "Constant", "Pending", "Value"]
 
@@ -87,6 +87,7 @@ class Builder:
         self.tensors: dict[str, TensorInfo] = {}
         self._reshaped: dict[tuple[str, tuple[int, ...]], str] = {}
         self._moved: dict[tuple[str, View], str] = {}
+        self._tables: dict[str, tuple[str, np.ndarray]] = {}
         self._count: dict[str, int] = {}
 
     def key(self, name: str) -> str:
@@ -141,6 +142,23 @@ class Builder:
             operator = HostOp(name="Transpose", function=straightener(view), shape=view.shape)
             self._moved[key] = self.add(node, operator, (x.key,), name=f"{info.name}:moved", quantisation=info.quantisation)
         return self._moved[key]
+
+    def table_of(self, key: str) -> tuple[str, np.ndarray]:
+        """The tensor that this one is a function of, element by element, itself if need be, and its values for −128 … 127, int8."""
+        return self._tables.get(key, (key, np.arange(-128, 128, dtype=np.int8)))
+
+    def is_function(self, key: str, of: str, values: np.ndarray) -> None:
+        """Note that ``key`` is ``values`` (int8, for −128 … 127) of the tensor ``of``."""
+        root, table = self.table_of(of)
+        self._tables[key] = root, values[table.astype(np.int64) + 128]
+
+    def lookup(self, node: FileNode, key: str, values: np.ndarray, quantisation: Quantisation) -> str:
+        """``values`` (int8, for −128 … 127) of each element of a tensor, by the table of an element-wise sum."""
+        table = (values.astype(np.int32) - np.arange(-128, 128, dtype=np.int32)) * np.int32(1 << 19)
+        operator = Add(first=0, table=table, bias=0, multiplier=1 << 30, shift=-18)
+        result = self.add(node, operator, (key, key), quantisation=quantisation)
+        self.is_function(result, key, values)
+        return result
 
     def graph(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Graph:
         """The graph, without what its outputs do not need."""

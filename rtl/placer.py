@@ -21,9 +21,9 @@ class LanePlace(data.StructLayout):
 class Placer(wiring.Component):
     """Writes rows of chunks into a scratchpad, each from its place on, running on into the next rows.
 
-    As many chunks of ``slot_bytes`` as fit share a write, which leaves the scratchpad's port to LOAD in the other cycles. A row's last
-    chunk ends a write, and so does one of another size; a larger one begins a write of its own. Latency: 1 cycle from the chunk that
-    completes a write. Throughput: one chunk per cycle, or ``width`` bytes where chunks are larger. ``done`` comes once per command,
+    As many chunks of ``slot_bytes`` as fit share a write, which leaves the scratchpad's port to LOAD in the other cycles. (Of a row's
+    chunks all but the last have so many bytes, the requantised ones, or none has.) Latency: 1 cycle from the chunk that completes a
+    write. Throughput: one chunk per cycle, or ``width`` bytes where chunks are larger. ``done`` comes once per command,
     ``write_cycles`` after its last write was accepted, when all of it is visible.
 
     Parameters
@@ -99,15 +99,11 @@ class Placer(wiring.Component):
         out = self.write.stream
         room = Signal()
         moves = Signal()  # a piece leaves the chunk
-        fits = Signal()
-        flush = Signal()  # what is together leaves, because the next chunk does not fit
         complete = Signal()
         last = Signal()
         m.d.comb += [
             room.eq(~out.valid | out.ready),
-            fits.eq((slot == 0) | (chunk.bytes <= self.slot_bytes)),
-            moves.eq(self.i.valid & self.place.valid & room & fits),
-            flush.eq(self.i.valid & self.place.valid & room & ~fits),
+            moves.eq(self.i.valid & self.place.valid & room),
             complete.eq((slot == slots - 1) | (chunk.bytes != self.slot_bytes) | chunk.last),
             self.i.ready.eq(moves & final),
             last.eq(moves & final & chunk.last),
@@ -121,12 +117,11 @@ class Placer(wiring.Component):
                 next_lane.eq(Mux(end >= self.lanes, end - self.lanes, end)),
             ]
         with m.If(room):
-            m.d.sync += out.valid.eq(((moves & complete) | flush) & ~self.halt)
-        with m.If(moves | flush):
-            m.d.sync += slot.eq(Mux(moves & ~complete, slot + 1, 0))
+            m.d.sync += out.valid.eq(moves & complete & ~self.halt)
         data_bits, slot_bits = 8 * self.width, 8 * self.slot_bytes
         whole = chunk.data.as_value().word_select(piece, data_bits)
         with m.If(moves):
+            m.d.sync += slot.eq(Mux(complete, 0, slot + 1))
             with m.If(slot == 0):
                 m.d.sync += [out.payload.row.eq(row), out.payload.lane.eq(lane), out.payload.data.as_value().eq(whole)]
             for other in range(1, slots):

@@ -17,7 +17,7 @@ from systolith.host.tflite_reader import read_tflite
 from tflite_writer import NONE, SAME, Writer
 
 SEED = 20261126
-MUTATIONS = 3000
+MUTATIONS = 2000
 SLOWEST_S = 2.0
 
 

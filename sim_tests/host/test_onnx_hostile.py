@@ -179,10 +179,10 @@ def cycle(model):
     model.graph.node[0].input[0] = model.graph.output[0].name
 
 
-SUPPORTED = "supported are Add, AveragePool, BatchNormalization, Cast, Clip, Concat, Constant, Conv, DequantizeLinear, Dropout, Flatten, " \
-    "Gather, Gemm, GlobalAveragePool, Identity, MatMul, MaxPool, Mul, QGemm, QLinearAdd, QLinearAveragePool, QLinearConv, " \
-    "QLinearGlobalAveragePool, QLinearMatMul, QLinearSoftmax, QuantizeLinear, ReduceMean, Relu, Reshape, Shape, Softmax, Squeeze, Sub, " \
-    "Transpose, Unsqueeze"
+SUPPORTED = "supported are Abs, Add, AveragePool, BatchNormalization, Cast, Clip, Concat, Constant, Conv, DequantizeLinear, Div, " \
+    "Dropout, Elu, Erf, Exp, Flatten, Gather, Gelu, Gemm, GlobalAveragePool, HardSigmoid, HardSwish, Identity, LeakyRelu, MatMul, " \
+    "MaxPool, Mul, Neg, QGemm, QLinearAdd, QLinearAveragePool, QLinearConv, QLinearGlobalAveragePool, QLinearMatMul, QLinearSoftmax, " \
+    "QuantizeLinear, ReduceMean, Relu, Reshape, Shape, Sigmoid, Softmax, Softplus, Squeeze, Sub, Tanh, Transpose, Unsqueeze"
 MESSAGES = {
     "noise": (lambda: b"\xff" * 20, "model is not an ONNX file, or it is truncated or damaged"),
     "empty": (lambda: b"", "model must hold a graph with at least one operator: it is not an ONNX model, or it is empty"),
@@ -217,6 +217,8 @@ MESSAGES = {
                    "tensor 'input_1' must be one of float32, uint8, int8, int32, int64, not float16"),
     "scale": (lambda: edited(lambda m: setattr(constant_of(m, "c_2"), "raw_data", np.float32(np.nan).tobytes())),
               "operator 0 (DequantizeLinear, 'n_dequantizelinear_7'): scale must be positive and finite, not nan"),
+    "scale of a channel": (lambda: edited(lambda m: setattr(constant_of(m, "c_5"), "raw_data", np.float32([1, 1, -2, 1]).tobytes())),
+                           "operator 1 (DequantizeLinear, 'n_dequantizelinear_8'): scales must be positive and finite, not -2.0"),
     "groups": (lambda: small(group=3).model(), "operator 2 (Conv, 'n_conv_9'): weights of shape (4, 2, 3, 3) in 3 groups must fit 2 input "
                "channels"),
     "kernel": (lambda: small(dilations=[3, 3]).model(), "operator 2 (Conv, 'n_conv_9'): kernel must fit the padded image, not span (7, 7) "
