@@ -41,7 +41,6 @@ class Latency:
     # fields; from the last word of a burst that is dispatched to the request that takes its place.
     fetch_request = 9
     fetch_next = 3    # from one request to the next, at least
-    fetch_word = 3
     header = 1        # to look at a command's first word
     queue_free = 2    # from a command that begins until one may move into its place
     decode = 3
@@ -70,7 +69,16 @@ class Latency:
     token = 1         # from a give to the cycle in which a waiting command begins
     lock_rows = 5     # from the first cycle without a claim to EXECUTE's first row
     lock_reads = 2    # and to STORE's first read
-    end = 3           # from the last give to DONE
+
+    @property
+    def fetch_word(self) -> int:
+        """From a program word's arrival to its dispatch."""
+        return 3 if self.config.control.looks_ahead else 2
+
+    @property
+    def end(self) -> int:
+        """From the last give to DONE."""
+        return 3 if self.config.control.looks_ahead else 2
 
     @property
     def fetch_bytes(self) -> int:

@@ -55,6 +55,7 @@ class Controller(wiring.Component):
     address_bits : of memory
     queue_programs : how many programs may wait
     watchdog_bits : of WATCHDOG; 0 leaves it out
+    late : what the blocks report is seen a cycle later
 
     Members
     -------
@@ -88,7 +89,8 @@ class Controller(wiring.Component):
     clear: Signal
     irq: Signal
 
-    def __init__(self, *, address_bits: int, queue_programs: int = 0, watchdog_bits: int = 0):
+    def __init__(self, *, address_bits: int, queue_programs: int = 0, watchdog_bits: int = 0, late: bool = True):
+        self.late = late
         self.address_bits = address_bits
         self.queue_programs = queue_programs
         self.watchdog_bits = watchdog_bits
@@ -104,11 +106,12 @@ class Controller(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         writes = dict(zip(WRITTEN, self.writes, strict=True))
-        # All that the blocks say is seen a cycle later: it comes from everywhere, and late in its cycle.
-        engines = [_a_cycle_later(m, getattr(self, name), name) for name in ("load", "execute", "store")]
-        fetch = _a_cycle_later(m, self.fetch, "fetch")
+        # All that the blocks say is seen a cycle later (if ``late``): it comes from everywhere, and late in its cycle.
+        seen = m.d.sync if self.late else m.d.comb
+        engines = [_seen(seen, getattr(self, name), name) for name in ("load", "execute", "store")]
+        fetch = _seen(seen, self.fetch, "fetch")
         gives, token_overflow = Signal.like(self.gives, name="gives_seen"), Signal.like(self.token_overflow, name="overflow_seen")
-        m.d.sync += [gives.eq(self.gives), token_overflow.eq(self.token_overflow)]
+        seen += [gives.eq(self.gives), token_overflow.eq(self.token_overflow)]
 
         def asked(action: Control) -> Value:
             return writes["CONTROL"] & ((self.write_data & action) != 0)
@@ -134,14 +137,18 @@ class Controller(wiring.Component):
             m.d.sync += [end.eq(End.RUNS), halted.eq(0)]
 
         # Nothing that has begun is left to do; a halted engine's waiting commands have not begun.
-        m.d.sync += halt_seen.eq(halted)
+        clear_seen = Signal()
+        if self.late:
+            m.d.sync += [halt_seen.eq(halted), clear_seen.eq(self.clear)]
+        else:
+            m.d.comb += halt_seen.eq(halted)
         quiet = fetch.idle & Cat(engine.idle for engine in engines).all()
         m.d.comb += owed.eq((state == State.ERROR) & ~quiet)
         done = quiet & fetch.finished & ~fetch.pending.any()
         # In the cycle of ``clear`` and in the next, what the engines say is of the program before; an ABORT that comes then is kept.
-        clear_seen, held_abort = Signal(), Signal()
+        held_abort = Signal()
         before = self.clear | clear_seen
-        m.d.sync += [clear_seen.eq(self.clear), held_abort.eq(asked(Control.ABORT) & self.running | held_abort & before)]
+        m.d.sync += held_abort.eq(asked(Control.ABORT) & self.running | held_abort & before)
         late = self._watch(m, writes["WATCHDOG"], halted, quiet)
         expired = late.any()
         found = self._find_error(m, engines, fetch, gives, token_overflow, before, held_abort, late)
@@ -289,13 +296,13 @@ class Controller(wiring.Component):
         return found
 
 
-def _a_cycle_later(m: Module, port: wiring.PureInterface, name: str) -> SimpleNamespace:
-    """What a block says, its activity aside, out of registers."""
+def _seen(domain, port: wiring.PureInterface, name: str) -> SimpleNamespace:
+    """What a block says, its activity aside, as the controller sees it."""
     seen = {}
     for member, entry in port.signature.members.items():
         if member not in ("halt", "start", "activity"):
             seen[member] = Signal(entry.shape, name=f"{name}_{member}_seen")
-            m.d.sync += seen[member].eq(getattr(port, member))
+            domain += seen[member].eq(getattr(port, member))
     return SimpleNamespace(**seen)
 
 

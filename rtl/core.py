@@ -77,7 +77,7 @@ class Core(wiring.Component):
         execute = ExecuteEngine(config=config, timing=timing)
         store = (SerialStoreEngine if serial else StoreEngine)(config=config, timing=timing)
         engines = {"load": load, "execute": execute, "store": store}
-        fetch = Fetch(address_bits=address_bits, bus_bits=bus_bits)
+        fetch = Fetch(address_bits=address_bits, bus_bits=bus_bits, parted=not serial)
         # Block RAM answers late in its cycle; a small accelerator is slow for other reasons, and has no look-up tables to spare.
         dispatch = Dispatch(queue_commands=config.control.queue_commands, address_bits=address_bits, block=serial)
         tokens = TokenCounters(bits=config.control.token_bits)
@@ -87,7 +87,8 @@ class Core(wiring.Component):
 
         m.submodules.registers = registers = RegisterMap(config)
         m.submodules.controller = controller = Controller(
-            address_bits=address_bits, queue_programs=config.control.queue_programs, watchdog_bits=config.control.watchdog_bits)
+            address_bits=address_bits, queue_programs=config.control.queue_programs, watchdog_bits=config.control.watchdog_bits,
+            late=not serial)
         m.submodules.counters = counters = Counters(bits=config.control.counter_bits, bus_bytes=config.bus_bytes)
 
         # All that a program moves goes back to its reset state before the next one.

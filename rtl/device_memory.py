@@ -112,14 +112,17 @@ class DeviceMemory(wiring.Component):
                 burst.request_beats.eq(request.payload.beats),
             ]
 
-        # The host's request, a cycle late, and its word within a bus word.
-        host_valid, host_writes = Signal(), Signal(reset_less=True)
-        host_address = Signal.like(self.host.address, reset_less=True)
-        host_write_data = Signal.like(self.host.write_data, reset_less=True)
-        m.d.sync += [
-            host_valid.eq(self.host.valid & ~self.host.ready), host_writes.eq(self.host.write), host_address.eq(self.host.address),
-            host_write_data.eq(self.host.write_data),
-        ]
+        # The host's request, with two ports a cycle late, and its word within a bus word.
+        host_valid, host_writes = self.host.valid, self.host.write
+        host_address, host_write_data = self.host.address, self.host.write_data
+        if self.ports == 2:
+            host_valid, host_writes = Signal(), Signal(reset_less=True)
+            host_address = Signal.like(self.host.address, reset_less=True)
+            host_write_data = Signal.like(self.host.write_data, reset_less=True)
+            m.d.sync += [
+                host_valid.eq(self.host.valid & ~self.host.ready), host_writes.eq(self.host.write), host_address.eq(self.host.address),
+                host_write_data.eq(self.host.write_data),
+            ]
         host_lane = host_address[:exact_log2(self.bus_bits // 32)]
         host_word = host_address[exact_log2(self.bus_bits // 32):]
 

@@ -25,6 +25,7 @@ class Fetch(wiring.Component):
     Parameters
     ----------
     address_bits, bus_bits : of the memory
+    parted : words wait in registers for the consumer, whose ready comes late in its cycle; otherwise they come a cycle earlier
 
     Members
     -------
@@ -46,7 +47,8 @@ class Fetch(wiring.Component):
     o: stream.Interface
     error: ErrorShape
 
-    def __init__(self, *, address_bits: int, bus_bits: int):
+    def __init__(self, *, address_bits: int, bus_bits: int, parted: bool = True):
+        self.parted = parted
         self.address_bits = address_bits
         self.bus_bits = bus_bits
         super().__init__({
@@ -142,6 +144,15 @@ class Fetch(wiring.Component):
         with m.If(self.read.response.valid & self.read.response.payload.error):
             m.d.comb += [self.error.valid.eq(1), self.error.code.eq(ErrorCode.BUS), self.error.address.eq(self.read_address)]
 
+        if not self.parted:
+            taken = self.o.valid & self.o.ready
+            m.d.comb += [
+                self.o.valid.eq(buffer.r_rdy & ~self.halt), self.o.payload.eq(buffer.r_data.word_select(index, 32)),
+                pop.eq(taken & (index == words_per_beat - 1)), buffer.r_en.eq(pop),
+            ]
+            with m.If(taken):
+                m.d.sync += index.eq(index + 1)
+            return m
         word, word_valid = Signal(32, reset_less=True), Signal()
         m.submodules.skid = skid = Skid(32)
         take = buffer.r_rdy & (~word_valid | skid.i.ready)
