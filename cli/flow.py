@@ -26,7 +26,6 @@ __all__ = ["FlowError", "Settings", "build_folder", "check_product", "compare", 
 
 Progress = Callable[[str], None]
 MEMORY_BYTES = 64 << 20
-ON_CHIP_LATENCY = 5
 MEMORIES = ("ideal", "board", "chip")
 _AXI = re.compile(r"axi:([^,]+),([^,]+)")
 _LITEX = re.compile(r"litex:([^:]+):(\d+)")
@@ -162,7 +161,8 @@ def known_memory(accelerator: Accelerator, device: str, settings: Settings) -> M
 def on_chip_memory(manifest: Manifest) -> Memory:
     """Of the serial shell on the manifest's board: see ``rtl/device_memory.py``."""
     from ..boards import get_board
-    return Memory(latency=ON_CHIP_LATENCY, half_duplex=get_board(str(manifest.board)).memory_ports == 1)
+    ports = get_board(str(manifest.board)).memory_ports
+    return Memory(latency=4 + ports, half_duplex=ports == 1)
 
 
 def _simulated(directory: Path, manifest: Manifest, settings: Settings, progress: Progress) -> Device:
