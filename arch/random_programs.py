@@ -183,6 +183,8 @@ def fill_program(config: Config, *, region_bytes: int) -> list[Command]:
     """Loads the first ``region_bytes`` bytes from base 1 on into every row of every on-chip memory, again and again."""
     program: list[Command] = []
     for bank in Bank:
+        if not _depth(config, bank):
+            continue
         row_bytes = footprint.load_row_bytes(config, Load(bank=bank))
         block = config.half_rows if bank == Bank.ACCUMULATOR else _depth(config, bank)
         rows = min(region_bytes // row_bytes, block)  # of one run

@@ -73,7 +73,7 @@ apply_bd_automation -rule xilinx.com:bd_rule:processing_system7 -config {{make_e
 set_property -dict [list CONFIG.PCW_FPGA0_PERIPHERAL_FREQMHZ {{{clock}}} CONFIG.PCW_USE_S_AXI_HP0 {{1}} CONFIG.PCW_USE_FABRIC_INTERRUPT \
 {{1}} CONFIG.PCW_IRQ_F2P_INTR {{1}}] [get_bd_cells ps]
 create_bd_cell -type module -reference {top} accelerator
-apply_bd_automation -rule xilinx.com:bd_rule:axi4 -config {{Master "/ps/M_AXI_GP0"}} [get_bd_intf_pins accelerator/s_axi]
+apply_bd_automation -rule xilinx.com:bd_rule:axi4 -config {{Master "/ps/M_AXI_GP0"}} [get_bd_intf_pins accelerator/s_axil]
 apply_bd_automation -rule xilinx.com:bd_rule:axi4 -config {{Slave "/ps/S_AXI_HP0"}} [get_bd_intf_pins accelerator/m_axi]
 connect_bd_net [get_bd_pins accelerator/irq] [get_bd_pins ps/IRQ_F2P]
 validate_bd_design

@@ -30,7 +30,7 @@ def probe(directory: str | Path | None = None, *, ports: Sequence[str] | None = 
     from ..boards import BOARDS
     from ..host.serial_port import list_ports
     known = dict(list_ports())
-    rates = list(dict.fromkeys(board.baud for board in BOARDS.values()))
+    rates = list(dict.fromkeys(board.baud for board in BOARDS.values() if board.link == "serial"))
     folders = _folders(directory)
     rows = []
     for name in ports if ports is not None else list(known):

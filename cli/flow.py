@@ -26,9 +26,8 @@ __all__ = ["FlowError", "Settings", "build_folder", "check_product", "compare", 
 
 Progress = Callable[[str], None]
 MEMORY_BYTES = 64 << 20
-ON_CHIP_LATENCY = 5
 MEMORIES = ("ideal", "board", "chip")
-_LATER = {"axi": "axi:DEVICE"}
+_AXI = re.compile(r"axi:([^,]+),([^,]+)")
 _LITEX = re.compile(r"litex:([^:]+):(\d+)")
 _SERIAL = re.compile(r"serial:([^@]+)(?:@(\d+))?")
 
@@ -114,13 +113,11 @@ def build_folder(directory: str | Path | None = None, *, output: str | Path | No
 
 
 def _check_device(device: str) -> None:
-    kind = device.partition(":")[0]
-    if kind in _LATER:
-        raise FlowError(f"device {device!r} is not available in this version; use sim or model")
+    if device.startswith("axi:") and not _AXI.fullmatch(device):
+        raise FlowError(f"device {device!r} must be axi:REGISTERS,MEMORY, such as axi:/dev/uio0,/dev/udmabuf0")
     serial = _SERIAL.fullmatch(device)
-    if device not in ("sim", "model") and not serial and not _LITEX.fullmatch(device):
-        raise FlowError(f"device must be one of sim, model, serial:PORT[@BAUD], {', '.join(_LATER.values())}, litex:HOST:PORT, "
-                        f"not {device!r}")
+    if device not in ("sim", "model") and not serial and not _LITEX.fullmatch(device) and not _AXI.fullmatch(device):
+        raise FlowError(f"device must be one of sim, model, serial:PORT[@BAUD], axi:REGISTERS,MEMORY, litex:HOST:PORT, not {device!r}")
     if serial and serial[2] and not 300 <= int(serial[2]) <= 12_000_000:
         raise FlowError(f"baud must be from 300 to 12000000, not {serial[2]}")
 
@@ -164,7 +161,8 @@ def known_memory(accelerator: Accelerator, device: str, settings: Settings) -> M
 def on_chip_memory(manifest: Manifest) -> Memory:
     """Of the serial shell on the manifest's board: see ``rtl/device_memory.py``."""
     from ..boards import get_board
-    return Memory(latency=ON_CHIP_LATENCY, half_duplex=get_board(str(manifest.board)).memory_ports == 1)
+    ports = get_board(str(manifest.board)).memory_ports
+    return Memory(latency=4 + ports, half_duplex=ports == 1)
 
 
 def _simulated(directory: Path, manifest: Manifest, settings: Settings, progress: Progress) -> Device:
@@ -195,7 +193,8 @@ def connect(device: str = "sim", *, board: str | None = None, config: str | Path
 
     Parameters
     ----------
-    device : ``sim`` (the emitted Verilog, compiled), ``model`` (exact results, no clock), ``serial:PORT[@BAUD]`` (a board) or
+    device : ``sim`` (the emitted Verilog, compiled), ``model`` (exact results, no clock), ``serial:PORT[@BAUD]`` (a board),
+        ``axi:REGISTERS,MEMORY`` (on the same chip, see :class:`~systolith.host.axi_device.AXIDevice`) or
         ``litex:HOST:PORT`` (a SoC behind ``litex_server``, whose ``csr.csv`` is in the current folder)
     board, config, assignments : what to generate: a board's name, a TOML file or nested mapping, ``section.key=value`` strings
     directory : a generated folder instead of these
@@ -232,6 +231,9 @@ def connect(device: str = "sim", *, board: str | None = None, config: str | Path
         opened = LiteXDevice(manifest, host=litex[1], port=int(litex[2]))
     elif _SERIAL.fullmatch(device):
         opened = _serial(device, manifest)
+    elif axi := _AXI.fullmatch(device):
+        from ..host.axi_device import AXIDevice
+        opened = AXIDevice(axi[1], axi[2], manifest)
     else:
         assert directory is not None
         opened = _simulated(Path(directory), manifest, settings, progress)

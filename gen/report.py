@@ -81,15 +81,17 @@ def read_timing(report: Path, clock_mhz: float) -> Timing:
 def _resources(board: Board, netlist: Netlist, timing: Timing) -> dict[str, dict[str, Any]]:
     """Used, available and fraction per resource: nextpnr's figures where it has them, the netlist's elsewhere."""
     resources = {}
-    for name, kind in {"ff": None, **TOOLCHAINS[board.family].utilisation}.items():
+    kinds = {"ff": None, **TOOLCHAINS[board.family].utilisation}
+    for name in board.resources:
+        kind = kinds.get(name)
         if kind is not None and kind in timing.utilisation:
             used, available = timing.utilisation[kind]
         else:
             used = sum(count * CELL_AREA[board.family][cell][1] for cell, count in netlist.cells.items()
                        if CELL_AREA[board.family].get(cell, ("",))[0] == name)
             available = board.resources[name]
-        resources[name] = {"used": used, "available": available, "fraction": used / available}
-    return {name: resources[name] for name in board.resources}
+        resources[name] = {"used": used, "available": available, "fraction": used / available if available else 0.0}
+    return resources
 
 
 def _blocks(netlist: Netlist) -> list[dict[str, Any]]:

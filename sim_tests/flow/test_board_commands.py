@@ -96,7 +96,7 @@ def test_flash_refuses(folder, loader, tmp_path):
 
 
 def test_probe(folder, capsys, monkeypatch):
-    monkeypatch.setattr(board_flow, "SILENCE_S", 0.2)
+    monkeypatch.setattr(board_flow, "SILENCE_S", 1.0)
     with FakeBoard(ModelDevice(MANIFEST, memory_bytes=1 << 17)) as fake, FakeBoard(ModelDevice(MANIFEST), silent=True) as silent:
         ports = [(fake.port, "ULX3S FPGA"), (silent.port, "a modem"), ("/dev/ttyNONE", "n/a")]
         monkeypatch.setattr(serial_port, "list_ports", lambda: ports)

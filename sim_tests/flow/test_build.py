@@ -192,3 +192,10 @@ def test_what_is_said_to_fit_does(settings):
     changed = merge(settings, parse_assignments(assignment.replace("=fast", '="fast').replace("product", 'product"')
                                                 for assignment in nearest(config, board).split()))
     assert not excess(resolve(changed), board)
+
+
+def test_a_part_without_multipliers(tmp_path, commands):
+    """Its report has no share of nothing, and synthesis maps no multiplier."""
+    result = build(generated(tmp_path, board="ice40-hx8k", settings=get_board("ice40-hx8k").settings))
+    assert result.report["resources"]["dsp"]["fraction"] in (0.0, 0.1) and "spram" not in result.report["resources"]
+    assert "dsp_map" not in " ".join(commands[0]) and "--hx8k" in commands[1]

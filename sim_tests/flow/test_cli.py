@@ -98,9 +98,9 @@ def test_compare(capsys):
     (("matmul", "--m", "1", "--n", "1", "--k", "1", "--set", "array.rows=0"), 1, "array.rows must be from 1 to 256, not 0"),
     (("matmul", "--m", "1", "--n", "1", "--k", "1", "--board", "ulx3"), 1, "board 'ulx3' is not known; did you mean 'ulx3s-85f'?"),
     (("matmul", "--m", "1", "--n", "1", "--k", "1", "--device", "axi:/dev/uio0"), 1,
-     "device 'axi:/dev/uio0' is not available in this version; use sim or model"),
+     "device 'axi:/dev/uio0' must be axi:REGISTERS,MEMORY, such as axi:/dev/uio0,/dev/udmabuf0"),
     (("matmul", "--m", "1", "--n", "1", "--k", "1", "--device", "abacus"), 1,
-     "device must be one of sim, model, serial:PORT[@BAUD], axi:DEVICE, litex:HOST:PORT, not 'abacus'"),
+     "device must be one of sim, model, serial:PORT[@BAUD], axi:REGISTERS,MEMORY, litex:HOST:PORT, not 'abacus'"),
     (("matmul", "--m", "1", "--n", "1", "--k", "1", "--out", "int9"), 1, "out must be one of 'int32', 'int8', not 'int9'"),
     (("matmul", "--m", "1", "--n", "1", "--k", "1", "--config", "absent.toml"), 1,
      "configuration file 'absent.toml' cannot be read: No such file or directory"),
@@ -109,7 +109,7 @@ def test_compare(capsys):
     (("verify",), 1, "nothing was chosen; give a generated folder, or --board, --config or --set"),
     (("build", "out", "--board", "ulx3s-85f"), 1,
      "a generated folder carries its configuration; give either DIR or --board, --config, --set and -o"),
-    (("run", "x.tflite"), 1, "model 'x.tflite' cannot be run: this version reads no model files; systolith demo runs a network of its own"),
+    (("run", "x.tflite"), 1, "model 'x.tflite' cannot be read: No such file or directory"),
 ])
 def test_errors_are_one_line(capsys, monkeypatch, tmp_path, arguments, code, message):
     monkeypatch.chdir(tmp_path)

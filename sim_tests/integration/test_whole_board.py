@@ -112,12 +112,17 @@ def test_the_demo_network(tmp_path):
 
 
 def test_the_command_that_simulates_a_board(tmp_path):
+    """And the self-test against it, as a user types both."""
     command = [tools.find("systolith"), "simulate-board", "--board", "icebreaker", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             document = json.loads(process.stdout.readline())
-            with flow.connect(document["device"], directory=document["directory"]) as acc:
-                assert acc.read("MAGIC") == MAGIC
+            command = [tools.find("systolith"), "selftest", "--quick", "--json", "--device", document["device"],
+                       "--directory", document["directory"]]
+            done = subprocess.run(command, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            report = json.loads(done.stdout)
+            assert report["passed"] is True and report["repeated_transfers"] == 0
         finally:
             process.terminate()
 

@@ -172,3 +172,22 @@ def test_a_pause_shorter_than_the_timeout_is_part_of_the_frame():
         assert tb.memory == {5: 0x11223344}
 
     tb.run(testbench)
+
+
+def test_a_byte_that_nobody_takes_restarts_the_crc():
+    """While an answer waits: the line would carry it, the frames never see it."""
+    tb = TB(stalls=False)
+
+    async def testbench(ctx):
+        await tb.send(ctx, read_frame(3, 255))
+        for _ in range(100):
+            ctx.set(tb.dut.i.valid, 1)
+            ready, restart = ctx.get(tb.dut.i.ready), ctx.get(tb.dut.restart)
+            if not ready:
+                break
+            await ctx.tick()
+        assert not ready and restart
+        ctx.set(tb.dut.i.valid, 0)
+        assert not ctx.get(tb.dut.restart)
+
+    tb.run(testbench)
