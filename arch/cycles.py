@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, cast
 
 from . import footprint
-from .commands import PEERS, Command, Engine, Execute, Load, Store, Target
+from .commands import PEERS, Bank, Command, Engine, Execute, Load, Store, Target
 from .config import Config
 from .cycles_read import Bursts, ReadPort, load_bursts
 from .cycles_repeat import Repeats
@@ -80,7 +80,8 @@ class Machine:
         self.place = self.moved = 0
         self.dispatch_free = 0
         self.words_left = sum(command.words for command in program)
-        self.fetched: deque[tuple[int, int]] = deque()  # bursts: words left, dispatch of the first
+        self.coming: deque[tuple[int, int]] = deque()   # bursts that were asked for: words, dispatch of the first
+        self.fetched: deque[tuple[int, int]] = deque()  # bursts that have come: words left, dispatch of the first
         self.burst_words = latency.fetch_bytes // 4
         self.fetches = deque([latency.fetch_request, latency.fetch_request + 1])  # when bursts are asked for
         self.halves: list[tuple[Engine, int]] = [(Engine.NONE, -100)] * 2  # who used it last, and the first cycle without a claim
@@ -91,7 +92,7 @@ class Machine:
         self.reads_waiting: deque[tuple[int, int]] = deque()
         self.stored: deque[int] = deque(maxlen=4)              # the last STOREs to memory, where they share it with reads
         self.load_number = -1                # the last LOAD that began
-        self.load_bursts = Bursts([0], 0, 0, 1)
+        self.load_bursts = Bursts([0], 0, 0, 1, None)
         self.pending = self.preloader = 0    # EXECUTE: room for a command in the streamer and in the preloader
         self.first_row = self.last_row = -100  # of the last tile: its first row, and behind its last one
         self.block = LOAD_BURST_BEATS * config.bus_bytes - 1   # of an address, what matters to bursts
@@ -102,7 +103,9 @@ class Machine:
         while True:
             self._dispatch()
             time, act = self._first()
-            if self.fetches and self.fetches[0] <= time:
+            if self.coming and self.coming[0][1] <= min(time, self.fetches[0] if self.fetches else time):
+                self.fetched.append(self.coming.popleft())
+            elif self.fetches and self.fetches[0] <= time:
                 self._fetch(self.fetches.popleft())
             elif time == _NEVER:
                 break
@@ -145,7 +148,7 @@ class Machine:
         start = self.reads.insert(time, beats * self.memory.cycles_per_beat)
         if self.reads.load_last != load_last:
             self._load_ends()
-        self.fetched.append((words, start + self.latency.fetch_word))
+        self.coming.append((words, start + self.latency.fetch_word))
 
     def _dispatch(self) -> None:
         """Move words as far as they have arrived and queues have room."""
@@ -178,7 +181,7 @@ class Machine:
         command = self.program[number]
         time = max(decoded, self.fields_free[engine] + command.words + 1)
         if engine is Engine.EXECUTE:
-            time = max(time, self.pending, self.preloader)
+            time = max(time + self.latency.counting(cast(Execute, command)), self.pending, self.preloader)
         else:
             time += self.latency.load_begin if engine is Engine.LOAD else self.latency.store_begin
         for giver in _peers(command.wait, engine):
@@ -208,14 +211,14 @@ class Machine:
         key = (0, c.bank, c.run, c.count1, c.count2, c.stride1, c.stride2, base + c.offset & self.block)
         if key not in self.shapes:
             bursts = load_bursts(self.config, c, base, self.memory.cycles_per_beat)
-            self.shapes[key] = self.shapes.setdefault((bursts.before_last, bursts.busy, *bursts.ends), bursts)
+            self.shapes[key] = self.shapes.setdefault((bursts.before_last, bursts.busy, bursts.bank, *bursts.ends), bursts)
         return self.shapes[key]
 
     def _load(self, time: int) -> None:
         number = self._begin(Engine.LOAD, time)
         bursts = self.bursts(cast(Load, self.program[number]))
         start = max(time, self.reads.free)
-        self.reads.request(time + self.latency.load_request, bursts.ends, shortest=bursts.shortest)
+        self.reads.request(time + self.latency.load_request, bursts, number)
         self.load_number, self.load_bursts = number, bursts
         if self.memory.half_duplex:
             self._share_read(start, bursts.ends[-1])
@@ -226,10 +229,8 @@ class Machine:
         """When the last LOAD is complete, and when its fields are free: its last run goes to the bursts behind the one before."""
         port, latency, bursts, number = self.reads, self.latency, self.load_bursts, self.load_number
         self.complete[number] = port.load_end + latency.load_write + latency.visible
-        walked = self.begin[number] + 1
-        if bursts.before_last:
-            last = port.load_last - (len(bursts.ends) - 1 - bursts.before_last)
-            walked = max(walked + bursts.before_last, port.accepted(last - 1))
+        before = port.load_last - (len(bursts.ends) - 1) + bursts.before_last   # the burst before the last run's
+        walked = max(self.begin[number] + 1 + bursts.before_last, port.accepted(before - 1) if before > 0 else 0)
         self.fields_free[Engine.LOAD] = walked
 
     def _execute(self, time: int) -> None:
@@ -306,11 +307,12 @@ class Machine:
     def rows(self, c: Store) -> Rows:
         """What a STORE reads and writes; one object for all that do the same."""
         base = self.bases[c.base]
-        key = (c.operation, c.window, c.columns, c.count1, c.count2, c.stride1, c.stride2, base + c.destination & self.block, c.bias,
-               c.zero_point, c.low, c.high)
+        key = (c.operation, c.target, c.lane, c.window, c.columns, c.count1, c.count2, c.stride1, c.stride2,
+               base + c.destination & self.block, c.bias, c.zero_point, c.low, c.high)
         if key not in self.shapes:
             rows = store_rows(self.config, c, base, self.latency)
-            self.shapes[key] = self.shapes.setdefault((rows.chunks, rows.window, *rows.parts, *rows.over, *rows.settings), rows)
+            self.shapes[key] = self.shapes.setdefault((
+                rows.chunks, rows.window, rows.target, rows.walk, *rows.parts, *rows.over, *rows.settings), rows)
         return self.shapes[key]
 
     def _read(self) -> None:
@@ -321,27 +323,42 @@ class Machine:
             self._share_write(rows, time)
             self.stored.append(number)
         self.fields_free[Engine.STORE], read, self.complete[number] = self.stores.run(
-            rows, time, self.granted[half], c.target != Target.MEMORY)
+            rows, time, self.granted[half])
         if not any(self._half(other) == half for other, _ in self.reads_waiting):
             self.halves[half] = Engine.STORE, read
         self.busy[Engine.STORE] += rows.busy
+        if c.target != Target.MEMORY and self.reads.block(_SCRATCHPADS[rows.target], self.stores.windows):
+            self._later(self.stores.windows[0][0])
+
+    def _later(self, time: int) -> None:
+        """Words of LOADs and of the program come later that have not come by ``time``."""
+        coming = len(self.coming)
+        for number, start, end in self.reads.since(time):
+            if number >= 0:
+                self.complete[number] = end + self.latency.load_write + self.latency.visible
+            elif coming:
+                coming -= 1
+                self.coming[coming] = self.coming[coming][0], start + self.latency.fetch_word
+        self._load_ends()
 
     def _share_write(self, rows: Rows, time: int) -> None:
         """Reads and writes take turns, so words written hold up as many that are still to be read, and the other way round."""
         held = self.reads.hold(max(time, self.stores.word), rows.words * self.memory.cycles_per_beat)
         self.stores.word = max(self.stores.word, time) + held
         if held:
-            self._load_ends()
+            self._later(time)
 
     def _share_read(self, start: int, cycles: int) -> None:
         held = min(cycles, max(0, self.stores.word - start))
         self.reads.hold(start, held)
+        self._later(start)
         self.stores.word += held
         for number in self.stored:
             if self.complete[number] > start:
                 self.complete[number] += held
 
 
+_SCRATCHPADS = {Target.ACTIVATION: Bank.ACTIVATION, Target.WEIGHT: Bank.WEIGHT}
 _PEERS = {engine: [[peer for bit, peer in enumerate(PEERS[engine]) if mask >> bit & 1] for mask in range(4)] for engine in _ENGINES}
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Iterator
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -16,17 +18,22 @@ from .latency import LOAD_BURST_BEATS, Latency, Memory
 __all__ = ["Bursts", "ReadPort", "load_bursts"]
 
 
+_PAST = 16   # cycles after which nobody asks for a burst that has passed
+
+
 class Bursts(NamedTuple):
     """The bursts of one LOAD, in order.
 
     ``ends`` : cycles on the bus until each burst has passed, after a leading 0; ``before_last`` : bursts of all runs but the last;
-    ``busy`` : cycles in which something is written; ``shortest`` : cycles of the shortest
+    ``busy`` : cycles in which something is written; ``shortest`` : cycles of the shortest; ``bank`` : where they are written,
+    None of the program
     """
 
     ends: list[int]
     before_last: int
     busy: int
     shortest: int
+    bank: Bank | None
 
 
 def load_bursts(config: Config, c: Load, base: int, cycles_per_beat: int) -> Bursts:
@@ -53,18 +60,46 @@ def load_bursts(config: Config, c: Load, base: int, cycles_per_beat: int) -> Bur
     head, tail = np.where(one, high - low, bus - low % bus), np.where(one, 0, (high - 1) % bus + 1)
     writes = -(-head // width) + -(-tail // width) + np.maximum(last - first - 1, 0) * -(-bus // width)
     cycles = np.maximum(writes, (last - first + 1) * cycles_per_beat)
-    return Bursts([0, *np.cumsum(cycles).tolist()], len(run) - int(count[-1]), int(writes.sum()), int(cycles.min()))
+    return Bursts([0, *np.cumsum(cycles).tolist()], len(run) - int(count[-1]), int(writes.sum()), int(cycles.min()), Bank(c.bank))
 
 
-class _Segment(NamedTuple):
-    """Bursts ``first`` … ``first + many − 1`` of all, whose words follow each other without a gap from ``start`` on."""
+class _Segment:
+    """Bursts ``first`` … ``first + many − 1`` of all, whose words follow each other from ``start`` on.
 
-    first: int
-    many: int
-    accepted: int      # when the first was, and each of the others a cycle later or when there was room
-    start: int
-    ends: list[int]
-    skip: int          # bursts of ``ends`` before the first
+    ``asked`` : when the first was wanted; ``accepted`` : when it was accepted, and each of the others a cycle later or when there was room;
+    ``bursts``, ``skip`` : which they are; ``load`` : the LOAD's number, −1 for the program; ``ends`` : as in ``bursts``, and what holds
+    words up besides, from ``ends[skip]`` on
+    """
+
+    __slots__ = ("accepted", "asked", "bursts", "end", "ends", "first", "load", "many", "skip", "start")
+
+    def __init__(self, first: int, many: int, asked: int, accepted: int, start: int, bursts: Bursts, skip: int, load: int):
+        self.first, self.many, self.asked, self.accepted, self.start = first, many, asked, accepted, start
+        self.bursts, self.skip, self.load = bursts, skip, load
+        self.ends = bursts.ends
+        self.end = start + self.ends[skip + many] - self.ends[skip]
+
+    def left(self, burst: int) -> int:
+        return self.start + self.ends[burst - self.first + self.skip + 1] - self.ends[self.skip]
+
+    def hold(self, windows: list[tuple[int, int]]) -> None:
+        """No word passes in ``windows``, cycles (first, behind the last) in order."""
+        ends, skip = self.bursts.ends, self.skip
+        start, held = self.start - ends[skip], 0
+        number = bisect_right(windows, self.start, key=itemgetter(1))
+        place = skip + 1
+        now = ends[:place]
+        for first, stop in windows[number:]:
+            # Bursts that have passed before it begins.
+            before = bisect_right(ends, first - start - held, place, skip + self.many + 1)
+            now += [end + held for end in ends[place:before]]
+            place = before
+            if place > skip + self.many:
+                break
+            held += stop - max(first, self.start)
+        now += [end + held for end in ends[place:skip + self.many + 1]]
+        self.ends = now
+        self.end = start + now[-1]
 
 
 class ReadPort:
@@ -75,24 +110,29 @@ class ReadPort:
     free : cycle in which the next word may pass
     asked : the last request was accepted then
     load_last : number of the last burst of LOADs
+    windows : of each scratchpad, cycles (first, behind the last) in which no word for it passes
     """
 
     def __init__(self, latency: Latency, memory: Memory):
         self.first_word = max(memory.latency, latency.read_order)
         self.room = min(memory.bursts, latency.load_bursts)
+        self.keeps = memory.bursts < latency.load_bursts   # a request that was offered is not withdrawn
         self.count = 0
         self.free = 0
         self.asked = -1
         self.load_last = -1
         self.segments: deque[_Segment] = deque()
+        self.windows: dict[Bank, list[tuple[int, int]]] = {}
 
-    def request(self, time: int, ends: list[int], skip: int = 0, *, shortest: int = 1) -> None:
-        """Ask for the bursts of ``ends`` behind the first ``skip``, one per cycle from ``time`` on."""
-        count = len(ends) - 1 - skip
-        if shortest * (self.room - 1) < self.first_word:
-            self._one_by_one(time, ends, skip)
+    def request(self, time: int, bursts: Bursts, load: int) -> None:
+        """Ask for the bursts of LOAD number ``load``, one per cycle from ``time`` on."""
+        many = len(bursts.ends) - 1
+        if bursts.shortest * (self.room - 1) < self.first_word:
+            # Where the requests that fit do not cover the latency, there are gaps.
+            for index in range(many):
+                self._ask(time, 1, bursts, index, load)
         else:
-            self._ask(time, count, ends, skip)
+            self._ask(time, many, bursts, 0, load)
         self.load_last = self.count - 1
 
     @property
@@ -100,57 +140,95 @@ class ReadPort:
         """When the last word of LOADs passes."""
         return self.left(self.load_last) - 1
 
-    def _ask(self, time: int, count: int, ends: list[int], skip: int) -> int:
+    def _ask(self, time: int, many: int, bursts: Bursts, skip: int, load: int) -> _Segment:
         accepted = max(time, self.asked + 1, self.left(self.count - self.room))
-        start = max(accepted + self.first_word, self.free)
-        self._append(_Segment(self.count, count, accepted, start, ends, skip))
-        return start
-
-    def _one_by_one(self, time: int, ends: list[int], skip: int) -> None:
-        """Where the requests that fit do not cover the latency, there are gaps."""
-        index, last = skip, len(ends) - 1
-        while index < last:
-            self._ask(time, 1, [0, ends[index + 1] - ends[index]], 0)
-            index += 1
-
-    def _append(self, segment: _Segment) -> None:
+        segment = _Segment(self.count, many, time, accepted, max(accepted + self.first_word, self.free), bursts, skip, load)
+        if bursts.bank in self.windows:
+            segment.hold(self.windows[bursts.bank])
         self.segments.append(segment)
-        self.count += segment.many
-        self.free = self._ends(segment)
-        self.asked = max(segment.accepted + segment.many - 1, self.left(self.count - 1 - self.room))
-        while self.segments[0].first + self.segments[0].many < self.count - 3 * self.room:
+        self.count += many
+        self.free = segment.end
+        self.asked = max(accepted + many - 1, self.left(self.count - 1 - self.room))
+        while len(self.segments) > 1 and self.segments[1].end < time - _PAST:
             self.segments.popleft()
+        return segment
 
-    def state(self, time: int) -> tuple[object, ...]:
-        """All that matters to later bursts, from ``time`` on."""
+    def state(self, number: int, time: int) -> tuple[object, ...]:
+        """All that matters to later bursts, from command ``number`` and from ``time`` on."""
         return (self.free - time, self.asked - time, self.load_last - self.count, tuple([
-            (one.first - self.count, one.many, one.accepted - time, one.start - time, id(one.ends), one.skip) for one in self.segments
-            if self._ends(one) > time]))
+            (one.first - self.count, one.many, one.load - number if one.load >= 0 else None, one.asked - time, one.accepted - time,
+             one.start - time, id(one.bursts), one.skip, None if one.ends is one.bursts.ends else tuple(one.ends))
+            for one in self.segments if one.end > time]), tuple([
+                (bank, first - time, stop - time) for bank, windows in self.windows.items() for first, stop in windows if stop > time]))
 
-    def shift(self, cycles: int) -> None:
-        """Everything so many cycles later."""
+    def shift(self, commands: int, cycles: int) -> None:
+        """Everything so many commands and cycles later."""
         self.free += cycles
         self.asked += cycles
-        self.segments = deque(one._replace(accepted=one.accepted + cycles, start=one.start + cycles) for one in self.segments)
+        for one in self.segments:
+            one.load += commands if one.load >= 0 else 0
+            one.asked += cycles
+            one.accepted += cycles
+            one.start += cycles
+            one.end += cycles
+        self.windows = {bank: [(first + cycles, stop + cycles) for first, stop in windows] for bank, windows in self.windows.items()}
 
     def hold(self, time: int, cycles: int) -> int:
         """Words that have not come by ``time`` come so many cycles later, as far as the port is busy; how many cycles that is."""
         held = min(cycles, max(0, self.free - time))
         if held:
-            self.segments = deque(segment._replace(start=segment.start + held) if self._ends(segment) > time else segment
-                                  for segment in self.segments)
+            for one in self.segments:
+                if one.end > time:
+                    one.start += held
+                    one.end += held
             self.free += held
         return held
 
-    @staticmethod
-    def _ends(segment: _Segment) -> int:
-        return segment.start + segment.ends[segment.skip + segment.many] - segment.ends[segment.skip]
+    def block(self, bank: Bank, windows: list[tuple[int, int]]) -> bool:
+        """No word for ``bank`` passes in ``windows``, which come behind all that were given before; whether that changes anything."""
+        known = self.windows.setdefault(bank, [])
+        time = windows[0][0]
+        oldest = min((one.start for one in self.segments if one.end > time), default=time)
+        del known[:bisect_right(known, oldest, key=itemgetter(1))]
+        known += windows
+        if not any(one.bursts.bank == bank and one.end > time for one in self.segments):
+            return False
+        later = []
+        while self.segments and self.segments[-1].end > time:
+            later.append(self.segments.pop())
+        self._cut(later[-1].first)
+        self._again(later)
+        return True
+
+    def since(self, time: int) -> Iterator[tuple[int, int, int]]:
+        """Of LOADs, and of the program (−1), in cycles: where the last words come that have not by ``time``; the latest first."""
+        last = -1
+        for one in reversed(self.segments):
+            if one.end <= time:
+                break
+            if one.load < 0 or one.load != last:
+                yield one.load, one.start, one.end - 1
+                last = one.load
+
+    def _cut(self, count: int) -> None:
+        """Go on behind the segments that there are, which have so many bursts."""
+        self.count = count
+        self.free = self.segments[-1].end if self.segments else 0
+        self.asked = self.accepted(count - 1) if self.segments else -1
+
+    def _again(self, later: list[_Segment], time: int = 0) -> None:
+        """Ask again for what was taken out, the latest first, not before ``time``; in the same segments."""
+        while later:
+            one = later.pop()
+            self._ask(max(one.asked, time), one.many, one.bursts, one.skip, one.load)
+            if one.load >= 0:
+                self.load_last = self.count - 1
 
     def left(self, burst: int) -> int:
         """The cycle after the last word of a burst; long ago for bursts that nobody remembers."""
         for segment in reversed(self.segments):
             if burst >= segment.first:
-                return segment.start + segment.ends[burst - segment.first + segment.skip + 1] - segment.ends[segment.skip]
+                return segment.left(burst)
         return 0
 
     def accepted(self, burst: int) -> int:
@@ -161,24 +239,24 @@ class ReadPort:
         return 0
 
     def insert(self, time: int, cycles: int) -> int:
-        """Ask for one burst at ``time``, before what has not been accepted by then; when its words begin to come."""
+        """Ask for a burst of the program at ``time``, before what has not been accepted by then; when its words begin to come."""
         later: list[_Segment] = []
         while self.asked >= time and self.segments:
             segment = self.segments[-1]
-            keep = bisect_right(range(segment.many), time - 1, key=lambda n: self.accepted(segment.first + n))
+            first = segment.first
+            keep = bisect_right(range(segment.many), time - 1, key=lambda n: self.accepted(first + n))
+            if self.keeps and keep < segment.many:
+                keep += max(segment.asked, self.accepted(first + keep - 1) + 1) < time
             self.segments.pop()
-            self.count = segment.first
             if keep:
-                self.segments.append(segment._replace(many=keep))
-                self.count += keep
-            later.append(segment._replace(first=self.count, many=segment.many - keep, skip=segment.skip + keep))
-            self.free = self.left(self.count - 1)
-            self.asked = self.accepted(self.count - 1) if self.segments else -1
+                kept = _Segment(first, keep, segment.asked, segment.accepted, segment.start, segment.bursts, segment.skip, segment.load)
+                kept.ends, kept.end = segment.ends, segment.left(first + keep - 1)
+                self.segments.append(kept)
+            if keep < segment.many:
+                later.append(_Segment(0, segment.many - keep, segment.asked, 0, 0, segment.bursts, segment.skip + keep, segment.load))
+            self._cut(first + keep)
             if keep:
                 break
-        start = self._ask(time, 1, [0, cycles], 0)
-        for segment in reversed(later):
-            # What follows without a gap does so again.
-            self.request(max(segment.accepted, time + 1), segment.ends[:segment.skip + segment.many + 1], segment.skip,
-                         shortest=self.first_word)
+        start = self._ask(time, 1, Bursts([0, cycles], 0, 0, cycles, None), 0, -1).start
+        self._again(later, time + 1)
         return start

@@ -86,9 +86,11 @@ class Repeats:
         numbers = (m.dispatch_free, *m.fetches, *m.granted, m.pending, m.preloader, m.first_row, m.last_row, *m.fields_free.values(),
                    *(at for _, at in m.halves), *(at for begun in m.begun.values() for at in begun), m.begin[m.load_number])
         return (m.place - number, m.moved, tuple(m.dispatched.values()), len(m.fetches), tuple(map(since, numbers)),
-                tuple([(words, since(at)) for words, at in m.fetched]), tuple([user for user, _ in m.halves]),
-                tuple(map(commands, waiting)), posted, m.load_number - number, id(m.load_bursts), m.reads.state(time),
-                m.stores.state(time, low=-LONG_AGO), m.stores.settings, tuple([one - number for one in m.stored]))
+                *[tuple([(words, since(at)) for words, at in many]) for many in (m.fetched, m.coming)],
+                tuple([user for user, _ in m.halves]), tuple(map(commands, waiting)), posted, m.load_number - number, id(m.load_bursts),
+                m.reads.state(number, time),
+                m.stores.state(time, low=-LONG_AGO), m.stores.settings, m.stores.target, since(m.stores.done),
+                tuple([one - number for one in m.stored]))
 
     def _skip(self, number: int, time: int, period: int, cycles: int, times: int) -> None:
         """Go on as if ``times`` periods had passed; commands that have begun are those of before, each so many periods later."""
@@ -120,6 +122,7 @@ class Repeats:
         for posted in m.posted.values():
             posted.extend([one + commands for one in [posted.popleft() for _ in range(len(posted))]])
         m.fetched = deque((words, shift(at)) for words, at in m.fetched)
+        m.coming = deque((words, shift(at)) for words, at in m.coming)
         m.fetches = deque(map(shift, m.fetches))
         m.granted = list(map(shift, m.granted))
         m.halves = [(user, shift(at)) for user, at in m.halves]
@@ -127,5 +130,5 @@ class Repeats:
         m.begun = {engine: deque(map(shift, begun), begun.maxlen) for engine, begun in m.begun.items()}
         m.dispatch_free, m.pending, m.preloader = shift(m.dispatch_free), shift(m.pending), shift(m.preloader)
         m.first_row, m.last_row = shift(m.first_row), shift(m.last_row)
-        m.reads.shift(later)
+        m.reads.shift(commands, later)
         m.stores.shift(later)

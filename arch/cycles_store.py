@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import footprint
-from .commands import Operation, Store
+from .commands import Operation, Store, Target
 from .config import Config
 from .latency import STORE_BURST_BEATS, Latency, Memory
 
@@ -37,7 +37,8 @@ class Rows(NamedTuple):
 
     ``chunks``, ``window``, ``interval`` : of a row, cycles in which one is read, and cycles from the last of them to the next one's first;
     ``parts`` : of each row; ``over`` : whether a row's end takes the packer a cycle more; ``words`` : on the bus; ``settings`` : the
-    epilogue must be empty for them to change; ``latency`` : from a read to its chunk
+    epilogue must be empty for them to change; ``latency`` : from a read to its chunk; ``target`` : where they go;
+    ``walk`` : cycles from the command's tokens to its first row; ``pieces`` : writes of a chunk into a scratchpad
     """
 
     chunks: int
@@ -49,6 +50,9 @@ class Rows(NamedTuple):
     busy: int
     settings: tuple[int, ...]
     latency: int
+    target: Target
+    walk: int
+    pieces: int
 
 
 def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
@@ -73,7 +77,13 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
     parts, over = [parts for parts, _ in kinds], [over for _, over in kinds]
     words = sum(part.words for row in parts for part in row)
     interval, delay = (1, latency.raw) if raw else (latency.interval, latency.requantise)
-    return Rows(chunks, c.window, interval, parts, over, words, max(words, count * chunks * c.window), settings, delay)
+    walk, pieces, target = latency.store_walk, 1, Target(c.target)
+    if target is not Target.MEMORY:
+        lanes_there = config.array.rows if target is Target.ACTIVATION else config.array.cols
+        walk, pieces = latency.store_walk_local + -(-(c.lane + size) // lanes_there), -(-chunk_bytes // config.write_bytes(lanes_there))
+        over = [False] * count
+    return Rows(chunks, c.window, interval, parts, over, words, max(words, count * chunks * c.window), settings, delay, target, walk,
+                pieces)
 
 
 def _parts(start: int, joined: bool, size: int, chunks: int, chunk_bytes: int, bus: int) -> tuple[tuple[_Part, ...], bool]:
@@ -105,6 +115,8 @@ class StorePath:
         self.memory = memory
         self.read = 0
         self.settings: tuple[int, ...] = ()
+        self.target = Target.MEMORY
+        self.done = 0           # the last byte of all is written
         self.drained = 0        # when the epilogue's pipeline is empty
         self.packed = 0         # when the packer takes the next chunk
         self.word = 0           # when the next word may leave
@@ -118,6 +130,7 @@ class StorePath:
         self.asks: list[int] = []    # taken to be asked for,
         self.reads: list[int] = []   # was read to the end,
         self.left: list[int] = []    # has left the epilogue
+        self.windows: list[tuple[int, int]] = []  # cycles (first, behind the last) in which the command writes into its scratchpad
         self.sent = self.unsent = 0  # rows of which the words may leave; words of the others
 
     def walked(self, rows: Rows, time: int) -> int:
@@ -125,23 +138,29 @@ class StorePath:
         if len(rows.parts) > _ROOM + _UNSEEN + 1 or self.read > time:
             return _NEVER
         ready = 0 if rows.settings == self.settings else self.drained
-        walk = time + self.latency.store_walk + rows.window - 1
+        walk = time + self._change(rows, time) + rows.walk + rows.window - 1
         return max(walk + len(rows.parts), walk + 2, ready)
 
-    def run(self, rows: Rows, time: int, granted: int, local: bool) -> tuple[int, int, int]:
+    def _change(self, rows: Rows, time: int) -> int:
+        """For how long a command waits because those before go elsewhere and are not complete."""
+        return 0 if rows.target is self.target else max(0, self.done + self.latency.store_change - time)
+
+    def run(self, rows: Rows, time: int, granted: int) -> tuple[int, int, int]:
         """Rows of a command whose tokens are taken at ``time``, from a half that may be read from ``granted`` on.
 
         Returns when its fields are free, when its last row has been read, and when its last byte is written.
         """
         self._forget(time)
-        key = id(rows), max(granted - time, 0), local, rows.settings == self.settings, *self.state(time)
+        key = id(rows), max(granted - time, 0), rows.settings == self.settings, self._change(rows, time), *self.state(time)
         known = self.known.get(key)
         if known is None:
-            result = self._run(rows, time, granted, local)
+            result = self._run(rows, time, granted)
             self._forget(result[0])  # the next command begins later
-            known = self.known[key] = (*(one - time for one in result), self.state(time, low=-_LONG_AGO))
-        free, read, done, state = known
-        self.settings = rows.settings
+            windows = tuple([(first - time, stop - time) for first, stop in self.windows])
+            known = self.known[key] = (*(one - time for one in result), self.state(time, low=-_LONG_AGO), windows)
+        free, read, done, state, windows = known
+        self.windows = [(first + time, stop + time) for first, stop in windows]
+        self.settings, self.target, self.done = rows.settings, rows.target, time + done
         self._restore(time, state)
         return time + free, time + read, time + done
 
@@ -154,6 +173,7 @@ class StorePath:
     def shift(self, cycles: int) -> None:
         """Everything so many cycles later."""
         self._restore(cycles, self.state(0, low=-_LONG_AGO))
+        self.done += cycles
 
     def _restore(self, time: int, state: tuple[tuple[int, ...], ...]) -> None:
         numbers, *lists = state
@@ -161,14 +181,15 @@ class StorePath:
         for many, values in zip((self.steps, self.takes, self.asks, self.reads, self.left, self.responses), lists, strict=True):
             many[:] = [one + time for one in values]
 
-    def _run(self, rows: Rows, time: int, granted: int, local: bool) -> tuple[int, int, int]:
+    def _run(self, rows: Rows, time: int, granted: int) -> tuple[int, int, int]:
         latency = self.latency
         change = rows.settings != self.settings
-        self.settings = rows.settings
+        local = rows.target is not Target.MEMORY
         chunks, each = rows.chunks, rows.window - 1 + rows.interval
         spare = latency.chunks - 1
-        step = time + latency.store_walk + rows.window - 1 - 4
+        step = time + self._change(rows, time) + rows.walk + rows.window - 1 - 4
         self.row = self.sent = len(self.left)
+        self.windows = []
         self.unsent = 0
         for index in range(len(rows.parts)):
             step = self._room(rows, step + 1)
@@ -187,7 +208,7 @@ class StorePath:
             self.reads.append(end - rows.interval)
             if local:
                 self.asks.append(valid)
-                self._leave(rows, len(self.left))
+                self._place(self._leave(rows, len(self.left)), chunks, each)
                 self.sent = len(self.left)
                 continue
             ask = self.asked = max(valid + 2, self.asked)
@@ -201,7 +222,7 @@ class StorePath:
                     self._leave(rows, len(self.left))
         self.drained = self.read - rows.interval + rows.latency - 1
         free = max(step + 4, self.takes[self.row])
-        done = self.packed + 1 + latency.visible if local else self.responses[-1]
+        done = self.packed + latency.visible if local else self.responses[-1]
         return free, self.read, done
 
     def _forget(self, time: int) -> None:
@@ -239,10 +260,19 @@ class StorePath:
 
     def _leave(self, rows: Rows, row: int) -> int:
         """When the last chunk of a row leaves the epilogue, as far as the packer takes it."""
-        end = max(self.reads[row] + rows.latency, self.packed + rows.chunks - 1)
+        end = max(self.reads[row] + rows.latency, self.packed + (rows.chunks - 1) * rows.pieces) + rows.pieces - 1
         self.left.append(end)
         self.packed = end + 1 + rows.over[row - self.row]
         return end
+
+    def _place(self, end: int, chunks: int, each: int) -> None:
+        """Chunks leave for the scratchpad, the last one at ``end``."""
+        if each > 1:
+            self.windows += [(at, at + 1) for at in range(end - (chunks - 1) * each, end + 1, each)]
+        elif self.windows and self.windows[-1][1] == end + 1 - chunks:
+            self.windows[-1] = self.windows[-1][0], end + 1
+        else:
+            self.windows.append((end + 1 - chunks, end + 1))
 
     def _write(self, rows: Rows, bursts: int) -> None:
         """Ask for as many bursts; then the words of all rows that were read leave."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from .commands import Execute
 from .config import Config
 
 __all__ = ["LOAD_BURST_BEATS", "STORE_BURST_BEATS", "Latency", "Memory"]
@@ -56,6 +57,8 @@ class Latency:
     # STORE: from fields to tokens, from tokens to the first row, from a row to its reading.
     store_begin = 2
     store_walk = 10
+    store_walk_local = 6   # and to a scratchpad, besides a cycle for each of its rows that a row takes
+    store_change = 1       # from the last byte elsewhere to what would else be the tokens
     store_row = 3
     store_words = 3   # from a chunk to its word on the bus
     store_burst = 3   # from a burst's acceptance to its first word
@@ -86,6 +89,11 @@ class Latency:
     def settle(self) -> int:
         """From a row until it can be drained."""
         return self.config.array.rows + self.config.array.cols + 4
+
+    def counting(self, c: Execute) -> int:
+        """Of a command whose output rows are counted bit by bit before it begins."""
+        repeats = (c.y_count, c.b_count)[:self.config.control.inner_loops - 1]
+        return 0 if all(count == 1 for count in repeats) else 1 + sum(count.bit_length() + 1 for count in repeats)
 
     @property
     def fill_to_emit(self) -> int:
