@@ -82,7 +82,8 @@ class Machine:
         self.words_left = sum(command.words for command in program)
         self.coming: deque[tuple[int, int]] = deque()   # bursts that were asked for: words, dispatch of the first
         self.fetched: deque[tuple[int, int]] = deque()  # bursts that have come: words left, dispatch of the first
-        self.burst_words = latency.fetch_bytes // 4
+        self.burst_words, self.beat_words = latency.fetch_bytes // 4, config.bus_bytes // 4
+        self.gone = 0                                   # words of the first burst that were moved
         self.fetches = deque([latency.fetch_request, latency.fetch_request + 1])  # when bursts are asked for
         self.halves: list[tuple[Engine, int]] = [(Engine.NONE, -100)] * 2  # who used it last, and the first cycle without a claim
         self.granted = [0, 0]                                  # since when the STORE that has a half may read it
@@ -92,7 +93,7 @@ class Machine:
         self.reads_waiting: deque[tuple[int, int]] = deque()
         self.stored: deque[int] = deque(maxlen=4)              # the last STOREs to memory, where they share it with reads
         self.load_number = -1                # the last LOAD that began
-        self.load_bursts = Bursts([0], 0, 0, 1, None)
+        self.load_bursts = Bursts([0], 0, 0, 1, None, 0)
         self.pending = self.preloader = 0    # EXECUTE: room for a command in the streamer and in the preloader
         self.first_row = self.last_row = -100  # of the last tile: its first row, and behind its last one
         self.block = LOAD_BURST_BEATS * config.bus_bytes - 1   # of an address, what matters to bursts
@@ -145,10 +146,12 @@ class Machine:
             return
         beats = -(-4 * words // self.config.bus_bytes)
         load_last = self.reads.load_last
+        if self.memory.half_duplex:
+            self._share_read(max(time + self.reads.first_word, self.reads.free), beats * self.memory.cycles_per_beat)
         start = self.reads.insert(time, beats * self.memory.cycles_per_beat)
-        if self.reads.load_last != load_last:
-            self._load_ends()
         self.coming.append((words, start + self.latency.fetch_word))
+        if self.reads.load_last != load_last:
+            self._later(start)
 
     def _dispatch(self) -> None:
         """Move words as far as they have arrived and queues have room."""
@@ -160,11 +163,18 @@ class Machine:
                 self.dispatch_free = max(self.dispatch_free, self.begun[engine][self.dispatched[engine]] + 1)
             left, arrived = self.fetched.popleft()
             count = min(command.words - self.moved, left)
-            self.dispatch_free = max(self.dispatch_free, arrived) + count
+            # Words of one beat come together.
+            behind = self.gone + count
+            for word in {self.gone, max(self.gone, (behind - 1) // self.beat_words * self.beat_words)}:
+                come = arrived + word // self.beat_words * self.memory.cycles_per_beat
+                self.dispatch_free = max(self.dispatch_free, come - (word - self.gone))
+            self.dispatch_free += count
             self.moved += count
             if count < left:
                 self.fetched.appendleft((left - count, arrived))
+                self.gone = behind
             else:
+                self.gone = 0
                 self.fetches.append(self.dispatch_free - 1 + self.latency.refill)
             if self.moved == command.words:
                 self.queues[engine].append((self.place, self.dispatch_free - 1 + self.latency.decode))
@@ -217,17 +227,18 @@ class Machine:
     def _load(self, time: int) -> None:
         number = self._begin(Engine.LOAD, time)
         bursts = self.bursts(cast(Load, self.program[number]))
-        start = max(time, self.reads.free)
+        if self.memory.half_duplex:
+            self._share_read(max(time + self.latency.load_request + self.reads.first_word, self.reads.free), bursts.ends[-1])
         self.reads.request(time + self.latency.load_request, bursts, number)
         self.load_number, self.load_bursts = number, bursts
-        if self.memory.half_duplex:
-            self._share_read(start, bursts.ends[-1])
         self.busy[Engine.LOAD] += bursts.busy
         self._load_ends()
 
     def _load_ends(self) -> None:
         """When the last LOAD is complete, and when its fields are free: its last run goes to the bursts behind the one before."""
         port, latency, bursts, number = self.reads, self.latency, self.load_bursts, self.load_number
+        if port.load_last < port.segments[0].first:  # nobody remembers its words
+            return
         self.complete[number] = port.load_end + latency.load_write + latency.visible
         before = port.load_last - (len(bursts.ends) - 1) + bursts.before_last   # the burst before the last run's
         walked = max(self.begin[number] + 1 + bursts.before_last, port.accepted(before - 1) if before > 0 else 0)
@@ -320,7 +331,7 @@ class Machine:
         c, half = cast(Store, self.program[number]), self._half(number)
         rows = self.rows(c)
         if self.memory.half_duplex and c.target == Target.MEMORY:
-            self._share_write(rows, time)
+            self._share_write(rows, time, self.granted[half])
             self.stored.append(number)
         self.fields_free[Engine.STORE], read, self.complete[number] = self.stores.run(
             rows, time, self.granted[half])
@@ -341,21 +352,20 @@ class Machine:
                 self.coming[coming] = self.coming[coming][0], start + self.latency.fetch_word
         self._load_ends()
 
-    def _share_write(self, rows: Rows, time: int) -> None:
-        """Reads and writes take turns, so words written hold up as many that are still to be read, and the other way round."""
-        held = self.reads.hold(max(time, self.stores.word), rows.words * self.memory.cycles_per_beat)
-        self.stores.word = max(self.stores.word, time) + held
-        if held:
-            self._later(time)
+    def _share_write(self, rows: Rows, time: int, granted: int) -> None:
+        """Reads and writes take turns, so each word written holds up one that is still to be read, and the other way round."""
+        start = max(self.stores.first_word(rows, time, granted), self.stores.word)
+        more = self.reads.write(start, rows.words * self.memory.cycles_per_beat)
+        self.stores.slow = start + 2 * more
+        if more:
+            self._later(start)
 
     def _share_read(self, start: int, cycles: int) -> None:
-        held = min(cycles, max(0, self.stores.word - start))
-        self.reads.hold(start, held)
-        self._later(start)
-        self.stores.word += held
-        for number in self.stored:
-            if self.complete[number] > start:
-                self.complete[number] += held
+        since, more = self.reads.read(start, cycles)
+        if more:
+            self.stores.postpone(since, more)
+            for number in self.stored:
+                self.complete[number] += max(0, min(more, self.complete[number] - self.memory.latency - since))
 
 
 _SCRATCHPADS = {Target.ACTIVATION: Bank.ACTIVATION, Target.WEIGHT: Bank.WEIGHT}

@@ -26,7 +26,7 @@ class Bursts(NamedTuple):
 
     ``ends`` : cycles on the bus until each burst has passed, after a leading 0; ``before_last`` : bursts of all runs but the last;
     ``busy`` : cycles in which something is written; ``shortest`` : cycles of the shortest; ``bank`` : where they are written,
-    None of the program
+    None of the program; ``tail`` : cycles of the last burst behind its last write
     """
 
     ends: list[int]
@@ -34,6 +34,7 @@ class Bursts(NamedTuple):
     busy: int
     shortest: int
     bank: Bank | None
+    tail: int
 
 
 def load_bursts(config: Config, c: Load, base: int, cycles_per_beat: int) -> Bursts:
@@ -60,7 +61,9 @@ def load_bursts(config: Config, c: Load, base: int, cycles_per_beat: int) -> Bur
     head, tail = np.where(one, high - low, bus - low % bus), np.where(one, 0, (high - 1) % bus + 1)
     writes = -(-head // width) + -(-tail // width) + np.maximum(last - first - 1, 0) * -(-bus // width)
     cycles = np.maximum(writes, (last - first + 1) * cycles_per_beat)
-    return Bursts([0, *np.cumsum(cycles).tolist()], len(run) - int(count[-1]), int(writes.sum()), int(cycles.min()), Bank(c.bank))
+    last_writes = -(-int(tail[-1] or head[-1]) // width)
+    behind = max(0, cycles_per_beat - last_writes) if cycles[-1] > writes[-1] else 0
+    return Bursts([0, *np.cumsum(cycles).tolist()], len(run) - int(count[-1]), int(writes.sum()), int(cycles.min()), Bank(c.bank), behind)
 
 
 class _Segment:
@@ -81,6 +84,16 @@ class _Segment:
 
     def left(self, burst: int) -> int:
         return self.start + self.ends[burst - self.first + self.skip + 1] - self.ends[self.skip]
+
+    def share(self, first: int, stop: int) -> None:
+        """In cycles ``first`` … ``stop`` − 1, every other word of the memory is not one of these."""
+        first = max(first, self.start)
+        if not first < min(stop, self.end):
+            return
+        origin, skip = self.start - self.ends[self.skip], self.skip
+        most = stop - first >> 1
+        self.ends = [end if end + origin <= first else end + min(end + origin - first, most) for end in self.ends[:skip + self.many + 1]]
+        self.end = origin + self.ends[-1]
 
     def hold(self, windows: list[tuple[int, int]]) -> None:
         """No word passes in ``windows``, cycles (first, behind the last) in order."""
@@ -116,6 +129,7 @@ class ReadPort:
     def __init__(self, latency: Latency, memory: Memory):
         self.first_word = max(memory.latency, latency.read_order)
         self.room = min(memory.bursts, latency.load_bursts)
+        self.behind = memory.cycles_per_beat - 1   # of a burst, behind its last word
         self.keeps = memory.bursts < latency.load_bursts   # a request that was offered is not withdrawn
         self.count = 0
         self.free = 0
@@ -123,6 +137,7 @@ class ReadPort:
         self.load_last = -1
         self.segments: deque[_Segment] = deque()
         self.windows: dict[Bank, list[tuple[int, int]]] = {}
+        self.written: list[tuple[int, int]] = []   # cycles in which words that are written take turns with those that are read
 
     def request(self, time: int, bursts: Bursts, load: int) -> None:
         """Ask for the bursts of LOAD number ``load``, one per cycle from ``time`` on."""
@@ -138,17 +153,20 @@ class ReadPort:
     @property
     def load_end(self) -> int:
         """When the last word of LOADs passes."""
-        return self.left(self.load_last) - 1
+        last = self._segment(self.load_last)
+        return last.left(self.load_last) - 1 - last.bursts.tail
 
     def _ask(self, time: int, many: int, bursts: Bursts, skip: int, load: int) -> _Segment:
-        accepted = max(time, self.asked + 1, self.left(self.count - self.room))
+        accepted = max(time, self.asked + 1, self.left(self.count - self.room) - self.behind)
         segment = _Segment(self.count, many, time, accepted, max(accepted + self.first_word, self.free), bursts, skip, load)
         if bursts.bank in self.windows:
             segment.hold(self.windows[bursts.bank])
+        for first, stop in self.written:
+            segment.share(first, stop)
         self.segments.append(segment)
         self.count += many
         self.free = segment.end
-        self.asked = max(accepted + many - 1, self.left(self.count - 1 - self.room))
+        self.asked = max(accepted + many - 1, self.left(self.count - 1 - self.room) - self.behind)
         while len(self.segments) > 1 and self.segments[1].end < time - _PAST:
             self.segments.popleft()
         return segment
@@ -159,7 +177,8 @@ class ReadPort:
             (one.first - self.count, one.many, one.load - number if one.load >= 0 else None, one.asked - time, one.accepted - time,
              one.start - time, id(one.bursts), one.skip, None if one.ends is one.bursts.ends else tuple(one.ends))
             for one in self.segments if one.end > time]), tuple([
-                (bank, first - time, stop - time) for bank, windows in self.windows.items() for first, stop in windows if stop > time]))
+                (bank, first - time, stop - time) for bank, windows in (*self.windows.items(), (None, self.written))
+                for first, stop in windows if stop > time]))
 
     def shift(self, commands: int, cycles: int) -> None:
         """Everything so many commands and cycles later."""
@@ -171,18 +190,31 @@ class ReadPort:
             one.accepted += cycles
             one.start += cycles
             one.end += cycles
+        self.written = [(first + cycles, stop + cycles) for first, stop in self.written]
         self.windows = {bank: [(first + cycles, stop + cycles) for first, stop in windows] for bank, windows in self.windows.items()}
 
-    def hold(self, time: int, cycles: int) -> int:
-        """Words that have not come by ``time`` come so many cycles later, as far as the port is busy; how many cycles that is."""
-        held = min(cycles, max(0, self.free - time))
-        if held:
-            for one in self.segments:
-                if one.end > time:
-                    one.start += held
-                    one.end += held
-            self.free += held
-        return held
+    def write(self, time: int, cycles: int) -> int:
+        """Words are written from ``time`` on, for so many cycles if they were alone; how many more cycles that takes."""
+        more = min(cycles, max(0, self.free - time))
+        oldest = min((one.start for one in self.segments if one.end > time), default=time)
+        self.written = [one for one in self.written if one[1] > oldest]
+        if self.written and self.written[-1][1] == time:
+            self.written[-1] = self.written[-1][0], time + cycles + more
+        else:
+            self.written.append((time, time + cycles + more))
+        if more:
+            self._behind(time)
+        return more
+
+    def read(self, time: int, cycles: int) -> tuple[int, int]:
+        """Words are to be read from ``time`` on for so many cycles more; from when on that holds up words written, and for how many."""
+        if not self.written:
+            return time, 0
+        first, stop = self.written[-1]
+        since = max(time, first)
+        more = max(0, min(cycles - (since - time), stop - since))
+        self.written[-1] = first, stop + more
+        return since, more
 
     def block(self, bank: Bank, windows: list[tuple[int, int]]) -> bool:
         """No word for ``bank`` passes in ``windows``, which come behind all that were given before; whether that changes anything."""
@@ -193,12 +225,16 @@ class ReadPort:
         known += windows
         if not any(one.bursts.bank == bank and one.end > time for one in self.segments):
             return False
+        self._behind(time)
+        return True
+
+    def _behind(self, time: int) -> None:
+        """Place words again that have not passed by ``time``."""
         later = []
         while self.segments and self.segments[-1].end > time:
             later.append(self.segments.pop())
         self._cut(later[-1].first)
         self._again(later)
-        return True
 
     def since(self, time: int) -> Iterator[tuple[int, int, int]]:
         """Of LOADs, and of the program (−1), in cycles: where the last words come that have not by ``time``; the latest first."""
@@ -207,7 +243,7 @@ class ReadPort:
             if one.end <= time:
                 break
             if one.load < 0 or one.load != last:
-                yield one.load, one.start, one.end - 1
+                yield one.load, one.start, one.end - 1 - one.bursts.tail
                 last = one.load
 
     def _cut(self, count: int) -> None:
@@ -224,6 +260,9 @@ class ReadPort:
             if one.load >= 0:
                 self.load_last = self.count - 1
 
+    def _segment(self, burst: int) -> _Segment:
+        return next(segment for segment in reversed(self.segments) if burst >= segment.first)
+
     def left(self, burst: int) -> int:
         """The cycle after the last word of a burst; long ago for bursts that nobody remembers."""
         for segment in reversed(self.segments):
@@ -235,7 +274,7 @@ class ReadPort:
         """When the request of one of the latest bursts was accepted."""
         for segment in reversed(self.segments):
             if burst >= segment.first:
-                return max(segment.accepted + burst - segment.first, self.left(burst - self.room))
+                return max(segment.accepted + burst - segment.first, self.left(burst - self.room) - self.behind)
         return 0
 
     def insert(self, time: int, cycles: int) -> int:
@@ -257,6 +296,6 @@ class ReadPort:
             self._cut(first + keep)
             if keep:
                 break
-        start = self._ask(time, 1, Bursts([0, cycles], 0, 0, cycles, None), 0, -1).start
+        start = self._ask(time, 1, Bursts([0, cycles], 0, 0, cycles, None, 0), 0, -1).start
         self._again(later, time + 1)
         return start

@@ -85,11 +85,11 @@ class Repeats:
         posted = tuple([commands((one, m.complete[one]) for one in many) for many in m.posted.values()])
         numbers = (m.dispatch_free, *m.fetches, *m.granted, m.pending, m.preloader, m.first_row, m.last_row, *m.fields_free.values(),
                    *(at for _, at in m.halves), *(at for begun in m.begun.values() for at in begun), m.begin[m.load_number])
-        return (m.place - number, m.moved, tuple(m.dispatched.values()), len(m.fetches), tuple(map(since, numbers)),
+        return (m.place - number, m.moved, m.gone, tuple(m.dispatched.values()), len(m.fetches), tuple(map(since, numbers)),
                 *[tuple([(words, since(at)) for words, at in many]) for many in (m.fetched, m.coming)],
                 tuple([user for user, _ in m.halves]), tuple(map(commands, waiting)), posted, m.load_number - number, id(m.load_bursts),
                 m.reads.state(number, time),
-                m.stores.state(time, low=-LONG_AGO), m.stores.settings, m.stores.target, since(m.stores.done),
+                m.stores.state(time, low=-LONG_AGO), m.stores.settings, m.stores.target, since(m.stores.done), since(m.stores.slow),
                 tuple([one - number for one in m.stored]))
 
     def _skip(self, number: int, time: int, period: int, cycles: int, times: int) -> None:

@@ -119,6 +119,7 @@ class StorePath:
         self.done = 0           # the last byte of all is written
         self.drained = 0        # when the epilogue's pipeline is empty
         self.packed = 0         # when the packer takes the next chunk
+        self.slow = 0           # until then, every other word of the memory is read
         self.word = 0           # when the next word may leave
         self.burst = 0          # the last burst was asked for
         self.asked = 0          # when the next row may be taken to be asked for
@@ -151,7 +152,8 @@ class StorePath:
         Returns when its fields are free, when its last row has been read, and when its last byte is written.
         """
         self._forget(time)
-        key = id(rows), max(granted - time, 0), rows.settings == self.settings, self._change(rows, time), *self.state(time)
+        key = (id(rows), max(granted - time, 0), max(self.slow - time, 0), rows.settings == self.settings, self._change(rows, time),
+               *self.state(time))
         known = self.known.get(key)
         if known is None:
             result = self._run(rows, time, granted)
@@ -174,6 +176,7 @@ class StorePath:
         """Everything so many cycles later."""
         self._restore(cycles, self.state(0, low=-_LONG_AGO))
         self.done += cycles
+        self.slow += cycles
 
     def _restore(self, time: int, state: tuple[tuple[int, ...], ...]) -> None:
         numbers, *lists = state
@@ -265,6 +268,21 @@ class StorePath:
         self.packed = end + 1 + rows.over[row - self.row]
         return end
 
+    def _written(self, time: int, cycles: int) -> int:
+        """When words are written that take so many cycles from ``time`` on if they are alone."""
+        return time + cycles + min(cycles, max(0, self.slow - time) // 2)
+
+    def first_word(self, rows: Rows, time: int, granted: int) -> int:
+        """When a command's first word may leave, about."""
+        read = max(time + self._change(rows, time) + rows.walk + 3, granted, self.read) + rows.window - 1
+        return read + rows.latency + rows.parts[0][0].words + self.latency.store_words
+
+    def postpone(self, time: int, cycles: int) -> None:
+        """Words that are written from ``time`` on are so later, as far as they are not yet."""
+        self.word += max(0, min(cycles, self.word - time))
+        self.slow = max(self.slow, time + 2 * cycles)
+        self.responses[:] = [one + max(0, min(cycles, one - self.memory.latency - time)) for one in self.responses]
+
     def _place(self, end: int, chunks: int, each: int) -> None:
         """Chunks leave for the scratchpad, the last one at ``end``."""
         if each > 1:
@@ -290,7 +308,7 @@ class StorePath:
             for part in rows.parts[row - self.row]:
                 late = 0 if part.behind else over
                 free = max(self.word, asked[0] if asked else 0)
-                self.word = max(end - part.behind + latency.store_words + late, free + beat * part.words)
+                self.word = max(end - part.behind + latency.store_words + late, self._written(free, beat * part.words))
                 if part.ends and asked:
                     asked.pop(0)
                     self.responses[-1 - len(asked)] = self.word + self.memory.latency
