@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from .commands import Engine, Execute, Load, Store
 
 if TYPE_CHECKING:
     from .cycles import Machine
@@ -23,33 +20,13 @@ __all__ = ["Repeats"]
 LONG_AGO = 1000    # cycles: what is past by so many is in nobody's way
 _BEHIND, _AHEAD = 64, 16  # commands around a STORE that must be alike, and by which the fetch may be ahead of dispatch
 
-_EXECUTE = attrgetter("x_count", "y_count", "b_count", "ky_count", "kx_count", "ct_count", "transpose")
-
-
-def _kinds(machine: Machine) -> np.ndarray:
-    """A number for each command; commands with the same number are alike in all that matters to time."""
-    half = machine.config.half_rows
-    numbers: dict[Hashable, int] = {}
-    kinds = []
-    for c in machine.program:
-        match c:
-            case Load():
-                key: Hashable = (c.wait, c.post, id(machine.bursts(c)))
-            case Execute():
-                key = (c.wait, c.post, c.accumulator_row >= half, *_EXECUTE(c))
-            case Store():
-                key = (c.wait, c.post, c.row >= half, id(machine.rows(c)), c.target)
-        kinds.append(numbers.setdefault(key, len(numbers)))
-    return np.array(kinds)
-
-
 class Repeats:
     """Finds repetitions of a machine's state and skips them."""
 
     def __init__(self, machine: Machine):
         self.machine = machine
-        self.kinds = _kinds(machine)
-        self.seen: dict[Hashable, tuple[int, int, dict[Engine, int]]] = {}  # state: command, cycle, busy cycles until then
+        self.kinds = np.array([kind.number for kind in machine.kinds], np.int32)
+        self.seen: dict[Hashable, tuple[int, int, list[int]]] = {}  # state: command, cycle, busy cycles until then
 
     def look(self, number: int, time: int) -> None:
         """STORE ``number`` has begun at ``time``."""
@@ -58,7 +35,7 @@ class Repeats:
             return
         state = self._state(number, time), self.kinds[number - _BEHIND:number + _BEHIND].tobytes()
         before = self.seen.get(state)
-        self.seen[state] = number, time, dict(m.busy)
+        self.seen[state] = number, time, list(m.busy)
         if before is None:
             return
         old, old_time, old_busy = before
@@ -68,7 +45,7 @@ class Repeats:
         alike = int(different[0]) if len(different) else len(kinds) - number
         times = (alike - (m.place - number) - _AHEAD) // period
         if times > 0:
-            for engine in m.busy:
+            for engine in range(3):
                 m.busy[engine] += times * (m.busy[engine] - old_busy[engine])
             self._skip(number, time, period, time - old_time, times)
 
@@ -81,14 +58,13 @@ class Repeats:
         def commands(many: Any) -> tuple[tuple[int, int], ...]:
             return tuple([(one - number, since(at)) for one, at in many])
 
-        waiting = (m.rows_waiting, m.claims_waiting, m.reads_waiting, *m.queues.values())
-        posted = tuple([commands((one, m.complete[one]) for one in many) for many in m.posted.values()])
-        numbers = (m.dispatch_free, *m.fetches, *m.granted, m.pending, m.preloader, m.first_row, m.last_row, *m.fields_free.values(),
-                   *(at for _, at in m.halves), *(at for begun in m.begun.values() for at in begun), m.begin[m.load_number])
-        return (m.place - number, m.moved, m.gone, tuple(m.dispatched.values()), len(m.fetches), tuple(map(since, numbers)),
+        waiting = (m.rows_waiting, m.claims_waiting, m.reads_waiting, *m.queues)
+        posted = tuple([commands((one, m.complete[one]) for one in many) for many in m.posted])
+        numbers = (m.dispatch_free, *m.fetches, *m.granted, m.pending, m.preloader, m.first_row, m.last_row, *m.fields_free,
+                   *(at for _, at in m.halves), *(at for begun in m.begun for at in begun), m.begin[m.load_number])
+        return (m.place - number, m.moved, m.gone, tuple(m.dispatched), len(m.fetches), tuple(map(since, numbers)),
                 *[tuple([(words, since(at)) for words, at in many]) for many in (m.fetched, m.coming)],
-                tuple([user for user, _ in m.halves]), tuple(map(commands, waiting)), posted, m.load_number - number, id(m.load_bursts),
-                m.reads.state(number, time),
+                tuple([user for user, _ in m.halves]), tuple(map(commands, waiting)), posted, m.load_number - number, m.reads.state(number, time),
                 m.stores.state(time, low=-LONG_AGO), m.stores.settings, m.stores.target, since(m.stores.done), since(m.stores.slow),
                 tuple([one - number for one in m.stored]))
 
@@ -113,22 +89,23 @@ class Repeats:
                 m.begin[one + commands] = -1
             elif complete > time:
                 m.complete[one + commands] = shift(complete)
-        m.words_left -= times * sum(command.words for command in m.program[number:number + period])
+        m.words_left -= times * sum([kind.words for kind in m.kinds[number:number + period]])
         m.place += commands
         m.load_number += commands
         m.stored = deque([one + commands for one in m.stored], m.stored.maxlen)
-        for many in (m.rows_waiting, m.claims_waiting, m.reads_waiting, *m.queues.values()):
+        for many in (m.rows_waiting, m.claims_waiting, m.reads_waiting, *m.queues):
             many.extend([(one + commands, shift(at)) for one, at in [many.popleft() for _ in range(len(many))]])
-        for posted in m.posted.values():
+        for posted in m.posted:
             posted.extend([one + commands for one in [posted.popleft() for _ in range(len(posted))]])
-        m.fetched = deque((words, shift(at)) for words, at in m.fetched)
-        m.coming = deque((words, shift(at)) for words, at in m.coming)
-        m.fetches = deque(map(shift, m.fetches))
+        for bursts in (m.fetched, m.coming):
+            bursts.extend([(words, shift(at)) for words, at in [bursts.popleft() for _ in range(len(bursts))]])
+        m.fetches.extend([shift(m.fetches.popleft()) for _ in range(len(m.fetches))])
         m.granted = list(map(shift, m.granted))
         m.halves = [(user, shift(at)) for user, at in m.halves]
-        m.fields_free = {engine: shift(at) for engine, at in m.fields_free.items()}
-        m.begun = {engine: deque(map(shift, begun), begun.maxlen) for engine, begun in m.begun.items()}
+        m.fields_free = list(map(shift, m.fields_free))
+        m.begun = [deque(map(shift, begun), begun.maxlen) for begun in m.begun]
         m.dispatch_free, m.pending, m.preloader = shift(m.dispatch_free), shift(m.pending), shift(m.preloader)
         m.first_row, m.last_row = shift(m.first_row), shift(m.last_row)
         m.reads.shift(commands, later)
         m.stores.shift(later)
+        m.stale[:] = True, True, True
