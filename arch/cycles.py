@@ -64,7 +64,7 @@ class Machine:
         self.kinds = kinds_of(config, program, bases, memory)
         self.reads = ReadPort(latency, memory)
         self.stores = StorePath(latency, memory)
-        self.begin, self.complete = [-1] * len(program), [0] * len(program)
+        self.begin, self.complete = [-1] * len(program), [0] * (len(program) + 1)  # the last one is nobody's, and long complete
         self.busy = [0, 0, 0]
         # For each pair of engines, commands that gave tokens not yet taken.
         self.posted: list[deque[int]] = [deque() for _ in range(9)]
@@ -77,7 +77,7 @@ class Machine:
         self.ready = [_NEVER, _NEVER, _NEVER]   # when the next command of each engine may begin, as far as is known,
         self.stale = [True, True, True]         # and whether to look again
         # Program: the next command, and how many of its words were moved; when the next one may be.
-        self.place = self.moved = 0
+        self.place = self.moved = self.next = 0         # and its engine
         self.dispatch_free = 0
         self.words_left = sum([kind.words for kind in self.kinds])
         self.coming: deque[tuple[int, int]] = deque()   # bursts that were asked for: words, dispatch of the first
@@ -106,7 +106,7 @@ class Machine:
         coming, fetches, fetched, ready, stale = self.coming, self.fetches, self.fetched, self.ready, self.stale
         look = (self._look, self._look, self._look)
         while True:
-            if fetched:
+            if fetched and (self.moved or self.dispatched[self.next] != self.room):
                 self._dispatch()
             for engine in (0, 1, 2):
                 if stale[engine]:
@@ -141,7 +141,7 @@ class Machine:
                 self._claim(time)
             else:
                 self._store(time)
-        return Prediction(max(self.complete, default=0) + self.latency.end, tuple(self.begin), tuple(self.complete),
+        return Prediction(max(self.complete) + self.latency.end, tuple(self.begin), tuple(self.complete[:-1]),
                           dict(zip(ENGINES, self.busy, strict=True)))
 
     # Program
@@ -198,6 +198,8 @@ class Machine:
                 place += 1
                 moved = 0
         self.dispatch_free, self.place, self.moved = free, place, moved
+        if place < end:
+            self.next = kinds[place].engine
 
     # Commands
 
@@ -238,6 +240,12 @@ class Machine:
         self.dispatched[engine] -= 1
         self.stale[engine] = True
         return number
+
+    def _known(self, engine: int, kind: Kind) -> None:
+        """It is known when a command is complete, and when its engine has room: who may begin for that?"""
+        self.stale[engine] = True
+        for one in kind.posts:
+            self.stale[one % 3] = True
 
     def _load(self, time: int) -> None:
         number = self._begin(_LOAD, time)
@@ -303,7 +311,7 @@ class Machine:
         settled = last + rows - 1 + self.settle
         self.complete[number] = settled
         self.halves[kind.half] = _EXECUTE, settled + 1
-        self.stale[:] = True, True, True
+        self._known(_EXECUTE, kind)
 
     def _store(self, time: int) -> None:
         number = self._begin(_STORE, time)
@@ -327,7 +335,7 @@ class Machine:
             number, time = self.reads_waiting[0]
             alone = len(self.reads_waiting) == 1
             self.fields_free[_STORE] = self.stores.walked(self.kinds[number].detail, time) if alone else _NEVER
-        self.stale[:] = True, True, True
+        self.stale[_STORE] = True
 
     def _claim(self, time: int) -> None:
         """A STORE gets its half, and rows are read as far as commands before it have theirs."""
@@ -354,6 +362,7 @@ class Machine:
         if not any(self.kinds[other].half == half for other, _ in self.reads_waiting):
             self.halves[half] = _STORE, read
         self.busy[_STORE] += rows.busy
+        self._known(_STORE, kind)
         if local and self.reads.block(_SCRATCHPADS[rows.target], self.stores.windows):
             self._later(self.stores.windows[0][0])
 

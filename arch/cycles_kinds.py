@@ -108,7 +108,8 @@ def kinds_of(config: Config, program: Sequence[Command], bases: Sequence[int], m
             case Load():
                 what = detail(key[3:], lambda: load_bursts(config, command, bases[command.base], memory.cycles_per_beat), _same_bursts)
             case Execute():
-                half, what = command.accumulator_row // half_rows, detail(key[4:], lambda: stream(config, command, latency), lambda one: one)
+                half = command.accumulator_row // half_rows
+                what = detail(key[4:], lambda: stream(config, command, latency), lambda one: one)
             case Store():
                 half = command.row // half_rows
                 what = detail(key[4:], lambda: store_rows(config, command, bases[command.base], latency), _same_rows)

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -84,6 +84,13 @@ class _Segment:
 
     def left(self, burst: int) -> int:
         return self.start + self.ends[burst - self.first + self.skip + 1] - self.ends[self.skip]
+
+    def later(self, commands: int, cycles: int) -> _Segment:
+        """The same so many commands and cycles later."""
+        one = _Segment(self.first, self.many, self.asked + cycles, self.accepted + cycles, self.start + cycles, self.bursts, self.skip,
+                       self.load + commands if self.load >= 0 else -1)
+        one.ends, one.end = self.ends, self.end + cycles
+        return one
 
     def share(self, first: int, stop: int) -> None:
         """In cycles ``first`` … ``stop`` − 1, every other word of the memory is not one of these."""
@@ -180,18 +187,23 @@ class ReadPort:
                 (bank, first - time, stop - time) for bank, windows in (*self.windows.items(), (None, self.written))
                 for first, stop in windows if stop > time]))
 
-    def shift(self, commands: int, cycles: int) -> None:
-        """Everything so many commands and cycles later."""
-        self.free += cycles
-        self.asked += cycles
-        for one in self.segments:
-            one.load += commands if one.load >= 0 else 0
-            one.asked += cycles
-            one.accepted += cycles
-            one.start += cycles
-            one.end += cycles
-        self.written = [(first + cycles, stop + cycles) for first, stop in self.written]
-        self.windows = {bank: [(first + cycles, stop + cycles) for first, stop in windows] for bank, windows in self.windows.items()}
+    def loads(self, time: int) -> list[int]:
+        """LOADs of which words have not passed by ``time``."""
+        return [one.load for one in self.segments if one.load >= 0 and one.end > time]
+
+    def save(self) -> tuple[Any, ...]:
+        """For :meth:`go_on`."""
+        return (self.count, self.free, self.asked, self.load_last, [one.later(0, 0) for one in self.segments],
+                {bank: list(windows) for bank, windows in self.windows.items()}, list(self.written))
+
+    def go_on(self, saved: tuple[Any, ...], commands: int, cycles: int) -> None:
+        """As if it had been saved so many commands and cycles later."""
+        self.count, free, asked, self.load_last, segments, windows, written = saved
+        self.free, self.asked = free + cycles, asked + cycles
+        self.segments.clear()
+        self.segments.extend([one.later(commands, cycles) for one in segments])
+        self.windows = {bank: [(first + cycles, stop + cycles) for first, stop in many] for bank, many in windows.items()}
+        self.written = [(first + cycles, stop + cycles) for first, stop in written]
 
     def write(self, time: int, cycles: int) -> int:
         """Words are written from ``time`` on, for so many cycles if they were alone; how many more cycles that takes."""

@@ -102,6 +102,18 @@ def _parts(start: int, joined: bool, size: int, chunks: int, chunk_bytes: int, b
     return tuple(parts), not joined and (stop - 1) // bus != (stop - tail) // bus
 
 
+class _Known(NamedTuple):
+    """What a command does, in cycles from its tokens on: see :meth:`StorePath.run`; what it leaves behind, and until when."""
+
+    free: int
+    read: int
+    done: int
+    drained: int
+    state: tuple[tuple[int, ...], ...]
+    quiet: int
+    windows: tuple[tuple[int, int], ...]
+
+
 class StorePath:
     """What one STORE leaves behind for the next.
 
@@ -124,7 +136,10 @@ class StorePath:
         self.burst = 0          # the last burst was asked for
         self.asked = 0          # when the next row may be taken to be asked for
         self.responses = [0] * _WAITING
-        self.known: dict[tuple[Hashable, ...], tuple[Any, ...]] = {}  # what a command did that found the same
+        # What a command did that found the same, by the command before and by what that had left behind; the last command, and when.
+        self.known: dict[Hashable, _Known] = {}
+        self.found: dict[Hashable, _Known] = {}
+        self.base = 0
         self.row = 0                 # the command's first row in the lists below
         self.steps: list[int] = []   # rows that may be in somebody's way: when each was walked,
         self.takes: list[int] = []   # taken to be read,
@@ -133,6 +148,7 @@ class StorePath:
         self.left: list[int] = []    # has left the epilogue
         self.windows: list[tuple[int, int]] = []  # cycles (first, behind the last) in which the command writes into its scratchpad
         self.sent = self.unsent = 0  # rows of which the words may leave; words of the others
+        self.last = _Known(0, 0, 0, 0, self.state(0), 0, ())
 
     def walked(self, rows: Rows, time: int) -> int:
         """When the fields of a command are free that cannot be read yet: its rows are walked all the same, if the queues hold them."""
@@ -151,20 +167,38 @@ class StorePath:
 
         Returns when its fields are free, when its last row has been read, and when its last byte is written.
         """
-        self._forget(time)
-        key = (id(rows), max(granted - time, 0), max(self.slow - time, 0), rows.settings == self.settings, self._change(rows, time),
-               *self.state(time))
-        known = self.known.get(key)
+        begins = id(rows), max(granted - time, 0), rows.settings == self.settings, self._change(rows, time)
+        key: Hashable = (*begins, self.since(time))
+        known = None if self.memory.half_duplex else self.known.get(key)
         if known is None:
-            result = self._run(rows, time, granted)
-            self._forget(result[0])  # the next command begins later
-            windows = tuple([(first - time, stop - time) for first, stop in self.windows])
-            known = self.known[key] = (*(one - time for one in result), self.state(time, low=-_LONG_AGO), windows)
-        free, read, done, state, windows = known
-        self.windows = [(first + time, stop + time) for first, stop in windows]
-        self.settings, self.target, self.done = rows.settings, rows.target, time + done
-        self._restore(time, state)
-        return time + free, time + read, time + done
+            known = self.known[key] = self._find(rows, time, granted, begins)
+        self.last, self.base = known, time
+        self.windows = [(first + time, stop + time) for first, stop in known.windows]
+        self.settings, self.target = rows.settings, rows.target
+        self.read, self.drained, self.done = time + known.read, time + known.drained, time + known.done
+        if self.memory.half_duplex:
+            self._restore()
+        return time + known.free, self.read, self.done
+
+    def _find(self, rows: Rows, time: int, granted: int, begins: Hashable) -> _Known:
+        """What a command does, looked up by all that is left behind, or gone through row by row."""
+        if not self.memory.half_duplex:
+            self._restore()
+        self._forget(time)
+        key = begins, max(self.slow - time, 0), self.state(time)
+        known = self.found.get(key)
+        if known is None:
+            free, read, done = self._run(rows, time, granted)
+            self._forget(free)  # the next command begins later
+            state = self.state(time, low=-_LONG_AGO)
+            known = self.found[key] = _Known(
+                free - time, read - time, done - time, self.drained - time, state,
+                max(max(many, default=0) for many in state) + 2, tuple([(first - time, stop - time) for first, stop in self.windows]))
+        return known
+
+    def since(self, time: int) -> Hashable:
+        """What is left behind at ``time``: a command and for how long it has been there, or None."""
+        return None if time - self.base >= self.last.quiet else (id(self.last), time - self.base)
 
     def state(self, time: int, *, low: int = 0) -> tuple[tuple[int, ...], ...]:
         """Everything that is left behind, from ``time`` on: what is past is all the same."""
@@ -172,14 +206,28 @@ class StorePath:
         numbers = (self.read, self.drained, self.packed, self.word, self.burst, self.asked)
         return tuple([tuple([max(one - time, low) for one in many]) for many in (numbers, *lists)])
 
-    def shift(self, cycles: int) -> None:
-        """Everything so many cycles later."""
-        self._restore(cycles, self.state(0, low=-_LONG_AGO))
-        self.done += cycles
-        self.slow += cycles
+    def seen(self, time: int) -> Hashable:
+        """All that matters to later commands, from ``time`` on."""
+        return self.settings, self.target, self.state(time) if self.memory.half_duplex else self.since(time)
 
-    def _restore(self, time: int, state: tuple[tuple[int, ...], ...]) -> None:
-        numbers, *lists = state
+    def save(self) -> tuple[Any, ...]:
+        """For :meth:`go_on`."""
+        last = self.last
+        if self.memory.half_duplex:
+            last = last._replace(state=self.state(self.base, low=-_LONG_AGO))
+        return last, self.base, self.settings, self.target, self.read, self.drained, self.done, self.slow
+
+    def go_on(self, saved: tuple[Any, ...], cycles: int) -> None:
+        """As if it had been saved so many cycles later."""
+        self.last, base, self.settings, self.target, read, drained, done, slow = saved
+        self.base, self.read, self.drained, self.done, self.slow = (one + cycles for one in (base, read, drained, done, slow))
+        if self.memory.half_duplex:
+            self._restore()
+
+    def _restore(self) -> None:
+        """Everything that the last command left behind."""
+        time = self.base
+        numbers, *lists = self.last.state
         self.read, self.drained, self.packed, self.word, self.burst, self.asked = [one + time for one in numbers]
         for many, values in zip((self.steps, self.takes, self.asks, self.reads, self.left, self.responses), lists, strict=True):
             many[:] = [one + time for one in values]
