@@ -38,7 +38,8 @@ class Rows(NamedTuple):
     ``chunks``, ``window``, ``interval`` : of a row, cycles in which one is read, and cycles from the last of them to the next one's first;
     ``parts`` : of each row; ``over`` : whether a row's end takes the packer a cycle more; ``words`` : on the bus; ``settings`` : the
     epilogue must be empty for them to change; ``latency`` : from a read to its chunk; ``target`` : where they go;
-    ``walk`` : cycles from the command's tokens to its first row; ``pieces`` : writes of a chunk into a scratchpad
+    ``walk`` : cycles from the command's tokens to its first row; ``pieces`` : writes of a chunk into a scratchpad;
+    ``period``, ``regular`` : of the first ``regular`` rows, each is like that so many before
     """
 
     chunks: int
@@ -53,6 +54,8 @@ class Rows(NamedTuple):
     target: Target
     walk: int
     pieces: int
+    period: int
+    regular: int
 
 
 def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
@@ -74,6 +77,7 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
         if kind not in known:
             known[kind] = _parts(*kind, size, chunks, chunk_bytes, bus)
         kinds.append(known[kind])
+    period, regular = _period(kinds)
     parts, over = [parts for parts, _ in kinds], [over for _, over in kinds]
     words = sum(part.words for row in parts for part in row)
     interval, delay = (1, latency.raw) if raw else (latency.interval, latency.requantise)
@@ -83,7 +87,16 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
         walk, pieces = latency.store_walk_local + -(-(c.lane + size) // lanes_there), -(-chunk_bytes // config.write_bytes(lanes_there))
         over = [False] * count
     return Rows(chunks, c.window, interval, parts, over, words, max(words, count * chunks * c.window), settings, delay, target, walk,
-                pieces)
+                pieces, period, regular)
+
+
+def _period(kinds: list[Any]) -> tuple[int, int]:
+    """The shortest period of most of ``kinds``, and how many have it; (1, 0) if that is none."""
+    for period in (1, 2, 4, 8, 16):
+        regular = next((n for n in range(period, len(kinds)) if kinds[n] is not kinds[n - period]), len(kinds))
+        if 4 * regular > 3 * len(kinds):
+            return period, regular
+    return 1, 0
 
 
 def _parts(start: int, joined: bool, size: int, chunks: int, chunk_bytes: int, bus: int) -> tuple[tuple[_Part, ...], bool]:
@@ -242,7 +255,18 @@ class StorePath:
         self.row = self.sent = len(self.left)
         self.windows = []
         self.unsent = 0
-        for index in range(len(rows.parts)):
+        index, first, look, seen = -1, 0, max(rows.period, 8), {}
+        while (index := index + 1) < len(rows.parts):
+            if index == look and index < rows.regular - rows.period and self.slow <= self.word:
+                look += rows.period
+                now, at = self._now()
+                before, since = seen.get(now, (index, 0))
+                seen[now] = index, at
+                if index > before and (skipped := self._skip(rows, index, index - before, at - since, each)):
+                    index, look = index + skipped, -1
+                    step = self.steps[-1]
+                    if index == len(rows.parts):
+                        break
             step = self._room(rows, step + 1)
             self.steps.append(step)
             valid = step + 3
@@ -250,6 +274,7 @@ class StorePath:
             if not index and change:
                 take = max(take, self.drained)
             self.takes.append(take)
+            first = first or take
             begin = max(take + 1, granted)
             end = begin + chunks * each
             if (index + 1) * chunks > spare:
@@ -272,9 +297,45 @@ class StorePath:
                 if self.unsent < _PACKED and len(self.left) == len(self.reads) - 1:
                     self._leave(rows, len(self.left))
         self.drained = self.read - rows.interval + rows.latency - 1
-        free = max(step + 4, self.takes[self.row])
+        free = max(step + 4, first)
         done = self.packed + latency.visible if local else self.responses[-1]
         return free, self.read, done
+
+    def _window(self, rows: Rows) -> int:
+        """As many rows as matter to the next one."""
+        return max(_PLACES + _UNSEEN + 4, self.latency.chunks // rows.chunks + 2)
+
+    def _now(self) -> tuple[tuple[int, ...], int]:
+        """How things stand behind a row, relative to when it was walked, and when that was."""
+        at, count = self.steps[-1], len(self.steps)
+        return (len(self.left) - count, self.sent - count, self.unsent, self.read - at, self.packed - at, self.word - at, self.burst - at,
+                self.asked - at, self.takes[-1] - at, self.asks[-1] - at, self.left[-1] - at), at
+
+    def _skip(self, rows: Rows, index: int, period: int, later: int, each: int) -> int:
+        """Where all that matters to the next rows is as it was ``period`` rows before, only ``later``, go on behind the last row for
+        which it stays so; how many rows that skips."""
+        window = self._window(rows)
+        lists = self.steps, self.takes, self.asks, self.reads, self.left
+        bursts = sum([part.ends for row in rows.parts[index - period:index] for part in row])
+        many: list[int]
+        for many, width, past in (*[(many, window, period) for many in lists], (self.responses, _WAITING, bursts)):
+            if past and (len(many) < width + past or [one + later for one in many[-width - past:-past]] != many[-width:]):
+                return 0
+        times = (rows.regular - index) // period
+        cycles = times * later
+        if rows.target is not Target.MEMORY:
+            for time in range(1, times + 1):
+                for end in self.left[-period:]:
+                    self._place(end + time * later, rows.chunks, each)
+        gone = len(self.steps) - window
+        for many in lists:
+            many[:] = [one + cycles for one in many[gone:]]
+        self.responses[:] = [one + cycles for one in self.responses[-_WAITING:]]
+        self.sent -= gone
+        self.row = len(self.steps) - index - times * period
+        self.read, self.packed, self.word = self.read + cycles, self.packed + cycles, self.word + cycles
+        self.burst, self.asked = self.burst + cycles, self.asked + cycles
+        return times * period
 
     def _forget(self, time: int) -> None:
         """Drop rows that are in nobody's way any more."""
