@@ -13,11 +13,11 @@ from collections.abc import Iterable, Sequence
 
 from .commands import Bank, Command, Engine, Target
 from .config import Config
-from .cycles_kinds import ENGINES, Kind, kinds_of
+from .cycles_kinds import ENGINES, Kind, shapes_of
 from .cycles_read import ReadPort
 from .cycles_repeat import Repeats
 from .cycles_store import Rows, StorePath
-from .latency import Latency, Memory
+from .latency import Memory
 from .registers import BASES
 
 __all__ = ["Machine", "Memory", "Prediction", "predict_cycles"]
@@ -60,10 +60,11 @@ class Machine:
     def __init__(self, config: Config, program: list[Command], memory: Memory, bases: Sequence[int]):
         self.config = config
         self.memory = memory
-        self.latency = latency = Latency(config)
-        self.kinds = kinds_of(config, program, bases, memory)
+        shapes = shapes_of(config, memory)
+        self.latency = latency = shapes.latency
+        self.kinds = shapes.kinds(program, bases)
         self.reads = ReadPort(latency, memory)
-        self.stores = StorePath(latency, memory)
+        self.stores = StorePath(latency, memory, shapes.known, shapes.found)
         self.begin, self.complete = [-1] * len(program), [0] * (len(program) + 1)  # the last one is nobody's, and long complete
         self.busy = [0, 0, 0]
         # For each pair of engines, commands that gave tokens not yet taken.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -10,12 +11,13 @@ from . import footprint
 from .commands import PEERS, Command, Engine, Execute, Load, Store
 from .config import Config
 from .cycles_read import Bursts, load_bursts
-from .cycles_store import Rows, store_rows
+from .cycles_store import Known, Rows, store_rows
 from .latency import LOAD_BURST_BEATS, Latency, Memory
 
-__all__ = ["ENGINES", "Kind", "Stream", "kinds_of", "pair"]
+__all__ = ["ENGINES", "Kind", "Shapes", "Stream", "pair", "shapes_of"]
 
 ENGINES = (Engine.LOAD, Engine.EXECUTE, Engine.STORE)
+_MOST = 20_000   # commands to remember
 
 _LOAD = attrgetter("wait", "post", "bank", "run", "count1", "count2", "stride1", "stride2", "base", "offset")
 _EXECUTE = attrgetter("wait", "post", "accumulator_row", "x_count", "y_count", "b_count", "ky_count", "kx_count", "ct_count", "transpose")
@@ -80,58 +82,81 @@ def stream(config: Config, c: Execute, latency: Latency) -> Stream:
     return Stream(rows, tiles, latency.counting(c), lead, gap, vectors, max(rows, gap + vectors))
 
 
-def _same_bursts(one: Bursts) -> Hashable:
-    return (Engine.LOAD, one.before_last, one.busy, one.bank, one.tail, *one.ends)
+class Shapes:
+    """What has been found out about commands of one accelerator with one memory; it stays from program to program, up to a size.
 
+    Attributes
+    ----------
+    known, found : for :class:`~.cycles_store.StorePath`
+    """
 
-def _same_rows(one: Rows) -> Hashable:
-    return (Engine.STORE, one.chunks, one.window, one.target, one.walk, *one.parts, *one.over, *one.settings)
+    def __init__(self, config: Config, memory: Memory):
+        self.config, self.memory = config, memory
+        self.latency = Latency(config)
+        self.block = LOAD_BURST_BEATS * config.bus_bytes - 1   # of an address, what matters to bursts
+        self.known: dict[Hashable, Known] = {}
+        self.found: dict[Hashable, Known] = {}
+        self._by_fields: dict[tuple[Any, ...], Kind] = {}
+        self._details: dict[Hashable, Any] = {}
+        self._kinds: dict[Hashable, Kind] = {}
 
+    def kinds(self, program: Sequence[Command], bases: Sequence[int]) -> list[Kind]:
+        """The kind of each command; ``bases`` has all base registers."""
+        if len(self._by_fields) + len(self.known) > _MOST:
+            for known in (self.known, self.found, self._by_fields, self._details, self._kinds):
+                known.clear()
+        half_rows, block, by_fields = self.config.half_rows, self.block, self._by_fields
+        result = []
+        for command in program:
+            if isinstance(command, Execute):
+                values = _EXECUTE(command)
+                key = (1, *values[:2], values[2] >= half_rows, *values[3:])
+            elif isinstance(command, Load):
+                values = _LOAD(command)
+                key = (0, *values[:-2], bases[values[-2]] + values[-1] & block)
+            else:
+                values = _STORE(command)
+                key = (2, *values[:2], values[2] >= half_rows, *values[3:-2], bases[values[-2]] + values[-1] & block)
+            kind = by_fields.get(key)
+            if kind is None:
+                kind = by_fields[key] = self._new(key, command, bases)
+            result.append(kind)
+        return result
 
-def kinds_of(config: Config, program: Sequence[Command], bases: Sequence[int], memory: Memory) -> list[Kind]:
-    """The kind of each command; ``bases`` has all base registers."""
-    latency, half_rows = Latency(config), config.half_rows
-    block = LOAD_BURST_BEATS * config.bus_bytes - 1   # of an address, what matters to bursts
-    kinds: dict[Hashable, Kind] = {}
-    details: dict[Hashable, Any] = {}
-
-    def detail(key: Hashable, make: Callable[[], Any], same: Callable[[Any], Hashable]) -> Any:
-        """One object for all that move the same."""
-        if key not in details:
-            made = make()
-            details[key] = details.setdefault(same(made), made)
-        return details[key]
-
-    def new(key: tuple[Any, ...], command: Command) -> Kind:
-        half, what = 0, None
+    def _new(self, key: tuple[Any, ...], command: Command, bases: Sequence[int]) -> Kind:
+        config, latency = self.config, self.latency
+        half = 0
+        what: Any = None
         match command:
             case Load():
-                what = detail(key[3:], lambda: load_bursts(config, command, bases[command.base], memory.cycles_per_beat), _same_bursts)
+                what = self._detail(key[3:], lambda: load_bursts(config, command, bases[command.base], self.memory.cycles_per_beat))
             case Execute():
-                half = command.accumulator_row // half_rows
-                what = detail(key[4:], lambda: stream(config, command, latency), lambda one: one)
+                half = command.accumulator_row // config.half_rows
+                what = self._detail(key[4:], lambda: stream(config, command, latency))
             case Store():
-                half = command.row // half_rows
-                what = detail(key[4:], lambda: store_rows(config, command, bases[command.base], latency), _same_rows)
+                half = command.row // config.half_rows
+                what = self._detail(key[4:], lambda: store_rows(config, command, bases[command.base], latency))
         same = command.engine, command.wait, command.post, half, id(what)
-        if same not in kinds:
-            kinds[same] = Kind(len(kinds), command, half, what)
-        return kinds[same]
+        if same not in self._kinds:
+            self._kinds[same] = Kind(len(self._kinds), command, half, what)
+        return self._kinds[same]
 
-    known: dict[tuple[Any, ...], Kind] = {}
-    result = []
-    for command in program:
-        if isinstance(command, Execute):
-            values = _EXECUTE(command)
-            key = (1, *values[:2], values[2] >= half_rows, *values[3:])
-        elif isinstance(command, Load):
-            values = _LOAD(command)
-            key = (0, *values[:-2], bases[values[-2]] + values[-1] & block)
-        else:
-            values = _STORE(command)
-            key = (2, *values[:2], values[2] >= half_rows, *values[3:-2], bases[values[-2]] + values[-1] & block)
-        kind = known.get(key)
-        if kind is None:
-            kind = known[key] = new(key, command)
-        result.append(kind)
-    return result
+    def _detail(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        """One object for all that move the same."""
+        if key not in self._details:
+            made = make()
+            match made:
+                case Bursts():
+                    same: Hashable = (Engine.LOAD, made.before_last, made.busy, made.bank, made.tail, *made.ends)
+                case Rows():
+                    same = (Engine.STORE, made.chunks, made.window, made.target, made.walk, *made.parts, *made.over, *made.settings)
+                case _:
+                    same = made
+            self._details[key] = self._details.setdefault(same, made)
+        return self._details[key]
+
+
+@functools.lru_cache(maxsize=8)
+def shapes_of(config: Config, memory: Memory) -> Shapes:
+    """The same for the same accelerator and memory."""
+    return Shapes(config, memory)

@@ -146,22 +146,22 @@ class Repeats:
     def _state(self, number: int, time: int) -> Hashable:
         m = self.machine
 
-        def since(one: int) -> int:
-            return max(one - time, -_LONG_AGO) if one < _NEVER else _NEVER
-
-        def commands(many: Any) -> tuple[tuple[int, int], ...]:
-            return tuple([(one - number, since(at)) for one, at in many])
-
+        complete, recent, past = m.complete, time + _PAST, time - _LONG_AGO
         waiting = (m.rows_waiting, m.claims_waiting, m.reads_waiting, *m.queues)
-        posted = tuple([tuple([(one - number, since(m.complete[one])) if m.complete[one] > time + _PAST else None for one in many])
+        # Cycles that matter, what is long past alike; then all else, by which also to tell which cycle is which.
+        cycles = [m.dispatch_free, *m.granted, m.pending, m.preloader, m.first_row, m.last_row, *m.fields_free, m.begin[m.load_number],
+                  m.stores.done, m.stores.slow, *m.fetches, *[complete[one] for one in m.stored]]
+        for begun in m.begun:
+            cycles += begun
+        for pairs in (m.halves, m.fetched, m.coming, *waiting):
+            cycles += [at for _, at in pairs]
+        posted = tuple([tuple([(one - number, complete[one] - time) if complete[one] > recent else None for one in many])
                         for many in m.posted])
-        numbers = (m.dispatch_free, *m.fetches, *m.granted, m.pending, m.preloader, m.first_row, m.last_row, *m.fields_free,
-                   *[at for _, at in m.halves], *[at for begun in m.begun for at in begun], m.begin[m.load_number])
-        return (m.place - number, m.moved, m.gone, tuple(m.dispatched), len(m.fetches), tuple([since(one) for one in numbers]),
-                tuple([(words, since(at)) for words, at in m.fetched]), tuple([(words, since(at)) for words, at in m.coming]),
-                tuple([user for user, _ in m.halves]), tuple([commands(many) for many in waiting]), posted, m.load_number - number,
-                m.kinds[m.load_number], m.reads.state(number, time), m.stores.seen(time), since(m.stores.done), since(m.stores.slow),
-                tuple([one - number for one in m.stored]), tuple([since(m.complete[one]) for one in m.stored]))
+        return (tuple([one - time if past < one < _NEVER else past - time if one <= past else None for one in cycles]), posted,
+                m.place - number, m.moved, m.gone, *m.dispatched, len(m.fetches), m.load_number - number, m.kinds[m.load_number],
+                tuple([words for words, _ in m.fetched]), tuple([words for words, _ in m.coming]), m.halves[0][0], m.halves[1][0],
+                tuple([tuple([one - number for one, _ in many]) for many in waiting]), tuple([one - number for one in m.stored]),
+                m.reads.state(number, time), m.stores.seen(time))
 
     def _save(self, time: int) -> tuple[Any, ...]:
         """All that changes, but for what is known of each command; tokens long given come from nobody."""
@@ -198,8 +198,8 @@ class Repeats:
 
         fill(m.fetches, [shift(at) for at in fetches])
         fill(m.stored, [one + commands for one in stored])
-        for many, times in zip(m.begun, begun, strict=True):
-            fill(many, [shift(at) for at in times])
+        for last_begun, times in zip(m.begun, begun, strict=True):
+            fill(last_begun, [shift(at) for at in times])
         for many, values in zip((m.rows_waiting, m.claims_waiting, m.reads_waiting, *m.queues), waiting, strict=True):
             fill(many, [(one + commands, shift(at)) for one, at in values])
         for tokens, givers in zip(m.posted, posted, strict=True):

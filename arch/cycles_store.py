@@ -13,7 +13,7 @@ from .commands import Operation, Store, Target
 from .config import Config
 from .latency import STORE_BURST_BEATS, Latency, Memory
 
-__all__ = ["Rows", "StorePath", "store_rows"]
+__all__ = ["Known", "Rows", "StorePath", "store_rows"]
 
 _WAITING = 16   # bursts without a response, and rows of the queue that the walk fills
 _ROOM = 10      # rows that may wait behind the walk when it steps
@@ -39,7 +39,8 @@ class Rows(NamedTuple):
     ``parts`` : of each row; ``over`` : whether a row's end takes the packer a cycle more; ``words`` : on the bus; ``settings`` : the
     epilogue must be empty for them to change; ``latency`` : from a read to its chunk; ``target`` : where they go;
     ``walk`` : cycles from the command's tokens to its first row; ``pieces`` : writes of a chunk into a scratchpad;
-    ``period``, ``regular`` : of the first ``regular`` rows, each is like that so many before
+    ``period``, ``regular`` : of the first ``regular`` rows, each is like that so many before; ``bursts``, ``sizes`` : of
+    each row, bursts that end with it, and words
     """
 
     chunks: int
@@ -56,6 +57,8 @@ class Rows(NamedTuple):
     pieces: int
     period: int
     regular: int
+    bursts: list[int]
+    sizes: list[int]
 
 
 def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
@@ -71,15 +74,13 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
     settings = (c.operation, int(raw and c.bias), c.zero_point, c.low, c.high)
     start = base + footprint.memory_offsets(c, np.arange(count))
     joined = np.append(start[1:] == start[:-1] + size, False)   # to the next one
-    known: dict[tuple[int, bool], tuple[tuple[_Part, ...], bool]] = {}
-    kinds = []
-    for kind in zip((start % (STORE_BURST_BEATS * bus)).tolist(), joined.tolist(), strict=True):
-        if kind not in known:
-            known[kind] = _parts(*kind, size, chunks, chunk_bytes, bus)
-        kinds.append(known[kind])
+    # Rows that begin at the same place of a block are alike.
+    places = list(zip((start % (STORE_BURST_BEATS * bus)).tolist(), joined.tolist(), strict=True))
+    known = {place: _parts(*place, size, chunks, chunk_bytes, bus) for place in set(places)}
+    kinds = [known[place] for place in places]
     period, regular = _period(kinds)
-    parts, over = [parts for parts, _ in kinds], [over for _, over in kinds]
-    words = sum(part.words for row in parts for part in row)
+    parts, over, bursts, sizes = (list(each) for each in zip(*kinds, strict=True))
+    words = sum(sizes)
     interval, delay = (1, latency.raw) if raw else (latency.interval, latency.requantise)
     walk, pieces, target = latency.store_walk, 1, Target(c.target)
     if target is not Target.MEMORY:
@@ -87,7 +88,7 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
         walk, pieces = latency.store_walk_local + -(-(c.lane + size) // lanes_there), -(-chunk_bytes // config.write_bytes(lanes_there))
         over = [False] * count
     return Rows(chunks, c.window, interval, parts, over, words, max(words, count * chunks * c.window), settings, delay, target, walk,
-                pieces, period, regular)
+                pieces, period, regular, bursts, sizes)
 
 
 def _period(kinds: list[Any]) -> tuple[int, int]:
@@ -99,8 +100,11 @@ def _period(kinds: list[Any]) -> tuple[int, int]:
     return 1, 0
 
 
-def _parts(start: int, joined: bool, size: int, chunks: int, chunk_bytes: int, bus: int) -> tuple[tuple[_Part, ...], bool]:
-    """A row from byte ``start`` of a block on, by bursts. A word counts where it is completed, or where the run ends with it."""
+def _parts(start: int, joined: bool, size: int, chunks: int, chunk_bytes: int, bus: int) -> tuple[tuple[_Part, ...], bool, int, int]:
+    """A row from byte ``start`` of a block on, by bursts. A word counts where it is completed, or where the run ends with it.
+
+    Its parts, whether its end takes the packer a cycle more, bursts that end with it, words.
+    """
     block, stop = STORE_BURST_BEATS * bus, start + size
     parts = []
     at = start // bus
@@ -112,10 +116,11 @@ def _parts(start: int, joined: bool, size: int, chunks: int, chunk_bytes: int, b
         parts.append(_Part(last - at, 0, not joined))
     # A run's last chunk that reaches into another word takes the packer two cycles.
     tail = (size - 1) % chunk_bytes + 1
-    return tuple(parts), not joined and (stop - 1) // bus != (stop - tail) // bus
+    over = not joined and (stop - 1) // bus != (stop - tail) // bus
+    return tuple(parts), over, sum([part.ends for part in parts]), sum([part.words for part in parts])
 
 
-class _Known(NamedTuple):
+class Known(NamedTuple):
     """What a command does, in cycles from its tokens on: see :meth:`StorePath.run`; what it leaves behind, and until when."""
 
     free: int
@@ -133,9 +138,11 @@ class StorePath:
     Attributes
     ----------
     read : cycle after the last one in which a group was read
+    known, found : what a command did that found the same, by the command before, and by what that had left behind
     """
 
-    def __init__(self, latency: Latency, memory: Memory):
+    def __init__(self, latency: Latency, memory: Memory, known: dict[Hashable, Known] | None = None,
+                 found: dict[Hashable, Known] | None = None):
         self.latency = latency
         self.memory = memory
         self.read = 0
@@ -149,9 +156,8 @@ class StorePath:
         self.burst = 0          # the last burst was asked for
         self.asked = 0          # when the next row may be taken to be asked for
         self.responses = [0] * _WAITING
-        # What a command did that found the same, by the command before and by what that had left behind; the last command, and when.
-        self.known: dict[Hashable, _Known] = {}
-        self.found: dict[Hashable, _Known] = {}
+        self.known = {} if known is None else known
+        self.found = {} if found is None else found
         self.base = 0
         self.row = 0                 # the command's first row in the lists below
         self.steps: list[int] = []   # rows that may be in somebody's way: when each was walked,
@@ -161,7 +167,7 @@ class StorePath:
         self.left: list[int] = []    # has left the epilogue
         self.windows: list[tuple[int, int]] = []  # cycles (first, behind the last) in which the command writes into its scratchpad
         self.sent = self.unsent = 0  # rows of which the words may leave; words of the others
-        self.last = _Known(0, 0, 0, 0, self.state(0), 0, ())
+        self.last = Known(0, 0, 0, 0, self.state(0), 0, ())
 
     def walked(self, rows: Rows, time: int) -> int:
         """When the fields of a command are free that cannot be read yet: its rows are walked all the same, if the queues hold them."""
@@ -181,10 +187,13 @@ class StorePath:
         Returns when its fields are free, when its last row has been read, and when its last byte is written.
         """
         begins = id(rows), max(granted - time, 0), rows.settings == self.settings, self._change(rows, time)
-        key: Hashable = (*begins, self.since(time))
-        known = None if self.memory.half_duplex else self.known.get(key)
-        if known is None:
-            known = self.known[key] = self._find(rows, time, granted, begins)
+        if self.memory.half_duplex:
+            known = self._find(rows, time, granted, begins)
+        else:
+            key = begins, self.since(time)
+            if key not in self.known:
+                self.known[key] = self._find(rows, time, granted, begins)
+            known = self.known[key]
         self.last, self.base = known, time
         self.windows = [(first + time, stop + time) for first, stop in known.windows]
         self.settings, self.target = rows.settings, rows.target
@@ -193,7 +202,7 @@ class StorePath:
             self._restore()
         return time + known.free, self.read, self.done
 
-    def _find(self, rows: Rows, time: int, granted: int, begins: Hashable) -> _Known:
+    def _find(self, rows: Rows, time: int, granted: int, begins: Hashable) -> Known:
         """What a command does, looked up by all that is left behind, or gone through row by row."""
         if not self.memory.half_duplex:
             self._restore()
@@ -204,7 +213,7 @@ class StorePath:
             free, read, done = self._run(rows, time, granted)
             self._forget(free)  # the next command begins later
             state = self.state(time, low=-_LONG_AGO)
-            known = self.found[key] = _Known(
+            known = self.found[key] = Known(
                 free - time, read - time, done - time, self.drained - time, state,
                 max(max(many, default=0) for many in state) + 2, tuple([(first - time, stop - time) for first, stop in self.windows]))
         return known
@@ -255,8 +264,10 @@ class StorePath:
         self.row = self.sent = len(self.left)
         self.windows = []
         self.unsent = 0
-        index, first, look, seen = -1, 0, max(rows.period, 8), {}
-        while (index := index + 1) < len(rows.parts):
+        steps, takes, asks, reads, left = self.steps, self.takes, self.asks, self.reads, self.left
+        seen: dict[tuple[int, ...], tuple[int, int]] = {}
+        index, first, look, count = -1, 0, max(rows.period, 8), len(rows.parts)
+        while (index := index + 1) < count:
             if index == look and index < rows.regular - rows.period and self.slow <= self.word:
                 look += rows.period
                 now, at = self._now()
@@ -265,37 +276,43 @@ class StorePath:
                 if index > before and (skipped := self._skip(rows, index, index - before, at - since, each)):
                     index, look = index + skipped, -1
                     step = self.steps[-1]
-                    if index == len(rows.parts):
+                    if index == count:
                         break
-            step = self._room(rows, step + 1)
-            self.steps.append(step)
+            step = self._room(rows, step + 1) if len(steps) > _ROOM else step + 1
+            steps.append(step)
             valid = step + 3
-            take = max(valid + 2, self.read - 1)
-            if not index and change:
-                take = max(take, self.drained)
-            self.takes.append(take)
-            first = first or take
-            begin = max(take + 1, granted)
+            take = self.read - 1
+            if take < valid + 2:
+                take = valid + 2
+            if not index:
+                take = first = max(take, self.drained) if change else take
+            takes.append(take)
+            begin = take + 1 if take >= granted else granted
             end = begin + chunks * each
-            if (index + 1) * chunks > spare:
-                begin = max(begin, self._leaves(rows, index * chunks - spare) + 2)
-                end = max(begin + chunks * each, self._leaves(rows, (index + 1) * chunks - 1 - spare) + 2 + each)
+            behind = (index + 1) * chunks - 1 - spare   # the chunk of which the place is needed for the last one
+            if behind >= 0:
+                row = self.row + behind // chunks
+                if row >= len(left) or left[row] + 2 > begin:
+                    begin = max(begin, self._leaves(rows, index * chunks - spare) + 2)
+                    end = max(begin + chunks * each, self._leaves(rows, behind) + 2 + each)
             self.read = end
-            self.reads.append(end - rows.interval)
+            reads.append(end - rows.interval)
             if local:
-                self.asks.append(valid)
-                self._place(self._leave(rows, len(self.left)), chunks, each)
-                self.sent = len(self.left)
+                asks.append(valid)
+                self._place(self._leave(rows, len(left)), chunks, each)
+                self.sent = len(left)
                 continue
-            ask = self.asked = max(valid + 2, self.asked)
-            self.asks.append(ask)
-            self.asked += 1
-            if bursts := sum(part.ends for part in rows.parts[index]):
+            ask = valid + 2
+            if ask < self.asked:
+                ask = self.asked
+            asks.append(ask)
+            self.asked = ask + 1
+            if bursts := rows.bursts[index]:
                 self._write(rows, bursts)
             else:
-                self.unsent += sum(part.words for part in rows.parts[index])
-                if self.unsent < _PACKED and len(self.left) == len(self.reads) - 1:
-                    self._leave(rows, len(self.left))
+                self.unsent += rows.sizes[index]
+                if self.unsent < _PACKED and len(left) == len(reads) - 1:
+                    self._leave(rows, len(left))
         self.drained = self.read - rows.interval + rows.latency - 1
         free = max(step + 4, first)
         done = self.packed + latency.visible if local else self.responses[-1]
@@ -316,7 +333,7 @@ class StorePath:
         which it stays so; how many rows that skips."""
         window = self._window(rows)
         lists = self.steps, self.takes, self.asks, self.reads, self.left
-        bursts = sum([part.ends for row in rows.parts[index - period:index] for part in row])
+        bursts = sum(rows.bursts[index - period:index])
         many: list[int]
         for many, width, past in (*[(many, window, period) for many in lists], (self.responses, _WAITING, bursts)):
             if past and (len(many) < width + past or [one + later for one in many[-width - past:-past]] != many[-width:]):
@@ -403,28 +420,37 @@ class StorePath:
 
     def _write(self, rows: Rows, bursts: int) -> None:
         """Ask for as many bursts; then the words of all rows that were read leave."""
-        latency, beat = self.latency, self.memory.cycles_per_beat
+        beat, slow, responses, left = self.memory.cycles_per_beat, self.slow, self.responses, self.left
+        to_word, to_response = self.latency.store_words, self.memory.latency
+        burst, word, base = self.burst, self.word, self.row
         asked = []
         for _ in range(bursts):
-            self.burst = max(self.asked, self.burst + 2, self.responses[-_WAITING] + 1)
-            self.responses.append(_NEVER)
-            asked.append(self.burst + latency.store_burst - 1)
-        self.asked = self.burst
+            burst = max(self.asked, burst + 2, responses[-_WAITING] + 1)
+            responses.append(_NEVER)
+            asked.append(burst + self.latency.store_burst - 1)
+        self.asked = self.burst = burst
+        waiting, wanted = bursts, asked[0]  # bursts of which the words do not all leave yet, and when the first of them may begin
         for row in range(self.sent, len(self.reads)):
-            early = row < len(self.left)
-            end = self.left[row] if early else self._leave(rows, row)
-            over = rows.over[row - self.row]
-            for part in rows.parts[row - self.row]:
-                late = 0 if part.behind else over
-                free = max(self.word, asked[0] if asked else 0)
-                self.word = max(end - part.behind + latency.store_words + late, self._written(free, beat * part.words))
-                if part.ends and asked:
-                    asked.pop(0)
-                    self.responses[-1 - len(asked)] = self.word + self.memory.latency
+            early = row < len(left)
+            end = left[row] if early else self._leave(rows, row)
+            over = rows.over[row - base]
+            for words, behind, ends in rows.parts[row - base]:
+                if word < wanted:
+                    word = wanted
+                word = word + beat * words if slow <= word else self._written(word, beat * words)
+                leaves = end - behind + to_word + (0 if behind else over)
+                if word < leaves:
+                    word = leaves
+                if ends and waiting:
+                    responses[-waiting] = word + to_response
+                    waiting -= 1
+                    wanted = asked[-waiting] if waiting else 0
             if not early:  # what the bus does not take fills the words before it
-                self.left[row] = max(end, self.word - _PACKED - latency.store_words + 1)
-                self.packed = self.left[row] + 1 + over
+                if word - _PACKED - to_word + 1 > end:
+                    end = left[row] = word - _PACKED - to_word + 1
+                self.packed = end + 1 + over
+        self.word = word
         self.sent = len(self.reads)
         self.unsent = 0
-        for _ in asked:
-            self.responses[-1] = self.word + self.memory.latency
+        if waiting:
+            responses[-1] = word + to_response
