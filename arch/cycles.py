@@ -11,9 +11,11 @@ import dataclasses
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from .commands import Bank, Command, Engine, Target
 from .config import Config
-from .cycles_kinds import ENGINES, Kind, shapes_of
+from .cycles_kinds import ENGINES, Kind, Shapes, shapes_of
 from .cycles_read import ReadPort
 from .cycles_repeat import Repeats
 from .cycles_store import Rows, StorePath
@@ -25,6 +27,7 @@ __all__ = ["Machine", "Memory", "Prediction", "predict_cycles"]
 _LOAD, _EXECUTE, _STORE, _NONE = 0, 1, 2, 3
 _NEVER = 1 << 62
 _LONG = 200  # commands of a program that may be worth looking for repetitions
+_PROGRAMS = 256  # predictions to remember
 _SCRATCHPADS = {Target.ACTIVATION: Bank.ACTIVATION, Target.WEIGHT: Bank.WEIGHT}
 
 
@@ -42,6 +45,9 @@ def predict_cycles(config: Config, program: Iterable[Command], *, memory: Memory
                    bases: Sequence[int] = ()) -> Prediction:
     """Predict a program that ends without an error.
 
+    What was found out about commands and programs is kept for the next ones: a planner that has chosen among programs by their cycles
+    knows those of the one that it took.
+
     Parameters
     ----------
     config : the accelerator
@@ -49,7 +55,16 @@ def predict_cycles(config: Config, program: Iterable[Command], *, memory: Memory
     memory : device memory, by default :class:`Memory` as it stands
     bases : addresses in base registers; those that are not given are taken to be 0
     """
-    return Machine(config, list(program), memory or Memory(), (*bases, *[0] * BASES)).run()
+    shapes = shapes_of(config, memory or Memory())
+    kinds = shapes.kinds(list(program), (*bases, *[0] * BASES))
+    key = np.array([kind.number for kind in kinds], np.int32).tobytes()
+    known = shapes.predictions
+    if key not in known:
+        while len(known) >= _PROGRAMS:
+            del known[next(iter(known))]
+        known[key] = Machine(shapes, kinds).run()
+    prediction: Prediction = known[key]
+    return dataclasses.replace(prediction, busy=dict(prediction.busy))
 
 
 class Machine:
@@ -57,15 +72,12 @@ class Machine:
 
     never = _NEVER
 
-    def __init__(self, config: Config, program: list[Command], memory: Memory, bases: Sequence[int]):
-        self.config = config
-        self.memory = memory
-        shapes = shapes_of(config, memory)
-        self.latency = latency = shapes.latency
-        self.kinds = shapes.kinds(program, bases)
+    def __init__(self, shapes: Shapes, kinds: list[Kind]):
+        self.config, self.memory, self.latency, self.kinds = shapes.config, shapes.memory, shapes.latency, kinds
+        config, memory, latency = self.config, self.memory, self.latency
         self.reads = ReadPort(latency, memory)
         self.stores = StorePath(latency, memory, shapes.known, shapes.found)
-        self.begin, self.complete = [-1] * len(program), [0] * (len(program) + 1)  # the last one is nobody's, and long complete
+        self.begin, self.complete = [-1] * len(kinds), [0] * (len(kinds) + 1)  # the last one is nobody's, and long complete
         self.busy = [0, 0, 0]
         # For each pair of engines, commands that gave tokens not yet taken.
         self.posted: list[deque[int]] = [deque() for _ in range(9)]
@@ -101,7 +113,7 @@ class Machine:
         self.decoded = [latency.load_begin, 0, latency.store_begin]
         self.written = latency.load_write + latency.visible
         self.settle = latency.settle
-        self.repeats = Repeats(self) if len(program) >= _LONG else None
+        self.repeats = Repeats(self) if len(kinds) >= _LONG else None
 
     def run(self) -> Prediction:
         coming, fetches, fetched, ready, stale = self.coming, self.fetches, self.fetched, self.ready, self.stale

@@ -88,6 +88,7 @@ class Shapes:
     Attributes
     ----------
     known, found : for :class:`~.cycles_store.StorePath`
+    predictions : of whole programs, by the numbers of their commands' kinds
     """
 
     def __init__(self, config: Config, memory: Memory):
@@ -96,6 +97,7 @@ class Shapes:
         self.block = LOAD_BURST_BEATS * config.bus_bytes - 1   # of an address, what matters to bursts
         self.known: dict[Hashable, Known] = {}
         self.found: dict[Hashable, Known] = {}
+        self.predictions: dict[bytes, Any] = {}
         self._by_fields: dict[tuple[Any, ...], Kind] = {}
         self._details: dict[Hashable, Any] = {}
         self._kinds: dict[Hashable, Kind] = {}
@@ -103,7 +105,7 @@ class Shapes:
     def kinds(self, program: Sequence[Command], bases: Sequence[int]) -> list[Kind]:
         """The kind of each command; ``bases`` has all base registers."""
         if len(self._by_fields) + len(self.known) > _MOST:
-            for known in (self.known, self.found, self._by_fields, self._details, self._kinds):
+            for known in (self.known, self.found, self._by_fields, self._details, self._kinds, self.predictions):
                 known.clear()
         half_rows, block, by_fields = self.config.half_rows, self.block, self._by_fields
         result = []

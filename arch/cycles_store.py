@@ -76,7 +76,8 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
     joined = np.append(start[1:] == start[:-1] + size, False)   # to the next one
     # Rows that begin at the same place of a block are alike.
     places = list(zip((start % (STORE_BURST_BEATS * bus)).tolist(), joined.tolist(), strict=True))
-    known = {place: _parts(*place, size, chunks, chunk_bytes, bus) for place in set(places)}
+    same: dict[Any, Any] = {}
+    known = {place: same.setdefault(found := _parts(*place, size, chunks, chunk_bytes, bus), found) for place in set(places)}
     kinds = [known[place] for place in places]
     period, regular = _period(kinds)
     parts, over, bursts, sizes = (list(each) for each in zip(*kinds, strict=True))
@@ -93,7 +94,7 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
 
 def _period(kinds: list[Any]) -> tuple[int, int]:
     """The shortest period of most of ``kinds``, and how many have it; (1, 0) if that is none."""
-    for period in (1, 2, 4, 8, 16):
+    for period in (1, 2, 4, 8, 16, 32):
         regular = next((n for n in range(period, len(kinds)) if kinds[n] is not kinds[n - period]), len(kinds))
         if 4 * regular > 3 * len(kinds):
             return period, regular
