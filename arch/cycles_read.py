@@ -279,7 +279,8 @@ class ReadPort:
         """The cycle after the last word of a burst; long ago for bursts that nobody remembers."""
         for segment in reversed(self.segments):
             if burst >= segment.first:
-                return segment.left(burst)
+                ends, skip = segment.ends, segment.skip
+                return segment.start + ends[burst - segment.first + skip + 1] - ends[skip]
         return 0
 
     def accepted(self, burst: int) -> int:
@@ -289,13 +290,24 @@ class ReadPort:
                 return max(segment.accepted + burst - segment.first, self.left(burst - self.room) - self.behind)
         return 0
 
+    def _taken(self, segment: _Segment, time: int) -> int:
+        """How many bursts of a segment have been accepted before ``time``."""
+        least, most = 0, min(segment.many, max(0, time - segment.accepted))
+        while least < most:
+            middle = least + most >> 1
+            if self.left(segment.first + middle - self.room) - self.behind < time:
+                least = middle + 1
+            else:
+                most = middle
+        return least
+
     def insert(self, time: int, cycles: int) -> int:
         """Ask for a burst of the program at ``time``, before what has not been accepted by then; when its words begin to come."""
         later: list[_Segment] = []
         while self.asked >= time and self.segments:
             segment = self.segments[-1]
             first = segment.first
-            keep = bisect_right(range(segment.many), time - 1, key=lambda n: self.accepted(first + n))
+            keep = self._taken(segment, time)
             if self.keeps and keep < segment.many:
                 keep += max(segment.asked, self.accepted(first + keep - 1) + 1) < time
             self.segments.pop()

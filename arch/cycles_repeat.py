@@ -77,7 +77,7 @@ class Repeats:
         """STORE ``number`` has begun at ``time``."""
         m = self.machine
         around = self.kinds[max(0, number - _AROUND):number + _AROUND].tobytes(), m.place - number, m.moved, m.gone
-        if around not in self.around:
+        if around not in self.around and len(self.kinds) < 1000:
             self.around.add(around)
             return
         if self.vain > self.worth:

@@ -38,7 +38,8 @@ class Rows(NamedTuple):
     ``chunks``, ``window``, ``interval`` : of a row, cycles in which one is read, and cycles from the last of them to the next one's first;
     ``parts`` : of each row; ``over`` : whether a row's end takes the packer a cycle more; ``words`` : on the bus; ``settings`` : the
     epilogue must be empty for them to change; ``latency`` : from a read to its chunk; ``target`` : where they go;
-    ``walk`` : cycles from the command's tokens to its first row; ``pieces`` : writes of a chunk into a scratchpad;
+    ``walk`` : cycles from the command's tokens to its first row; ``pieces``, ``final`` : writes of a row into a scratchpad, and
+    of its last chunk;
     ``period``, ``regular`` : of the first ``regular`` rows, each is like that so many before; ``bursts``, ``sizes`` : of
     each row, bursts that end with it, and words
     """
@@ -55,6 +56,7 @@ class Rows(NamedTuple):
     target: Target
     walk: int
     pieces: int
+    final: int
     period: int
     regular: int
     bursts: list[int]
@@ -83,13 +85,19 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
     parts, over, bursts, sizes = (list(each) for each in zip(*kinds, strict=True))
     words = sum(sizes)
     interval, delay = (1, latency.raw) if raw else (latency.interval, latency.requantise)
-    walk, pieces, target = latency.store_walk, 1, Target(c.target)
+    walk, pieces, final, target = latency.store_walk, chunks, 1, Target(c.target)
     if target is not Target.MEMORY:
         lanes_there = config.array.rows if target is Target.ACTIVATION else config.array.cols
-        walk, pieces = latency.store_walk_local + -(-(c.lane + size) // lanes_there), -(-chunk_bytes // config.write_bytes(lanes_there))
+        walk, width = latency.store_walk_local + -(-(c.lane + size) // lanes_there), config.write_bytes(lanes_there)
+        sent = [chunk_bytes] * (chunks - 1) + [(size - 1) % chunk_bytes + 1]
+        if raw:   # no chunk has words of two groups
+            most = 4 * lanes
+            groups = [most] * (size // most) + [size % most] * (size % most > 0)
+            sent = [min(chunk_bytes, group - at) for group in groups for at in range(0, group, chunk_bytes)]
+        pieces, final = sum([-(-one // width) for one in sent]), -(-sent[-1] // width)
         over = [False] * count
     return Rows(chunks, c.window, interval, parts, over, words, max(words, count * chunks * c.window), settings, delay, target, walk,
-                pieces, period, regular, bursts, sizes)
+                pieces, final, period, regular, bursts, sizes)
 
 
 def _period(kinds: list[Any]) -> tuple[int, int]:
@@ -300,7 +308,7 @@ class StorePath:
             reads.append(end - rows.interval)
             if local:
                 asks.append(valid)
-                self._place(self._leave(rows, len(left)), chunks, each)
+                self._place(self._leave(rows, len(left)), rows.pieces, each)
                 self.sent = len(left)
                 continue
             ask = valid + 2
@@ -344,7 +352,7 @@ class StorePath:
         if rows.target is not Target.MEMORY:
             for time in range(1, times + 1):
                 for end in self.left[-period:]:
-                    self._place(end + time * later, rows.chunks, each)
+                    self._place(end + time * later, rows.pieces, each)
         gone = len(self.steps) - window
         for many in lists:
             many[:] = [one + cycles for one in many[gone:]]
@@ -390,7 +398,10 @@ class StorePath:
 
     def _leave(self, rows: Rows, row: int) -> int:
         """When the last chunk of a row leaves the epilogue, as far as the packer takes it."""
-        end = max(self.reads[row] + rows.latency, self.packed + (rows.chunks - 1) * rows.pieces) + rows.pieces - 1
+        end = self.reads[row] + rows.latency
+        if rows.pieces > rows.chunks:  # those before take the placer longer than they come
+            end = max(end, end - (rows.chunks - 1) * (rows.window - 1 + rows.interval) + rows.pieces - rows.final)
+        end = max(end, self.packed + rows.pieces - rows.final) + rows.final - 1
         self.left.append(end)
         self.packed = end + 1 + rows.over[row - self.row]
         return end
@@ -410,14 +421,14 @@ class StorePath:
         self.slow = max(self.slow, time + 2 * cycles)
         self.responses[:] = [one + max(0, min(cycles, one - self.memory.latency - time)) for one in self.responses]
 
-    def _place(self, end: int, chunks: int, each: int) -> None:
-        """Chunks leave for the scratchpad, the last one at ``end``."""
+    def _place(self, end: int, pieces: int, each: int) -> None:
+        """Pieces leave for the scratchpad, the last one at ``end``; one every ``each`` cycles where that is more than one."""
         if each > 1:
-            self.windows += [(at, at + 1) for at in range(end - (chunks - 1) * each, end + 1, each)]
-        elif self.windows and self.windows[-1][1] == end + 1 - chunks:
+            self.windows += [(at, at + 1) for at in range(end - (pieces - 1) * each, end + 1, each)]
+        elif self.windows and self.windows[-1][1] == end + 1 - pieces:
             self.windows[-1] = self.windows[-1][0], end + 1
         else:
-            self.windows.append((end + 1 - chunks, end + 1))
+            self.windows.append((end + 1 - pieces, end + 1))
 
     def _write(self, rows: Rows, bursts: int) -> None:
         """Ask for as many bursts; then the words of all rows that were read leave."""
