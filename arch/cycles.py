@@ -391,6 +391,11 @@ class Machine:
         since, more = self.reads.read(start, cycles)
         if more:
             self.stores.postpone(since, more)
+            for half, (user, free) in enumerate(self.halves):
+                if user == _STORE and since < free < _NEVER:
+                    self.halves[half] = user, free + min(more, free - since)
+            if since < self.fields_free[_STORE] < _NEVER:
+                self.fields_free[_STORE] += min(more, self.fields_free[_STORE] - since)
             for number in self.stored:
                 self.complete[number] += max(0, min(more, self.complete[number] - self.memory.latency - since))
             self.stale[:] = True, True, True

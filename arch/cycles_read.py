@@ -220,13 +220,17 @@ class ReadPort:
 
     def read(self, time: int, cycles: int) -> tuple[int, int]:
         """Words are to be read from ``time`` on for so many cycles more; from when on that holds up words written, and for how many."""
-        if not self.written:
-            return time, 0
-        first, stop = self.written[-1]
-        since = max(time, first)
-        more = max(0, min(cycles - (since - time), stop - since))
-        self.written[-1] = first, stop + more
-        return since, more
+        since, held = time, 0
+        for number, (first, stop) in enumerate(self.written):
+            first, stop = first + held, stop + held
+            at = max(time, first)
+            cycles -= max(0, first - time)   # read before any is written
+            more = max(0, min(cycles, stop - at))
+            if more:
+                since = since if held else at
+                held, cycles, time = held + more, cycles - more, at + 2 * more
+            self.written[number] = first, stop + more
+        return since, held
 
     def block(self, bank: Bank, windows: list[tuple[int, int]]) -> bool:
         """No word for ``bank`` passes in ``windows``, which come behind all that were given before; whether that changes anything."""

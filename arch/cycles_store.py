@@ -417,9 +417,14 @@ class StorePath:
 
     def postpone(self, time: int, cycles: int) -> None:
         """Words that are written from ``time`` on are so later, as far as they are not yet."""
-        self.word += max(0, min(cycles, self.word - time))
+        def later(one: int) -> int:
+            return one + cycles if one >= time + cycles else max(one, 2 * one - time)
+
         self.slow = max(self.slow, time + 2 * cycles)
-        self.responses[:] = [one + max(0, min(cycles, one - self.memory.latency - time)) for one in self.responses]
+        self.word, self.read, self.packed, self.drained = later(self.word), later(self.read), later(self.packed), later(self.drained)
+        for many in (self.takes, self.reads, self.left):
+            many[:] = [later(one) for one in many]
+        self.responses[:] = [later(one - self.memory.latency) + self.memory.latency for one in self.responses]
 
     def _place(self, end: int, pieces: int, each: int) -> None:
         """Pieces leave for the scratchpad, the last one at ``end``; one every ``each`` cycles where that is more than one."""
