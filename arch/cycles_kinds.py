@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from . import footprint
 from .commands import PEERS, Command, Engine, Execute, Load, Store
 from .config import Config
-from .cycles_read import Bursts, load_bursts
-from .cycles_store import Known, Rows, store_rows
+from .cycles_bursts import Bursts, load_bursts
+from .cycles_rows import Rows, store_rows
+from .cycles_store import Known
 from .latency import LOAD_BURST_BEATS, Latency, Memory
 
 __all__ = ["ENGINES", "Kind", "Shapes", "Stream", "pair", "shapes_of"]
@@ -151,7 +152,8 @@ class Shapes:
                 case Bursts():
                     same: Hashable = (Engine.LOAD, made.before_last, made.busy, made.bank, made.tail, *made.ends)
                 case Rows():
-                    same = (Engine.STORE, made.chunks, made.window, made.target, made.walk, made.pieces, made.final, *made.parts, *made.over, *made.settings)
+                    same = (Engine.STORE, made.chunks, made.window, made.target, made.walk, made.pieces, made.final, *made.parts,
+                            *made.over, *made.settings)
                 case _:
                     same = made
             self._details[key] = self._details.setdefault(same, made)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from .cycles import Machine
+    from .cycles_machine import Machine
 
 __all__ = ["Repeats"]
 
