@@ -85,7 +85,7 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
             groups = [most] * (size // most) + [size % most] * (size % most > 0)
             sent = [min(chunk_bytes, group - at) for group in groups for at in range(0, group, chunk_bytes)]
         pieces, final = sum([-(-one // width) for one in sent]), -(-sent[-1] // width)
-        parts, over, period, regular = [parts[0]] * count, [False] * count, 1, count   # there is no bus
+        parts, over, bursts, period, regular = [parts[0]] * count, [False] * count, [0] * count, 1, count   # there is no bus
     return Rows(chunks, c.window, interval, parts, over, words, max(words, count * chunks * c.window), settings, delay, target, walk,
                 pieces, final, period, regular, bursts, sizes)
 
