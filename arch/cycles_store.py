@@ -179,7 +179,9 @@ class StorePath:
                     step = self.steps[-1]
                     if index == count:
                         break
-            step = self._room(rows, step + 1) if len(steps) > _ROOM else step + 1
+            step = self._room(rows, step + 1, index > 0) if len(steps) > _ROOM else step + 1
+            if index and steps[-1] < step - 1:  # the row before was held until now
+                steps[-1] = step - 1
             steps.append(step)
             valid = step + 3
             take = self.read - 1
@@ -263,10 +265,15 @@ class StorePath:
             del rows[:done]
         del self.responses[:-_WAITING]
 
-    def _room(self, rows: Rows, time: int) -> int:
-        """When there is room for a row, from ``time`` on: a step is seen 5 cycles later, and what leaves a queue 2 cycles."""
+    def _room(self, rows: Rows, time: int, held: bool) -> int:
+        """When there is room for a row, from ``time`` on: a step is seen 5 cycles later, and what leaves a queue 2 cycles.
+
+        The row before it in its command is ``held`` until this one steps.
+        """
         while len(self.steps) > _ROOM:
             arrived = bisect_right(self.steps, time - _UNSEEN - 1)
+            if held and arrived == len(self.steps):
+                arrived -= 1
             later = 0
             if arrived > _ROOM:
                 later = max(self.takes[arrived - _ROOM - 1], self.asks[arrived - _ROOM - 1]) + 2
