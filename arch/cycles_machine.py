@@ -243,7 +243,7 @@ class Machine:
         before = port.load_last - (len(bursts.ends) - 1) + bursts.before_last   # the burst before the last run's
         walked = self.begin[number] + 1 + bursts.before_last
         if before > 0:
-            walked = max(walked, port.accepted(before - 1))
+            walked = max(walked, port.accepted(before - 1), port.accepted(before) - 1 if port.late else 0)
         self.fields_free[_LOAD] = walked
 
     def _later(self, time: int) -> None:

@@ -89,7 +89,10 @@ class ReadPort:
         self.first_word = max(memory.latency, latency.read_order)
         self.room = min(memory.bursts, latency.load_bursts)
         self.behind = memory.cycles_per_beat - 1   # of a burst, behind its last word
-        self.keeps = memory.bursts < latency.load_bursts   # a request that was offered is not withdrawn
+        # Where the memory has less room than LOAD, a request that was offered is not withdrawn; else LOAD's next request comes a cycle
+        # after there is room.
+        self.keeps = memory.bursts < latency.load_bursts
+        self.late = 0 if self.keeps else 1
         self.count = 0
         self.free = 0
         self.asked = -1
@@ -116,7 +119,8 @@ class ReadPort:
         return last.left(self.load_last) - 1 - last.bursts.tail
 
     def _ask(self, time: int, many: int, bursts: Bursts, skip: int, load: int) -> _Segment:
-        accepted = max(time, self.asked + 1, self.left(self.count - self.room) - self.behind)
+        late = self.late if load >= 0 else 0
+        accepted = max(time, self.asked + 1, self.left(self.count - self.room) - self.behind + late)
         segment = _Segment(self.count, many, time, accepted, max(accepted + self.first_word, self.free), bursts, skip, load)
         if bursts.bank in self.windows:
             segment.hold(self.windows[bursts.bank])
@@ -125,7 +129,7 @@ class ReadPort:
         self.segments.append(segment)
         self.count += many
         self.free = segment.end
-        self.asked = max(accepted + many - 1, self.left(self.count - 1 - self.room) - self.behind)
+        self.asked = max(accepted + many - 1, self.left(self.count - 1 - self.room) - self.behind + late)
         while len(self.segments) > 1 and self.segments[1].end < time - _PAST:
             self.segments.popleft()
         return segment
@@ -243,7 +247,8 @@ class ReadPort:
         """When the request of one of the latest bursts was accepted."""
         for segment in reversed(self.segments):
             if burst >= segment.first:
-                return max(segment.accepted + burst - segment.first, self.left(burst - self.room) - self.behind)
+                late = self.late if segment.load >= 0 else 0
+                return max(segment.accepted + burst - segment.first, self.left(burst - self.room) - self.behind + late)
         return 0
 
     def _taken(self, segment: _Segment, time: int) -> int:
@@ -251,7 +256,7 @@ class ReadPort:
         least, most = 0, min(segment.many, max(0, time - segment.accepted))
         while least < most:
             middle = least + most >> 1
-            if self.left(segment.first + middle - self.room) - self.behind < time:
+            if self.left(segment.first + middle - self.room) - self.behind + (self.late if segment.load >= 0 else 0) < time:
                 least = middle + 1
             else:
                 most = middle

@@ -75,7 +75,7 @@ class StorePath:
         if len(rows.parts) > _ROOM + _UNSEEN + 1 or self.read > time:
             return _NEVER
         ready = 0 if rows.settings == self.settings else self.drained
-        walk = time + self._change(rows, time) + rows.walk + rows.window - 1
+        walk = time + max(self._change(rows, time), rows.window - 1) + rows.walk
         return max(walk + len(rows.parts), walk + 2, ready)
 
     def _change(self, rows: Rows, time: int) -> int:
@@ -161,7 +161,7 @@ class StorePath:
         local = rows.target is not Target.MEMORY
         chunks, each = rows.chunks, rows.window - 1 + rows.interval
         spare = latency.chunks - 1
-        step = time + self._change(rows, time) + rows.walk + rows.window - 1 - 4
+        step = time + max(self._change(rows, time), rows.window - 1) + rows.walk - 4
         self.row = self.sent = len(self.left)
         self.windows = []
         self.unsent = 0

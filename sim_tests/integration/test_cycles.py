@@ -45,7 +45,7 @@ def test_prediction(name, latency, tmp_path):
 
 @pytest.mark.parametrize("cycles_per_beat, half_duplex", [(4, False), (4, True), (1, True)])
 def test_slow_and_shared_memory(cycles_per_beat, half_duplex, tmp_path):
-    """Words that come slowly, and such as take turns with those that are written: to 3 %, and to a cycle where nothing is shared."""
+    """Words that come slowly, to 8 cycles; and such as take turns with those that are written, to 3 %."""
     config = small_config(8, 8)
     memory = Memory(latency=20, cycles_per_beat=cycles_per_beat, half_duplex=half_duplex)
     with simulated(config, tmp_path / "g", memory_bytes=MEMORY, latency=20, cycles_per_beat=cycles_per_beat,
@@ -54,7 +54,7 @@ def test_slow_and_shared_memory(cycles_per_beat, half_duplex, tmp_path):
             plan = plan_gemm(config, m, n, k)
             outcome, bases = run_plan(device, config, plan)
             predicted, cycles = predict_cycles(config, plan.program, memory=memory, bases=bases).cycles, outcome.counters["CYCLES"]
-            tolerance = max(16, 0.03 * cycles) if half_duplex else max(4, 0.002 * cycles)
+            tolerance = max(16, 0.03 * cycles) if half_duplex else max(8, 0.005 * cycles)
             assert abs(predicted - cycles) <= tolerance, f"{m}×{n}×{k}: {predicted}, not {cycles}"
 
 
@@ -66,7 +66,8 @@ def _beside(bank, target):
         Execute(k_last=8, x_count=32, activation_x=1, wait=1, post=2),
         Store(operation=Operation.REQUANTISE, target=target, columns=8, count1=32, destination=100, stride1=1, wait=2),
         Store(operation=Operation.REQUANTISE, target=target, columns=8, count1=32, destination=140, stride1=1),
-        *[Load(bank=bank, base=1, offset=3 * number, run=5, count1=30, stride1=24, row=200 + 32 * number, row_stride1=1) for number in range(5)],
+        *[Load(bank=bank, base=1, offset=3 * number, run=5, count1=30, stride1=24, row=200 + 32 * number, row_stride1=1)
+          for number in range(5)],
         Load(bank=Bank.WEIGHT, base=1, run=8, post=1),
         Execute(k_last=8, x_count=8, activation_x=1, accumulator_row=32, wait=1, post=2),
         Store(base=2, columns=8, count1=8, stride1=32, row=32, wait=2),
