@@ -263,14 +263,14 @@ def matmul(accelerator: Accelerator, m: int, n: int, k: int, *, out: str = "int3
 
 
 def _analysis(accelerator: Accelerator, macs: int, memory: Memory) -> dict[str, Any]:
-    """Predicted cycles, and how long that took; what bounds the last product; and where the array's cycles went."""
+    """Predicted cycles, and how many seconds of a processor that took; what bounds the last product; and where the array's cycles went."""
     from ..arch.cycles import predict_cycles
     from ..arch.roofline import explain, roofline
     counters, config = accelerator.counters, accelerator.config
-    start = time.perf_counter()
+    start = time.process_time()
     predicted = sum(predict_cycles(config, plan.program, memory=memory, bases=bases).cycles
                     for plan, bases in zip(accelerator.plans, accelerator.bases, strict=True))
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     roof = roofline(config, (command for plan in accelerator.plans for command in plan.program), macs=macs,
                     bytes_read=counters["bytes_read"], bytes_written=counters["bytes_written"], memory=memory)
     result: dict[str, Any] = {
