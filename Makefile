@@ -9,7 +9,7 @@ WHEEL   := build/wheel
 BOARD   ?= ulx3s-85f
 WORKERS ?= $(shell nproc)
 
-.PHONY: setup demo test check wheel bench nightly clean
+.PHONY: setup demo test check wheel bench bench-boards nightly clean
 
 setup: $(STAMP)
 
@@ -43,11 +43,16 @@ test: check
 bench: setup
 	$(BIN)/python -m systolith.cli.bench --output docs/results
 
+# Builds every board that open tools build, hours in all, and writes their table. BOARDS="a b" builds only those.
+bench-boards: setup
+	$(BIN)/python -m systolith.cli.bench_boards $(BOARDS)
+
 # Exhaustive and long runs: full random campaigns and five-seed place and route.
 nightly: wheel
 	PYTHONPATH=$(CURDIR)/$(WHEEL) SYSTOLITH_NIGHTLY=1 $(BIN)/pytest -q -n $(WORKERS) --dist worksteal
 	$(BIN)/systolith build --board $(BOARD) --seeds 5 -o build/nightly-$(BOARD)
 	$(BIN)/systolith build --board icebreaker --seeds 5 -o build/nightly-icebreaker
+	$(BIN)/python -m systolith.cli.bench_boards
 
 clean:
 	rm -rf build dist $(VENV) *.egg-info

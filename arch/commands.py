@@ -245,7 +245,12 @@ MAX_WORDS = max(command.words for command in COMMANDS.values())
 
 def fields_of(command: type[Command]) -> tuple[Field, ...]:
     """Fields of a command type with their places, header mask bits included."""
-    return tuple(Field(f.name, **f.metadata) for f in dataclasses.fields(command))
+    if command.opcode not in _FIELDS:
+        _FIELDS[command.opcode] = tuple(Field(f.name, **f.metadata) for f in dataclasses.fields(command))
+    return _FIELDS[command.opcode]
+
+
+_FIELDS: dict[Opcode, tuple[Field, ...]] = {}
 
 
 def signed16(value: int) -> int:

@@ -43,7 +43,9 @@ class ArrayConfig:
     """The systolic array: ``rows`` index K and ``cols`` index N (weight-stationary).
 
     ``accumulator_bits`` is the width of one accumulator word; ``transposer`` adds the rows × cols transposer on the
-    weight preload path.
+    weight preload path. ``multiplier`` "single" has one multiplier per row and column, "fast-inner-product" one per two rows and
+    column, with the same results. After every ``block_rows`` rows of multipliers there is one more register in the partial sums:
+    a cycle of latency, for parts that have their multipliers in blocks far apart; 0 is for none.
     """
 
     rows: int = 16
@@ -54,6 +56,7 @@ class ArrayConfig:
     multiplier: str = "auto"
     accumulator_bits: int = 32
     transposer: bool = True
+    block_rows: int = 0
 
     def __post_init__(self) -> None:
         _check_range("array.rows", self.rows, 1, 256)
@@ -61,10 +64,22 @@ class ArrayConfig:
         _check_choice("array.dataflow", self.dataflow, ["ws"], later=["os"])
         _check_choice("array.activations", self.activations, ["int8"], later=["int16"])
         _check_choice("array.weights", self.weights, ["int8"], later=["int4"])
-        _check_choice("array.multiplier", self.multiplier, ["auto", "single"],
-                      later=["fast-inner-product", "packed", "lut"])
+        _check_choice("array.multiplier", self.multiplier, ["auto", "single", "fast-inner-product"], later=["packed", "lut"])
+        if self.multiplier == "fast-inner-product" and self.rows % 2:
+            raise ConfigError(f"array.rows must be even where array.multiplier is 'fast-inner-product', not {self.rows!r}")
         _check_choice("array.accumulator_bits", self.accumulator_bits, [32], later=[40, 48])
         _check_choice("array.transposer", self.transposer, [True, False])
+        _check_range("array.block_rows", self.block_rows, 0, 256)
+
+    @property
+    def multiplier_kind(self) -> str:
+        """``multiplier``, with "auto" decided."""
+        return "single" if self.multiplier == "auto" else self.multiplier
+
+    @property
+    def multiplier_rows(self) -> int:
+        """Rows of multipliers."""
+        return self.rows // 2 if self.multiplier_kind == "fast-inner-product" else self.rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

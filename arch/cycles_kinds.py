@@ -152,8 +152,8 @@ class Shapes:
                 case Bursts():
                     same: Hashable = (Engine.LOAD, made.before_last, made.busy, made.bank, made.tail, *made.ends)
                 case Rows():
-                    same = (Engine.STORE, made.chunks, made.window, made.target, made.walk, made.pieces, made.final, *made.parts,
-                            *made.over, *made.settings)
+                    same = (Engine.STORE, made.chunks, made.window, made.target, made.walk, made.pieces, made.final, made.share,
+                            *made.parts, *made.over, *made.settings)
                 case _:
                     same = made
             self._details[key] = self._details.setdefault(same, made)

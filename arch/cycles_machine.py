@@ -60,7 +60,8 @@ class Machine:
         self.fetched: deque[tuple[int, int]] = deque()  # bursts that have come: words left, dispatch of the first
         self.burst_words, self.beat_words = latency.fetch_bytes // 4, config.bus_bytes // 4
         self.gone = 0                                   # words of the first burst that were moved
-        self.fetches = deque([latency.fetch_request, latency.fetch_request + 1])  # when bursts are asked for
+        # When bursts are asked for.
+        self.fetches = deque([latency.fetch_request, latency.fetch_request + latency.fetch_next])
         self.halves: list[tuple[int, int]] = [(_NONE, -100)] * 2  # who used it last, and the first cycle without a claim
         self.granted = [0, 0]                                  # since when the STORE that has a half may read it
         # Commands that have begun, and when: EXECUTE without its half; STOREs without theirs, and those whose rows are not read yet.
@@ -72,8 +73,8 @@ class Machine:
         self.pending = self.preloader = 0    # EXECUTE: room for a command in the streamer and in the preloader
         self.first_row = self.last_row = -100  # of the last tile: its first row, and behind its last one
         # Constants of the rules.
-        self.more_words = [latency.load_begin + 1, 1, latency.store_begin + 1]  # from the fields before to a command, besides its words
-        self.decoded = [latency.load_begin, 0, latency.store_begin]
+        self.more_words = [latency.load_begin + 1, latency.execute_check + 1, latency.store_begin + 1]  # from the fields before to a command, besides its words
+        self.decoded = [latency.load_begin, latency.execute_check, latency.store_begin]
         self.written = latency.load_write + latency.visible
         self.settle = latency.settle
         self.repeats = Repeats(self) if len(kinds) >= _LONG else None
@@ -140,6 +141,7 @@ class Machine:
         """Move words as far as they have arrived and queues have room."""
         kinds, fetched, beat_words, free = self.kinds, self.fetched, self.beat_words, self.dispatch_free
         place, moved, end = self.place, self.moved, len(self.kinds)
+        header, queue_free = self.latency.header, self.latency.queue_free
         while place < end and fetched:
             kind = kinds[place]
             engine = kind.engine
@@ -147,7 +149,6 @@ class Machine:
                 waiting = self.dispatched[engine]
                 if waiting == self.room:
                     break
-                free = max(free, self.begun[engine][waiting] + 1)
             left, arrived = fetched[0]
             count = min(kind.words - moved, left)
             # Words of one beat come together: the first ones, and the last ones.
@@ -155,6 +156,8 @@ class Machine:
             at = arrived + gone // beat_words * self.memory.cycles_per_beat
             if at > free:
                 free = at
+            if not moved:
+                free = max(free + header, self.begun[engine][waiting] + queue_free)
             last = (behind - 1) // beat_words
             if last * beat_words > gone:
                 free = max(free, arrived + last * self.memory.cycles_per_beat - last * beat_words + gone)
@@ -199,7 +202,7 @@ class Machine:
             given = self.complete[waiting[0]] + 1
             if given > time:
                 time = given
-        self.ready[engine] = time
+        self.ready[engine] = time + self.latency.execute_begin if engine == _EXECUTE else time
 
     def _begin(self, engine: int, time: int) -> int:
         """The engine's next command begins; which one it is."""
@@ -244,7 +247,7 @@ class Machine:
         walked = self.begin[number] + 1 + bursts.before_last
         if before > 0:
             walked = max(walked, port.accepted(before - 1), port.accepted(before) - 1 if port.late else 0)
-        self.fields_free[_LOAD] = walked
+        self.fields_free[_LOAD] = walked + self.latency.load_last
 
     def _later(self, time: int) -> None:
         """Words of LOADs and of the program come later that have not come by ``time``."""
@@ -339,8 +342,11 @@ class Machine:
             self.halves[half] = _STORE, read
         self.busy[_STORE] += rows.busy
         self._known(_STORE, kind)
-        if local and self.reads.block(_SCRATCHPADS[rows.target], self.stores.windows):
-            self._later(self.stores.windows[0][0])
+        if local:  # a word passes some cycles before it is written, a chunk leaves the cycle before
+            before = self.latency.load_write - 1
+            windows = [(first - before, stop - before) for first, stop in self.stores.windows]
+            if self.reads.block(_SCRATCHPADS[rows.target], windows):
+                self._later(windows[0][0])
 
     def _share_write(self, rows: Rows, time: int, granted: int) -> None:
         """Reads and writes take turns, so each word written holds up one that is still to be read, and the other way round."""

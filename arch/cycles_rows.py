@@ -29,7 +29,7 @@ class Rows(NamedTuple):
     ``parts`` : of each row; ``over`` : whether a row's end takes the packer a cycle more; ``words`` : on the bus; ``settings`` : the
     epilogue must be empty for them to change; ``latency`` : from a read to its chunk; ``target`` : where they go;
     ``walk`` : cycles from the command's tokens to its first row; ``pieces``, ``final`` : writes of a row into a scratchpad, and
-    of its last chunk;
+    of its last chunk; ``share`` : chunks that share one;
     ``period``, ``regular`` : of the first ``regular`` rows, each is like that so many before; ``bursts``, ``sizes`` : of
     each row, bursts that end with it, and words
     """
@@ -47,6 +47,7 @@ class Rows(NamedTuple):
     walk: int
     pieces: int
     final: int
+    share: int
     period: int
     regular: int
     bursts: list[int]
@@ -75,10 +76,11 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
     parts, over, bursts, sizes = (list(each) for each in zip(*kinds, strict=True))
     words = sum(sizes)
     interval, delay = (1, latency.raw) if raw else (latency.interval, latency.requantise)
-    walk, pieces, final, target = latency.store_walk, chunks, 1, Target(c.target)
+    walk, pieces, final, share, target = latency.store_walk, chunks, 1, 1, Target(c.target)
     if target is not Target.MEMORY:
         lanes_there = config.array.rows if target is Target.ACTIVATION else config.array.cols
-        walk, width = latency.store_walk_local + -(-(c.lane + size) // lanes_there), config.write_bytes(lanes_there)
+        walk, width = latency.store_walk - latency.lookup + -(-(c.lane + size) // lanes_there), config.write_bytes(lanes_there)
+        share = 1 if raw else max(1, width // lanes)
         sent = [chunk_bytes] * (chunks - 1) + [(size - 1) % chunk_bytes + 1]
         if raw:   # no chunk has words of two groups
             most = 4 * lanes
@@ -87,7 +89,7 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
         pieces, final = sum([-(-one // width) for one in sent]), -(-sent[-1] // width)
         parts, over, bursts, period, regular = [parts[0]] * count, [False] * count, [0] * count, 1, count   # there is no bus
     return Rows(chunks, c.window, interval, parts, over, words, max(words, count * chunks * c.window), settings, delay, target, walk,
-                pieces, final, period, regular, bursts, sizes)
+                pieces, final, share, period, regular, bursts, sizes)
 
 
 def _period(kinds: list[Any]) -> tuple[int, int]:

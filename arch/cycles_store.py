@@ -80,7 +80,7 @@ class StorePath:
 
     def _change(self, rows: Rows, time: int) -> int:
         """For how long a command waits because those before go elsewhere and are not complete."""
-        return 0 if rows.target is self.target else max(0, self.done + self.latency.store_change - time)
+        return 0 if rows.target is self.target else max(0, self.done + self.latency.store_target - time)
 
     def run(self, rows: Rows, time: int, granted: int) -> tuple[int, int, int]:
         """Rows of a command whose tokens are taken at ``time``, from a half that may be read from ``granted`` on.
@@ -202,7 +202,7 @@ class StorePath:
             reads.append(end - rows.interval)
             if local:
                 asks.append(valid)
-                self._place(self._leave(rows, len(left)), rows.pieces, each)
+                self._place(self._leave(rows, len(left)), rows, each)
                 self.sent = len(left)
                 continue
             ask = valid + 2
@@ -217,7 +217,7 @@ class StorePath:
                 if self.unsent < _PACKED and len(left) == len(reads) - 1:
                     self._leave(rows, len(left))
         self.drained = self.read - rows.interval + rows.latency - 1
-        free = max(step + 4, first)
+        free = max(step + 4, first + 1)
         done = self.packed + latency.visible if local else self.responses[-1]
         return free, self.read, done
 
@@ -247,7 +247,7 @@ class StorePath:
         if rows.target is not Target.MEMORY:
             for time in range(1, times + 1):
                 for end in self.left[-period:]:
-                    self._place(end + time * later, rows.pieces, each)
+                    self._place(end + time * later, rows, each)
         gone = len(self.steps) - window
         for many in lists:
             many[:] = [one + cycles for one in many[gone:]]
@@ -326,10 +326,12 @@ class StorePath:
             many[:] = [later(one) for one in many]
         self.responses[:] = [later(one - self.memory.latency) + self.memory.latency for one in self.responses]
 
-    def _place(self, end: int, pieces: int, each: int) -> None:
-        """Pieces leave for the scratchpad, the last one at ``end``; one every ``each`` cycles where that is more than one."""
-        if each > 1:
-            self.windows += [(at, at + 1) for at in range(end - (pieces - 1) * each, end + 1, each)]
+    def _place(self, end: int, rows: Rows, each: int) -> None:
+        """Chunks of a row leave for the scratchpad, the last one at ``end``; one every ``each`` cycles where that is more than one."""
+        pieces = rows.pieces
+        if each > 1 or rows.share > 1:  # in the cycle in which a write has all its chunks
+            self.windows += [(end - behind * each, end - behind * each + 1) for behind in reversed(range(pieces))
+                             if not behind or (pieces - behind) % rows.share == 0]
         elif self.windows and self.windows[-1][1] == end + 1 - pieces:
             self.windows[-1] = self.windows[-1][0], end + 1
         else:

@@ -40,32 +40,38 @@ class Latency:
 
     # Program: from START to the first request; from a word's arrival to its dispatch; from a command's last word dispatched to its
     # fields; from the last word of a burst that is dispatched to the request that takes its place.
-    fetch_request = 7
-    fetch_word = 2
+    fetch_request = 9
+    fetch_next = 3    # from one request to the next, at least
+    fetch_word = 3
+    header = 1        # to look at a command's first word
+    queue_free = 2    # from a command that begins until one may move into its place
     decode = 3
-    refill = 1
+    refill = 2
     # LOAD: from fields to tokens, from tokens to the first request, from a word to its write.
     load_begin = 6
-    load_request = 3
-    load_write = 1
+    load_request = 4
+    load_last = 1     # from the last run to the next command
+    load_write = 2
     read_order = 2    # from a request until the arbiter knows whose the words are
     # EXECUTE: from tokens to the first vector's step, from there to the first row besides the vectors, from a row to room for the next
     # command's.
+    execute_check = 1   # from fields to what can be known before a command begins
+    execute_begin = 1   # from the cycle in which tokens are taken
     execute_preload = 2
     tile = 4          # from a tile's first vector's step to its first row, at least
     row_pending = -2
     # STORE: from fields to tokens, from tokens to the first row, from a row to its reading.
     store_begin = 2
     store_walk = 10
-    store_walk_local = 6   # and to a scratchpad, besides a cycle for each of its rows that a row takes
-    store_change = 1       # from the last byte elsewhere to what would else be the tokens
+    lookup = 4        # of a base register, in ``store_walk``; for a scratchpad, a cycle for each row that a row of the result touches
     store_row = 3
+    store_target = 1  # and from the last give, where the row goes elsewhere than those before
     store_words = 3   # from a chunk to its word on the bus
     store_burst = 3   # from a burst's acceptance to its first word
     token = 1         # from a give to the cycle in which a waiting command begins
     lock_rows = 5     # from the first cycle without a claim to EXECUTE's first row
     lock_reads = 1    # and to STORE's first read
-    end = 2           # from the last give to DONE
+    end = 3           # from the last give to DONE
 
     @property
     def fetch_bytes(self) -> int:
@@ -83,12 +89,15 @@ class Latency:
     @property
     def swap_to_shift(self) -> int:
         """From a tile's first row to the first vector of the next, which the decision takes 3 cycles for."""
-        return max(self.config.array.rows - 1, 3)
+        return max(self.config.array.multiplier_rows - 1, 3)
 
     @property
     def settle(self) -> int:
         """From a row until it can be drained."""
-        return self.config.array.rows + self.config.array.cols + 4
+        array = self.config.array
+        crossings = (array.multiplier_rows - 1) // array.block_rows if array.block_rows else 0
+        element = 6 if array.multiplier_kind == "fast-inner-product" else 3  # from an activation to the foot, rows besides
+        return array.multiplier_rows + crossings + array.cols + element + 1
 
     def counting(self, c: Execute) -> int:
         """Of a command whose output rows are counted bit by bit before it begins."""

@@ -19,29 +19,9 @@ from typing import NamedTuple
 
 from .commands import Operation
 from .tiling import ConvShape
-from .views import Box
+from .views import Box, Extent
 
 __all__ = ["Constant", "Dynamic", "Extent", "Layer", "Packing", "Part", "Task", "TensorSpec", "Term", "fits_chip", "root_of"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Extent:
-    """Shape of a tensor as the planner sees it."""
-
-    images: int
-    height: int
-    width: int
-    channels: int
-
-    @property
-    def pixels(self) -> int:
-        """Of all images."""
-        return self.images * self.height * self.width
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return self.pixels * self.channels
 
 
 @dataclasses.dataclass(frozen=True)

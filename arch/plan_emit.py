@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from .commands import PARAMETER_WORDS, TABLE_WORDS, Bank, Command, Execute, Load, Store, signed16
+from .commands import TABLE_WORDS, Command, Execute, Store, signed16
 from .config import Config
 from .hazards import Space
-from .layers import Constant, Dynamic, Extent, Layer, Part, Task, TensorSpec, Term, fits_chip
-from .plan_fetch import fetch_packed, fetch_plain
+from .layers import Constant, Layer, Part, Task, TensorSpec, Term
 from .plan_memory import Placement
-from .plan_targets import Piece, Results, to_activations, to_memory, to_weights, vector_rows, weight_rows
+from .plan_order import Item
+from .plan_passes import Pass, joined, passes
+from .plan_resident import Resident
+from .plan_schedule import Step
+from .plan_targets import Piece, Results, to_activations, to_memory, to_weights
 from .program import Region
-from .rings import Ring
-from .tiling import Chunk, chunks, window
+from .tiling import Chunk, window
 from .views import Box, View, by_tiles, depth_of
 
-__all__ = ["Emitter", "Item"]
-
-PARAMETER_BYTES = 4 * PARAMETER_WORDS
-_ANY = 1 << 30   # rows of weights that need no loading: no limit
-
-
-class Item(NamedTuple):
-    """A command, what it touches, and the layer that it belongs to."""
-
-    command: Command
-    reads: list[Region]
-    writes: list[Region]
-    layer: int
+__all__ = ["Emitter"]
 
 
 class Emitter:
-    """Turns tasks into :attr:`items`, one after the other.
+    """Turns steps into :attr:`items`, one after the other.
 
     Parameters
     ----------
@@ -46,45 +35,64 @@ class Emitter:
 
     def __init__(self, config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], placement: Placement, *,
                  constants: int) -> None:
-        self.config, self.specs, self.layers, self.placement, self.constants = config, specs, layers, placement, constants
+        self.config, self.specs, self.layers, self.placement = config, specs, layers, placement
         self.items: list[Item] = []
-        self._weights = Ring(0, placement.weight_ring)
-        self._windows = Ring(*placement.windows)
-        self._parameters = Ring(0, config.parameter_groups)
-        self._table: int | None = None
-        self._half = 0
+        self._resident = Resident(config, specs, layers, placement, constants=constants, put=self._put)
+        self._passes: dict[tuple[int, int], list[Pass]] = {}
         self._layer = 0
-        self._loaded: dict[str, int] = {}   # pixels of a tensor that have been asked for
+        self._next_row, self._places = [0, 0], [0, 0]   # of each half: the first free row, and that of the tile in work
 
-    def add(self, task: Task) -> None:
-        """All commands of a tile."""
+    def add(self, step: Step) -> None:
+        """All commands of a step."""
+        task = step.task
         layer, self._layer = self.layers[task.layer], task.layer
-        part, half = layer.parts[task.part], self._half * self.config.half_rows
-        self._half ^= 1
-        box = task.box
-        fresh = True
-        for term in part.terms:
-            for fields, reads in self._walks(layer, part, term, box):
-                row = half + fields.pop("spread", 0)
-                sums = Region(Space.ACCUMULATOR, row, row + box.pixels)
-                self._put(Execute(accumulate=int(not fresh), accumulator_row=row, **fields), reads, [sums])
-                fresh = fresh and layer.spread
+        part, box = layer.parts[task.part], task.box
+        if step.first == 0:
+            self._places[step.half] = self._sums(step.half, box.pixels * (layer.taps if layer.spread else 1))
+        half = self._places[step.half]
+        every = self._passes_of(task)
+        for number, one in enumerate(joined(every[step.first:step.stop])):
+            term = part.terms[one.term]
+            row = half + one.spread * box.pixels
+            if isinstance(term.weights, Constant):
+                weights, rows_read = self._resident.constant(term.weights, part, term.channels(self.config.array.rows), one)
+            else:
+                weights, rows_read = self._resident.matrix(term.weights, part, box.image, one)
+            walk, pixels = self._activations(layer, term, box, one.chunk)
+            fresh = layer.spread or step.first + number == 0
+            self._put(Execute(accumulate=int(not fresh), accumulator_row=row, **walk, **weights), [rows_read, *pixels],
+                      [Region(Space.ACCUMULATOR, row, row + box.pixels)])
+        if step.stop == len(every):
+            self._store(layer, part, box, half)
+
+    def _sums(self, half: int, rows: int) -> int:
+        """First accumulator row for a tile: behind those of the one before it in this half, so that it need not wait until STORE has
+        written, only until it has read."""
+        start = self._next_row[half]
+        if start + rows > self.config.half_rows:
+            start = 0
+        self._next_row[half] = start + rows
+        return half * self.config.half_rows + start
+
+    def _passes_of(self, task: Task) -> list[Pass]:
+        key = task.layer, task.part
+        if key not in self._passes:
+            layer = self.layers[task.layer]
+            self._passes[key] = passes(self.config, layer, layer.parts[task.part], self.placement.weight_ring)
+        return self._passes[key]
+
+    def _store(self, layer: Layer, part: Part, box: Box, half: int) -> None:
+        """What becomes of a tile's sums."""
         sums = Region(Space.ACCUMULATOR, half, half + box.pixels * (layer.taps if layer.spread else 1))
         reads, fields = [sums], {"operation": layer.operation, "columns": part.width, "zero_point": layer.zero_point, "low": layer.low,
                                  "high": layer.high}
         if part.parameters is not None:
-            groups = -(-part.width // self.config.epilogue.lanes)
-            group, new = self._parameters.place(part.parameters, groups)
-            reads.append(Region(Space.PARAMETER, group, group + groups))
+            group = self._resident.parameters(part.parameters, part.width)
+            reads.append(Region(Space.PARAMETER, group, group - (-part.width // self.config.epilogue.lanes)))
             fields["parameter_group"] = group
-            if new:
-                self._put(Load(bank=Bank.PARAMETER, base=self.constants, offset=part.parameters, run=part.width * PARAMETER_BYTES,
-                               row=group), [], reads[-1:])
         if layer.table is not None:
             reads.append(Region(Space.TABLE, 0, TABLE_WORDS))
-            if layer.table != self._table:
-                self._put(Load(bank=Bank.TABLE, base=self.constants, offset=layer.table, run=4 * TABLE_WORDS), [], reads[-1:])
-                self._table = layer.table
+            self._resident.table(layer.table)
         if layer.spread:
             fields |= {"window": layer.taps, "window_stride": box.pixels}
         for piece in self._pieces(layer, part, box):
@@ -92,88 +100,6 @@ class Emitter:
 
     def _put(self, command: Command, reads: list[Region], writes: list[Region]) -> None:
         self.items.append(Item(command, reads, writes, self._layer))
-
-    # Sums
-
-    def _walks(self, layer: Layer, part: Part, term: Term, box: Box) -> Iterator[tuple[dict[str, Any], list[Region]]]:
-        """Fields and reads of the EXECUTEs of a term, each when what it needs has been asked for; ``spread`` is its row of sums."""
-        rows, loops = self.config.array.rows, self.config.control.outer_loops
-        channels = term.channels(rows)
-        uniform = isinstance(term.weights, Constant) and term.weights.uniform
-        if layer.spread:
-            taps = [(y, x) for y in range(layer.shape.kernel[0]) for x in range(layer.shape.kernel[1])]
-            whole = [Chunk(ky=y, ky_count=1, kx=x, kx_count=1, ct=0, ct_count=term.depth, k_last=term.k_last, first=0, count=channels)
-                     for y, x in taps]
-        else:
-            on_chip = uniform or (isinstance(term.weights, Dynamic) and self.placement.weights_at(term.weights) is not None)
-            whole = chunks(layer.shape.kernel, channels, rows, most=_ANY if on_chip else self._weights.size // 2, loops=loops)
-        times = term.times
-        if times > 1 and loops > 1:  # the loop over kernel columns, of which there is one, repeats the sum
-            whole, times = [dataclasses.replace(chunk, kx_count=times) for chunk in whole], 1
-        for _ in range(times):
-            for number, chunk in enumerate(whole):
-                weights, rows_read = self._constant(term.weights, part, channels, chunk) if isinstance(term.weights, Constant) else \
-                    self._dynamic(term.weights, part, box.image, chunk, channels)
-                walk, pixels = self._activations(layer, term, box, chunk)
-                yield {**walk, **weights, "spread": number * box.pixels if layer.spread else 0}, [rows_read, *pixels]
-
-    def _constant(self, weights: Constant, part: Part, channels: int, chunk: Chunk) -> tuple[dict[str, int], Region]:
-        """EXECUTE's weight fields, the weights loaded."""
-        rows, cols = self.config.array.rows, self.config.array.cols
-        first, count = (0, rows) if weights.uniform else (chunk.first, chunk.count)
-        row, new = self._weights.place((weights.offset, first), count)
-        region = Region(Space.WEIGHT, row, row + count)
-        if new:
-            place = {"run": count * cols} if part.width == cols else {
-                "run": part.width, "count1": count, "stride1": part.width, "row_stride1": 1}
-            self._put(Load(bank=Bank.WEIGHT, base=self.constants, offset=weights.offset + first * part.width, row=row, **place), [],
-                      [region])
-        fields = {"weight_row": row}
-        if not weights.uniform:
-            fields |= {"weight_ct": rows, "weight_kx": signed16(channels), "weight_ky": signed16(chunk.kx_count * channels)}
-        return fields, region
-
-    def _dynamic(self, weights: Dynamic, part: Part, image: int, chunk: Chunk, channels: int) -> tuple[dict[str, int], Region]:
-        """The same for a tensor: it lies in the weight scratchpad, or is loaded from memory."""
-        array = self.config.array
-        extent = self.specs[weights.tensor].extent
-        matrix = weights.images[image]
-        each = -(-array.rows // array.cols)   # weight rows of a transposed chunk
-        inner = extent.channels if weights.transposed else extent.height * extent.width
-        start = self.placement.weights_at(weights)
-        if start is not None:
-            start += matrix * weight_rows(self.config, extent, weights.transposed)
-            if weights.transposed:
-                stride = vector_rows(self.config, inner)
-                row = start + part.first * stride
-                return ({"weight_row": row + chunk.ct * each, "weight_stride": stride, "weight_ct": each, "transpose": 1},
-                        Region(Space.WEIGHT, row, row + array.cols * stride))
-            row = start + part.first // array.cols * inner + chunk.first
-            return {"weight_row": row, "weight_ct": array.rows}, Region(Space.WEIGHT, row, row + chunk.count)
-        base, offset, temporary = self.placement.memory[self.placement.root(weights.tensor)]
-        offset += matrix * extent.height * extent.width * extent.channels
-        stride = chunk.ct_count * each
-        rows = array.cols * stride if weights.transposed else chunk.count
-        row, new = self._weights.place((weights.tensor, weights.transposed, matrix, part.first, chunk.first), rows)
-        region = Region(Space.WEIGHT, row, row + rows)
-        if new:
-            reads = [Region((Space.MEMORY, base), offset, offset + extent.height * extent.width * extent.channels)] if temporary else []
-            common = {"bank": Bank.WEIGHT, "base": base}
-            if weights.transposed:
-                # A vector's channel tiles each begin a row; the last one may be shorter.
-                first = offset + part.first * inner + chunk.first
-                full, rest = divmod(chunk.count, array.rows)
-                for tile, count, run in ((0, full, array.rows), (full, 1 if rest else 0, rest)):
-                    if count:
-                        self._put(Load(**common, offset=first + tile * array.rows, run=run, count1=count, stride1=array.rows,
-                                       row_stride1=each, count2=part.width, stride2=inner, row_stride2=stride, row=row + tile * each),
-                                  reads, [region])
-            else:
-                self._put(Load(**common, offset=offset + chunk.first * extent.channels + part.first, run=part.width, count1=chunk.count,
-                               stride1=extent.channels, row_stride1=1, row=row), reads, [region])
-        if weights.transposed:
-            return {"weight_row": row, "weight_stride": stride, "weight_ct": each, "transpose": 1}, region
-        return {"weight_row": row, "weight_ct": array.rows}, region
 
     def _activations(self, layer: Layer, term: Term, box: Box, chunk: Chunk) -> tuple[dict[str, Any], list[Region]]:
         """EXECUTE's nests over windows and taps, the tensor loaded where it must be."""
@@ -184,8 +110,9 @@ class Emitter:
         shape, name = layer.shape, layer.inputs[term.source]
         source = box._replace(image=term.images[box.image]) if term.images else box
         needed = window(shape, source)
+        own = window(shape, source, (chunk.ky, chunk.ky_count))
         tile = term.first + chunk.ct
-        view = self._view(name, needed, term.first, term.depth)
+        view = self._resident.view(name, needed, term.first, term.depth)
         (sy, sx), (dy, dx) = shape.stride, shape.dilation
         y = box.y * sy - shape.padding[0][0] + chunk.ky * dy
         x = box.x * sx - shape.padding[1][0] + chunk.kx * dx
@@ -197,66 +124,11 @@ class Emitter:
             **counts, "activation_row": view.address(source.image, y, x, tile) % 0x10000, "activation_ct": signed16(view.tile_stride),
             "activation_ky": signed16(dy * line), "activation_kx": signed16(dx * step), "y_origin": y, "x_origin": x, "y_dilation": dy,
             "x_dilation": dx, "height": shape.height, "width": shape.width}
-        reads = [Region(Space.ACTIVATION, *rows) for rows in view.rows(needed, tile, chunk.ct_count)]
+        reads = [Region(Space.ACTIVATION, *rows) for rows in view.rows(own, tile, chunk.ct_count)]
         if box.rows == box.columns == 1:  # images as columns of one line, which the smallest nest can walk
             return {**fields, "x_count": box.images, "activation_x": signed16(image)}, reads
         return {**fields, "x_count": box.columns, "y_count": box.rows, "b_count": box.images, "activation_b": signed16(image),
                 "activation_y": signed16(sy * line), "activation_x": signed16(sx * step), "y_step": sy, "x_step": sx}, reads
-
-    # Tensors
-
-    def _view(self, name: str, needed: Box, first: int, depth: int) -> View:
-        """Where the pixels ``needed`` are, loaded if they must be."""
-        spec, place = self.specs[name], self.placement
-        root = place.root(name)
-        extent, tiled = spec.extent, by_tiles(self.config)
-        if root in place.chip and fits_chip(self.specs, name):
-            view = View(place.chip[root], Box(0, extent.images, 0, extent.height, 0, extent.width), 0,
-                        depth_of(self.config, extent.channels), tiled)
-            if place.specs[root].given or place.specs[root].packing:
-                self._fetch_lines(name, view, needed)
-            return view
-        row, new = self._windows.place((root, needed, first, depth), needed.pixels * depth)
-        view = View(row, needed, first, depth, tiled)
-        if new and needed.pixels:
-            self._fetch(name, view, needed, first, depth)
-        return view
-
-    def _fetch_lines(self, name: str, view: View, needed: Box) -> None:
-        """Load the pixels of a tensor up to the last line of ``needed``, as far as that has not been done."""
-        spec, root = self.specs[name], self.placement.root(name)
-        extent = spec.extent
-        start = self._loaded.get(root, 0)
-        stop = ((needed.image + needed.images - 1) * extent.height + needed.y + needed.rows) * extent.width
-        if not needed.pixels or stop <= start:
-            return
-        self._loaded[root] = stop
-        if spec.packing:
-            line, last = start // extent.width, stop // extent.width
-            while line < last:
-                image, y = divmod(line, extent.height)
-                count = min(extent.height - y, last - line)
-                self._fetch(name, view, Box(image, 1, y, count, 0, extent.width), 0, view.depth)
-                line += count
-        else:  # in the order of memory
-            flat = view._replace(box=Box(0, 1, 0, 1, 0, extent.pixels))
-            self._fetch(name, flat, Box(0, 1, 0, 1, start, stop - start), 0, view.depth, Extent(1, 1, extent.pixels, extent.channels))
-
-    def _fetch(self, name: str, view: View, box: Box, first: int, depth: int, extent: Extent | None = None) -> None:
-        spec = self.specs[name]
-        extent = extent or spec.extent
-        writes = [Region(Space.ACTIVATION, *rows) for rows in view.rows(box, first, depth)]
-        if spec.packing:
-            base, offset, _ = self.placement.memory[self.placement.root(str(spec.origin))]
-            for load in fetch_packed(spec.packing, self.constants, base, offset, view, box):
-                self._put(load, [], writes)
-            return
-        base, offset, temporary = self.placement.memory[self.placement.root(name)]
-        start = offset + ((box.image * extent.height + box.y) * extent.width + box.x) * extent.channels
-        last = ((box.image + box.images - 1) * extent.height + box.y + box.rows - 1) * extent.width + box.x + box.columns
-        reads = [Region((Space.MEMORY, base), start, offset + last * extent.channels)] if temporary else []
-        for load in fetch_plain(self.config.array.rows, extent, base, offset, view, box, first, depth):
-            self._put(load, reads, writes)
 
     def _pieces(self, layer: Layer, part: Part, box: Box) -> Iterator[Piece]:
         """STOREs to all the places that the layer's output has."""
@@ -269,8 +141,7 @@ class Emitter:
             yield from to_activations(self.config, results, view)
         for transposed in (False, True):
             if (root, transposed) in place.weights:
-                yield from to_weights(self.config, results, place.weights[root, transposed], transposed)
+                row, shape = place.weights[root, transposed]
+                yield from to_weights(self.config, results, row, transposed, shape)
         if root in place.memory:
             yield from to_memory(results, *place.memory[root])
-
-

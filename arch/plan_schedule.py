@@ -1,8 +1,8 @@
 """In which order the tiles of a network are done: list scheduling with a rough idea of time.
 
-Layers overlap: a tile may be next as soon as what it reads has been scheduled. Of the next tiles of a few unfinished layers, the one is
-taken that lets the array wait least, now (for what the tile reads, for its weights, for the accumulator half that it takes) and
-afterwards (for the half that STORE is still emptying when it ends). Tiles of one layer stay in order.
+Layers overlap: a tile may be next as soon as what it reads has been scheduled. Of the next tiles of a few unfinished layers, and the next
+passes of those that were begun, the one is taken that lets the array wait least: now, for what it reads, its weights or its accumulator
+half; and afterwards, for the half that STORE is still emptying when it ends. Tiles of one layer begin in order.
 """
 
 from __future__ import annotations
@@ -11,26 +11,40 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from .config import Config
 from .latency import Latency
-from .layers import Constant, Layer, Part, Task, TensorSpec, root_of
-from .tiling import window
-from .views import Box, depth_of
+from .layers import Layer, Task, TensorSpec
+from .plan_passes import Pass, passes, tile_cycles
+from .plan_progress import Constants, Progress, constants
+from .views import Box
 
-__all__ = ["Scheduler"]
+__all__ = ["Scheduler", "Step"]
 
-_DRAIN = 34       # cycles from a tile's last row to the first that STORE reads, besides what settles
-_WRITTEN = 24     # from there to the last byte written, besides the rows
-_BEGIN = 8        # from what is written to the first row that needs it, besides the preload
-_PARAMETER = 12   # bytes of a channel's parameters
+_READ = 5         # cycles from the last row that STORE reads to the next tile in that half
+_WRITTEN = 24     # from the last row that STORE reads until it is written
+_BEGIN = 12       # from what is written to the first row that needs it, besides the preload
 
 
-class _Cost(NamedTuple):
-    execute: int
-    store: int
-    load: int     # bytes of constants, where they are not on chip yet
+class Step(NamedTuple):
+    """Passes ``first`` … ``stop − 1`` of a task, with its sums in ``half``."""
+
+    task: Task
+    half: int
+    first: int
+    stop: int
+
+
+class _Open:
+    """A task that has been begun: which of its passes is next, when each can begin, and how long each takes."""
+
+    def __init__(self, task: Task, ready: list[int], cycles: list[int]) -> None:
+        self.task, self.ready, self.cycles = task, ready, cycles
+        self.next = 0
+
+    @property
+    def left(self) -> int:
+        """Cycles of all passes that are left."""
+        return sum(self.cycles[self.next:])
 
 
 class Scheduler:
@@ -43,154 +57,109 @@ class Scheduler:
     layers : in an order in which they can be done
     boxes : tiles of each
     ahead : unfinished layers that take part
+    ring : rows of the weight scratchpad for weights from memory
     """
 
     def __init__(self, config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], boxes: Sequence[Sequence[Box]], *,
                  ahead: int, ring: int) -> None:
-        self.config, self.specs, self.layers, self.ahead, self.ring = config, specs, layers, ahead, ring
-        latency = Latency(config)
-        rows = config.array.rows
-        self._tile = latency.swap_to_shift - 2 + max(rows + 1 + latency.shift_to_swap, latency.tile)  # cycles of a weight tile, at least
-        self._settle, self._preload = latency.settle, rows + 4 + _BEGIN
-        self._queues = [deque(_sequence(config, layer, many, index, ring)) for index, (layer, many) in
+        self.config, self.layers, self.ahead, self.ring = config, layers, ahead, ring
+        self._settle, self._preload = Latency(config).settle, config.array.rows + 4 + _BEGIN
+        self._tile = tile_cycles(config)
+        self._queues = [deque(_sequence(config, layer, many, index, ring // 2)) for index, (layer, many) in
                         enumerate(zip(layers, boxes, strict=True))]
-        # Of every channel tile and pixel: channels that are still to be made, and when it was made.
-        self._missing: dict[str, np.ndarray] = {}
-        self._made: dict[str, np.ndarray] = {}
-        for layer in layers:
-            root = root_of(specs, layer.output)
-            extent = specs[root].extent
-            depth = depth_of(config, extent.channels)
-            missing = np.full((depth, extent.pixels), rows, np.int32)
-            missing[-1] = extent.channels - (depth - 1) * rows
-            self._missing[root], self._made[root] = missing, np.zeros((depth, extent.pixels), np.int64)
-        self._resident: deque[tuple[object, int, int]] = deque()   # constants on chip: key, rows, when they were used last
-        self._held: dict[object, int] = {}
-        self._ready: dict[int, int | None] = {}
+        self._passes: dict[tuple[int, int], list[Pass]] = {}
+        self._progress = Progress(config, specs, layers)
+        self._constants = Constants(config, ring)
+        self._waiting: dict[int, _Open | None] = {}   # the next task of each layer, if all that it reads has been scheduled
+        self._array = self._store = 0                 # when each engine is free
+        self._halves: list[_Open | int] = [0, 0]      # a task that was begun, or when the half is free
 
-    def order(self) -> list[Task]:
-        """All tiles."""
+    def order(self) -> list[Step]:
+        """All tiles, pass by pass; passes of one that follow each other are one step."""
+        steps: list[Step] = []
         if self.ahead <= 1:
-            return [task for queue in self._queues for task in queue]
-        tasks: list[Task] = []
-        array = load = store = 0          # when each engine is free
-        halves = [0, 0]
+            tasks = [task for queue in self._queues for task in queue]
+            return [Step(task, number % 2, 0, len(self.passes(task))) for number, task in enumerate(tasks)]
         active = deque(range(len(self.layers)))
-        while active:
-            best: tuple[int, int, int, int] | None = None
-            half = len(tasks) % 2
-            for index in list(active)[:self.ahead]:
-                ready = self._reads_ready(index)
-                if ready is None:
-                    continue
-                cost = self._cost(self._queues[index][0])
-                start = max(array, halves[half], ready + self._preload, load + cost.load // self.config.bus_bytes if cost.load else 0)
-                end = start + cost.execute
-                # The next tile finds its half when STORE has done the one before: that is waiting too.
-                wait = (start - array) + max(0, halves[1 - half] - end)
-                score = (wait, -index, start, end)
-                if best is None or score < best:
-                    best = score
-            assert best is not None, "the first unfinished layer can always go on"
-            _, negative, start, end = best
-            index = -negative
-            task = self._queues[index].popleft()
-            cost = self._cost(task)
-            if cost.load:
-                load = self._load(task, load, end)
-            begin = max(end + self._settle, store)
-            store = begin + cost.store
-            halves[half] = store + 5
-            array = end
-            self._write(task, store + _WRITTEN)
-            self._ready.pop(index, None)
-            tasks.append(task)
-            if not self._queues[index]:
-                active.remove(index)
-        return tasks
+        while active or any(isinstance(half, _Open) for half in self._halves):
+            step = self._next([index for index, _ in zip(active, range(self.ahead), strict=False)])
+            last = steps[-1] if steps else None
+            if last is not None and (last.task, last.half, last.stop) == (step.task, step.half, step.first):
+                steps[-1] = last._replace(stop=step.stop)
+            else:
+                steps.append(step)
+            if step.first == 0 and not self._queues[step.task.layer]:
+                active.remove(step.task.layer)
+        return steps
 
-    def _cost(self, task: Task) -> _Cost:
-        layer = self.layers[task.layer]
+    def passes(self, task: Task) -> list[Pass]:
+        """Of a task, in order."""
+        key = task.layer, task.part
+        if key not in self._passes:
+            layer = self.layers[task.layer]
+            self._passes[key] = passes(self.config, layer, layer.parts[task.part], self.ring)
+        return self._passes[key]
+
+    def _next(self, active: Sequence[int]) -> Step:
+        """Choose a pass and let the clocks go on."""
+        best: tuple[int, int, int, int, _Open] | None = None
+        for half, state in enumerate(self._halves):
+            if isinstance(state, _Open):
+                tried = [(self._wait(half, state, self._array), state.left, -state.task.layer, half, state)]
+            else:
+                tried = [(self._wait(half, one, max(self._array, state)), one.left, -index, half, one) for index in active
+                         if (one := self._begin(index)) is not None]
+            best = min([*tried, *([best] if best else [])], key=lambda one: one[:4], default=None)
+        assert best is not None, "the first unfinished layer can always go on"
+        *_, half, chosen = best
+        return self._take(half, chosen)
+
+    def _begin(self, index: int) -> _Open | None:
+        """The next task of a layer, if it can be begun."""
+        if self._waiting.get(index) is None and self._queues[index]:
+            task = self._queues[index][0]
+            every = self.passes(task)
+            ready = self._progress.ready(task, every)
+            self._waiting[index] = None if ready is None else _Open(
+                task, ready, [one.tiles * max(task.box.pixels, self._tile) for one in every])
+        return self._waiting.get(index)
+
+    def _start(self, one: _Open, time: int) -> int:
+        """When the next pass of a task begins, from ``time`` on."""
+        start = max(time, one.ready[one.next] + self._preload)
+        if one.next == 0:
+            layer = self.layers[one.task.layer]
+            needed = self._constants.needed(layer, layer.parts[one.task.part]) + self._progress.fetch(one.task)
+            if needed:
+                start = max(start, self._constants.time + needed + 40)
+        return start
+
+    def _wait(self, half: int, one: _Open, time: int) -> int:
+        """Cycles that the array is idle before the next pass of a task, and after its last one if nothing else can be done then."""
+        start = self._start(one, time)
+        other = self._halves[1 - half]
+        after = 0 if isinstance(other, _Open) else max(0, other - start - one.left)
+        return start - self._array + after
+
+    def _take(self, half: int, one: _Open) -> Step:
+        task, layer = one.task, self.layers[one.task.layer]
         part = layer.parts[task.part]
-        rows, lanes = self.config.array.rows, self.config.epilogue.lanes
-        pixels = task.box.pixels
-        tiles = sum(layer.taps * term.depth * term.times for term in part.terms)
-        store = pixels * -(-part.width // lanes) * (layer.taps if layer.spread else 1)
-        load = sum(size * part.width for key, size in constants(layer, part, rows) if key not in self._held)
-        if part.parameters is not None and part.parameters not in self._held:
-            load += part.width * _PARAMETER * self.config.bus_bytes // 4   # four bytes in a cycle
-        return _Cost(tiles * max(pixels, self._tile), store, load)
-
-    def _load(self, task: Task, time: int, end: int) -> int:
-        """Constants of a task come in from ``time`` on, where older ones are not needed any more; when they are there."""
-        layer = self.layers[task.layer]
-        part = layer.parts[task.part]
-        for key, size in constants(layer, part, self.config.array.rows):
-            if key in self._held:
-                continue
-            while self._resident and sum(self._held.values()) + size > self.ring:
-                old, _, used = self._resident.popleft()
-                self._held.pop(old, None)
-                time = max(time, used)
-            time += size * part.width // self.config.bus_bytes
-            self._held[key] = size
-            self._resident.append((key, size, end))
-        if part.parameters is not None and part.parameters not in self._held:
-            self._held[part.parameters] = 0
-            time += part.width * _PARAMETER // 4
-        return time
-
-    def _reads_ready(self, index: int) -> int | None:
-        """When all that the layer's next tile reads has been written; None while that is not scheduled."""
-        if self._ready.get(index) is None:
-            self._ready[index] = self._look(self._queues[index][0])
-        return self._ready[index]
-
-    def _look(self, task: Task) -> int | None:
-        layer = self.layers[task.layer]
-        time = 0
-        for term in layer.parts[task.part].terms:
-            regions = []
-            if term.source is not None:
-                box = task.box._replace(image=term.images[task.box.image]) if term.images else task.box
-                regions.append((layer.inputs[term.source], window(layer.shape, box), term.first, term.depth))
-            if not isinstance(term.weights, Constant):
-                extent = self.specs[term.weights.tensor].extent
-                regions.append((term.weights.tensor, Box(term.weights.images[task.box.image], 1, 0, extent.height, 0, extent.width), 0,
-                                depth_of(self.config, extent.channels)))
-            for name, box, first, depth in regions:
-                missing = self._missing.get(root_of(self.specs, name))
-                if missing is None or not box.pixels:
-                    continue
-                extent = self.specs[name].extent
-                low = (box.image * extent.height + box.y) * extent.width + box.x
-                high = ((box.image + box.images - 1) * extent.height + box.y + box.rows - 1) * extent.width + box.x + box.columns
-                if missing[first:first + depth, low:high].any():
-                    return None
-                time = max(time, int(self._made[root_of(self.specs, name)][first:first + depth, low:high].max()))
-        return time
-
-    def _write(self, task: Task, time: int) -> None:
-        layer = self.layers[task.layer]
-        part, box = layer.parts[task.part], task.box
-        root = root_of(self.specs, layer.output)
-        extent = self.specs[layer.output].extent
-        rows = self.config.array.rows
-        first_x = part.phase + layer.step * box.x
-        place = (slice(box.image, box.image + box.images), slice(box.y, box.y + box.rows),
-                 slice(first_x, first_x + (box.columns - 1) * layer.step + 1, layer.step))
-        shape = extent.images, extent.height, extent.width
-        for tile in range(part.first // rows, (part.first + part.width - 1) // rows + 1):
-            channels = min(part.first + part.width, (tile + 1) * rows) - max(part.first, tile * rows)
-            self._missing[root][tile].reshape(shape)[place] -= channels
-            made = self._made[root][tile].reshape(shape)
-            made[place] = np.maximum(made[place], time)
-
-
-def constants(layer: Layer, part: Part, rows: int) -> list[tuple[object, int]]:
-    """(key, weight rows) of the constant weights of a part."""
-    return [(term.weights.offset, rows if term.weights.uniform else layer.taps * term.channels(rows))
-            for term in part.terms if isinstance(term.weights, Constant)]
+        state = self._halves[half]
+        start = self._start(one, self._array if isinstance(state, _Open) else max(self._array, state))
+        if one.next == 0:
+            self._queues[task.layer].popleft()
+            self._waiting[task.layer] = None
+            self._constants.load(layer, part, start + one.left, self._progress.fetched(task))
+            self._halves[half] = one
+        self._array = start + one.cycles[one.next]
+        one.next += 1
+        step = Step(task, half, one.next - 1, one.next)
+        if one.next == len(one.cycles):
+            rows = task.box.pixels * (layer.taps if layer.spread else 1)
+            self._store = max(self._array + self._settle, self._store) + rows * -(-part.width // self.config.epilogue.lanes)
+            self._halves[half] = self._store + _READ
+            self._progress.written(task, self._store + _WRITTEN)
+        return step
 
 
 def _sequence(config: Config, layer: Layer, boxes: Sequence[Box], index: int, ring: int) -> list[Task]:

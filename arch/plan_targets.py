@@ -53,12 +53,13 @@ class Piece(NamedTuple):
 
 def _pieces(dimensions: Sequence[Dimension], fields: dict[str, Any], destination: int, writes: list[Region]) -> Iterator[Piece]:
     """STOREs walk consecutive rows of sums, so the loops keep their order; only the outermost may be unrolled."""
-    inner, outer, *others = [*merge(dimensions), *[Dimension(1, 0, 0)] * 2]
-    others = [one for one in others if one.count > 1]
-    for place in itertools.product(*(range(one.count) for one in others)):
+    loops = merge(dimensions)
+    inner, outer = (*loops, Dimension(1, 0, 0), Dimension(1, 0, 0))[:2]
+    others = loops[2:]
+    for place in itertools.product(*(range(one.times) for one in others)):
         row = sum(i * one.source for i, one in zip(place, others, strict=True))
         target = destination + sum(i * one.target for i, one in zip(place, others, strict=True))
-        yield Piece(row, {"destination": target, "count1": inner.count, "stride1": inner.target, "count2": outer.count,
+        yield Piece(row, {"destination": target, "count1": inner.times, "stride1": inner.target, "count2": outer.times,
                           "stride2": outer.target, **fields}, writes)
 
 
@@ -95,20 +96,33 @@ def weight_rows(config: Config, extent: Extent, transposed: bool) -> int:
     return -(-extent.channels // cols) * inner
 
 
-def to_weights(config: Config, results: Results, row: int, transposed: bool) -> Iterator[Piece]:
-    """A tensor that is a later product's weights, matrix after matrix from ``row`` on."""
-    extent, box = results.extent, results.box
+def to_weights(config: Config, results: Results, row: int, transposed: bool, extent: Extent) -> Iterator[Piece]:
+    """A tensor that is a later product's weights, matrix after matrix from ``row`` on; ``extent`` is the shape that it has there, with the
+    same channels."""
     rows, cols = config.array.rows, config.array.cols
-    each = weight_rows(config, extent, transposed)
+    each, inner = weight_rows(config, extent, transposed), extent.height * extent.width
     if transposed:
         step = vector_rows(config, extent.channels)
         inside, lane = results.first // rows * -(-rows // cols) + results.first % rows // cols, results.first % rows % cols
     else:
-        step = 1
-        inside, lane = results.first // cols * extent.height * extent.width, results.first % cols
-    within = box.y * extent.width + box.x
-    start = row + box.image * each + within * step + inside
-    x, y, image = results.dimensions(step)
-    last = ((box.rows - 1) * extent.width + results.hull.columns) * step
-    writes = [Region(Space.WEIGHT, start + i * each, start + i * each + last) for i in range(box.images)]
-    yield from _pieces([x, y, image._replace(target=each)], {"target": Target.WEIGHT, "lane": lane}, start, writes)
+        step, inside, lane = 1, results.first // cols * inner, results.first % cols
+    for source, pixel, count, apart in _lines(results):
+        while count:
+            matrix, within = divmod(pixel, inner)
+            here = min(count, (inner - within - 1) // apart + 1)
+            start = row + matrix * each + within * step + inside
+            yield Piece(source, {"target": Target.WEIGHT, "lane": lane, "destination": start, "count1": here, "stride1": apart * step},
+                        [Region(Space.WEIGHT, start, start + (here - 1) * apart * step + 1)])
+            source, pixel, count = source + here, pixel + here * apart, count - here
+
+
+def _lines(results: Results) -> Iterator[tuple[int, int, int, int]]:
+    """(row of sums, number of the first pixel in the tensor, pixels, how far apart) of runs of pixels, as few as there are."""
+    e, box = results.extent, results.box
+    if results.step == 1 and box.columns == e.width and (box.rows == e.height or box.images == 1):
+        yield 0, results.pixel, box.pixels, 1
+        return
+    for image in range(box.images):
+        for y in range(box.rows):
+            pixel = ((box.image + image) * e.height + box.y + y) * e.width + box.x
+            yield (image * box.rows + y) * box.columns, pixel, box.columns, results.step

@@ -25,6 +25,7 @@ __all__ = ["Program", "Region"]
 
 _ENGINES = (Engine.LOAD, Engine.EXECUTE, Engine.STORE)
 _NOTHING = (-1, -1, -1)
+_BLOCK = 256
 
 
 class Region(NamedTuple):
@@ -82,7 +83,7 @@ class Program:
         self._clocks: tuple[list[tuple[int, ...]], ...] = ([], [], [])
         self._waits: tuple[list[int], ...] = ([], [], [])
         self._posts: tuple[list[int], ...] = ([], [], [])
-        self._accesses: dict[object, list[_Access]] = {}
+        self._accesses: dict[tuple[object, int], list[_Access]] = {}  # by blocks of rows or bytes, so that few are looked at
 
     @property
     def commands(self) -> list[Command]:
@@ -143,14 +144,17 @@ class Program:
 
         An access is forgotten once a newer one is in the way of everything it was in the way of.
         """
-        conflicts, kept = [], []
-        for access in self._accesses.get(region.space, ()):
-            overlaps = access.start < region.stop and region.start < access.stop
-            if overlaps and (write or access.write):
-                conflicts.append(access)
-            covered = region.start <= access.start and access.stop <= region.stop
-            if not (covered and (write or (access.engine == engine and not access.write))):
+        conflicts: list[_Access] = []
+        for block in range(region.start // _BLOCK, (region.stop - 1) // _BLOCK + 1):
+            start, stop = max(region.start, block * _BLOCK), min(region.stop, (block + 1) * _BLOCK)
+            kept = []
+            for access in self._accesses.get((region.space, block), ()):
+                if access.start < stop and start < access.stop:
+                    if write or access.write:
+                        conflicts.append(access)
+                    if start <= access.start and access.stop <= stop and (write or (access.engine == engine and not access.write)):
+                        continue
                 kept.append(access)
-        kept.append(_Access(region.start, region.stop, engine, index, write))
-        self._accesses[region.space] = kept
+            kept.append(_Access(start, stop, engine, index, write))
+            self._accesses[region.space, block] = kept
         return conflicts

@@ -95,11 +95,15 @@ def cuts(total: int, widest: int, at: Iterable[int] = ()) -> list[tuple[int, int
     return result
 
 
-def window(shape: ConvShape, box: Box) -> Box:
-    """What the windows of ``box`` cover of each image, clipped to it."""
+def window(shape: ConvShape, box: Box, kernel_rows: tuple[int, int] | None = None) -> Box:
+    """What the windows of ``box`` cover of each image, clipped to it; of them only the kernel rows (first, count), if these are given."""
+    first_row, rows = kernel_rows or (0, shape.kernel[0])
+    spans = (rows - 1) * shape.dilation[0] + 1, shape.span[1]
+    offsets = first_row * shape.dilation[0] - shape.padding[0][0], -shape.padding[1][0]
+
     def clipped(first: int, count: int, axis: int, size: int) -> tuple[int, int]:
-        start = first * shape.stride[axis] - shape.padding[axis][0]
-        stop = start + (count - 1) * shape.stride[axis] + shape.span[axis]
+        start = first * shape.stride[axis] + offsets[axis]
+        stop = start + (count - 1) * shape.stride[axis] + spans[axis]
         start, stop = min(max(start, 0), size), min(max(stop, 0), size)
         return start, stop - start
 

@@ -7,12 +7,33 @@ channels may straddle two channel tiles, which STORE can write only if they are 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from .config import Config
 
-__all__ = ["Box", "View", "by_tiles", "depth_of"]
+__all__ = ["Box", "Extent", "View", "by_tiles", "depth_of", "span"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Extent:
+    """Shape of a tensor as the planner sees it."""
+
+    images: int
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def pixels(self) -> int:
+        """Of all images."""
+        return self.images * self.height * self.width
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.pixels * self.channels
 
 
 class Box(NamedTuple):
@@ -86,3 +107,9 @@ class View(NamedTuple):
                 yield start, start + length
             start, length = at, stop - at
         yield start, start + length
+
+
+def span(extent: Extent, box: Box) -> tuple[int, int]:
+    """Numbers of the first pixel of ``box`` in a tensor, and behind its last one."""
+    low = (box.image * extent.height + box.y) * extent.width + box.x
+    return low, ((box.image + box.images - 1) * extent.height + box.y + box.rows - 1) * extent.width + box.x + box.columns

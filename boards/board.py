@@ -11,9 +11,11 @@ __all__ = ["Board", "ExternalMemory", "Pin"]
 
 @dataclasses.dataclass(frozen=True)
 class Pin:
-    """One pin of the part: ``site`` as the part's package names it, ``attributes`` as the constraint file does."""
+    """One pin of the part: ``site`` as the part's package names it, ``attributes`` as the constraint file does; ``inverted`` lamps are
+    on when it is low."""
     site: str
     attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    inverted: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,9 +38,15 @@ class Board:
     device, package, speed : the part, as nextpnr's options name it
     oscillator_mhz, clock_mhz : on the board, and the accelerator's after the PLL
     link, baud : how a host reaches it
+    frame_timeout_s : longest pause within a frame on its line, far above what a host's scheduler or a USB bridge delays a byte
     memory_kib, memory_ports : on-chip device memory, and 1 where its RAM has a single port
     external_memory : beside the part, if there is one; shells that reach it are no part of this version, but ``sim`` models it
-    pins : of the ports of :class:`~systolith.boards.top.BoardTop`
+    toolchain : the programs from Verilog to bitstream
+    loader : options with which openFPGALoader finds the board; None where it does not know it
+    loader_flash_only : the part has no memory of its own that could be loaded
+    experimental : what is not to be relied on, in words; empty for the rest
+    source : the file that defines the board, where it is not one of systolith's own
+    pins : of the ports of :class:`~systolith.boards.top.BoardTop`, of which a board may lack ``led``
     settings : configuration layer between the built-in defaults and the user's own
     resources : what the part has: lut, ff, dsp, bram (and spram)
     """
@@ -53,10 +61,15 @@ class Board:
     clock_mhz: float
     link: str = "serial"
     baud: int
+    frame_timeout_s: float = 0.1
     memory_kib: int
     memory_ports: int = 2
     external_memory: ExternalMemory | None = None
     toolchain: str
+    loader: tuple[str, ...] | None = None
+    loader_flash_only: bool = False
+    experimental: str = ""
+    source: str | None = None
     pins: Mapping[str, Pin]
     settings: Mapping[str, Any]
     resources: Mapping[str, int]
@@ -69,8 +82,13 @@ class Board:
     def memory_bytes(self) -> int:
         return self.memory_kib * 1024
 
+    @property
+    def reference(self) -> str:
+        """What :func:`~systolith.boards.get_board` finds it by."""
+        return self.source or self.name
+
     def summary(self) -> dict[str, Any]:
         """The line of ``systolith boards``."""
         return {"name": self.name, "device": f"{self.device}-{self.speed}{self.package}" if self.speed else f"{self.device}-{self.package}",
                 "clock_mhz": self.clock_mhz, "oscillator_mhz": self.oscillator_mhz, "link": self.link,
-                "memory_kib": self.memory_kib, "toolchain": self.toolchain}
+                "memory_kib": self.memory_kib, "toolchain": self.toolchain + (f" ({self.experimental})" if self.experimental else "")}

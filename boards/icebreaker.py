@@ -22,6 +22,8 @@ BOARD = Board(
     memory_kib=128,
     memory_ports=1,
     toolchain="yosys, nextpnr-ice40, icepack",
+    loader=("-b", "ice40_generic"),
+    loader_flash_only=True,
     pins={"oscillator": Pin("35"), "rx": Pin("6"), "tx": Pin("9"), "led": Pin("37")},
     # What fits into 5,280 logic cells: one multiplier per processing element, serial requantisation, the smallest nests.
     settings={

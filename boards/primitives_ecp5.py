@@ -3,7 +3,8 @@
 Limits: Lattice FPGA-TN-02200, ECP5 sysCLOCK PLL/DLL design and usage guide.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -11,7 +12,8 @@ from amaranth.lib.wiring import In, Out
 
 from .board import Board
 
-__all__ = ["MULTIPLIER_MAP", "PLL", "PLLDividers", "constraints", "multiplier_site", "pll_dividers"]
+__all__ = ["MULTIPLIER_MAP", "PLL", "BlockRegister", "PLLDividers", "block_registers", "constraints", "is_plain_flip_flop",
+           "multiplier_site", "pll_dividers"]
 
 # For yosys' techmap: small signed products with their operands at the upper end of a MULT18X18D. Its own map puts them at the
 # lower end and repeats the sign: twenty wires per multiplier into the most crowded tiles of the part.
@@ -34,6 +36,44 @@ module align_multiplier (A, B, Y);
   assign Y = aligned;
 endmodule
 """
+
+
+def is_plain_flip_flop(cell: Mapping[str, Any]) -> bool:
+    """A TRELLIS_FF without enable and reset that is zero at power-up: what the registers in blocks can replace."""
+    return (cell["type"] == "TRELLIS_FF" and cell["parameters"].get("CEMUX", "1").strip() == "1"
+            and cell["parameters"].get("CLKMUX", "CLK") == "CLK" and cell["parameters"].get("REGSET", "RESET") == "RESET"
+            and cell["connections"].get("LSR", ["0"])[0] in ("0", "x"))
+
+
+class BlockRegister(NamedTuple):
+    """A register of a block: ``pins`` are all its inputs, or its outputs if it is ``driven`` by the block; ``parameters`` switch it on.
+
+    ``clock`` is the pin of its clock, ``ties`` are pins with the constants that it needs.
+    """
+    pins: tuple[str, ...]
+    driven: bool
+    clock: str
+    ties: Mapping[str, str]
+    parameters: Mapping[str, str]
+
+
+def block_registers(cell: Mapping[str, Any]) -> Iterator[BlockRegister]:
+    """Registers of a block that are not in use.
+
+    MULT18X18D has one at each operand and one at the product, DP16KD one at its output: in both halves of it where words have 36
+    bits (Lattice FPGA-TN-02205, ECP5 sysDSP usage guide, and FPGA-TN-02204, ECP5 memory usage guide).
+    """
+    parameters = cell["parameters"]
+    if cell["type"] == "MULT18X18D":
+        registers = {"INPUTA": ("A", 18), "INPUTB": ("B", 18), "OUTPUT": ("P", 36)}
+        for name, (letter, bits) in registers.items():
+            if parameters.get(f"REG_{name}_CLK", "NONE") == "NONE":
+                yield BlockRegister(tuple(f"{letter}{i}" for i in range(bits)), name == "OUTPUT", "CLK0",
+                                    {"CE0": "1", "RST0": "0"}, {f"REG_{name}_CLK": "CLK0"})
+    elif cell["type"] == "DP16KD" and parameters.get("REGMODE_B", "NOREG") == "NOREG":
+        halves = "AB" if int(parameters["DATA_WIDTH_B"], 2) == 36 else "B"
+        yield BlockRegister(tuple(f"DO{half}{i}" for half in halves for i in range(18)), True, "CLKB",
+                            {f"OCE{half}": "1" for half in halves}, {f"REGMODE_{half}": "OUTREG" for half in halves})
 
 
 # Project Trellis, LFE5U-85F: rows and columns of DSP blocks, and the four multipliers of a block: distance to its X, and index.

@@ -9,17 +9,25 @@ from amaranth.lib.wiring import In, Out
 
 from ..arch.config import Config
 from ..rtl.serial_shell import SerialShell
-from . import primitives_ecp5, primitives_ice40
+from . import primitives_ecp5, primitives_gatemate, primitives_gowin, primitives_ice40, primitives_xilinx7
 from .board import Board
 
-__all__ = ["AcceleratorModule", "BoardTop", "constraints"]
+__all__ = ["AcceleratorModule", "BoardTop", "constraints", "project"]
 
-_PRIMITIVES: dict[str, ModuleType] = {"ecp5": primitives_ecp5, "ice40": primitives_ice40}
+_PRIMITIVES: dict[str, ModuleType] = {
+    "ecp5": primitives_ecp5, "ice40": primitives_ice40, "gowin": primitives_gowin, "gatemate": primitives_gatemate,
+    "xilinx7": primitives_xilinx7}
 
 
 def constraints(board: Board) -> str:
     """The board's constraint file."""
     return _PRIMITIVES[board.family].constraints(board)
+
+
+def project(board: Board, top: str, verilog: str) -> dict[str, str]:
+    """Name and text of what stands beside the file ``verilog`` where the board is built by other tools than ``systolith build`` knows."""
+    primitives = _PRIMITIVES[board.family]
+    return dict(primitives.project(board, top, verilog)) if hasattr(primitives, "project") else {}
 
 
 class AcceleratorModule(wiring.Component):
@@ -48,7 +56,7 @@ class BoardTop(wiring.Component):
     Members
     -------
     oscillator, rx, tx : pins
-    led : on while the accelerator's interrupt is
+    led : on while the accelerator's interrupt is, where the board has a lamp
     """
 
     oscillator: Signal
@@ -60,7 +68,7 @@ class BoardTop(wiring.Component):
         self.board = board
         self.config = config
         self.accelerator = accelerator
-        super().__init__({"oscillator": In(1), "rx": In(1), "tx": Out(1), "led": Out(1)})
+        super().__init__({"oscillator": In(1), "rx": In(1), "tx": Out(1)} | ({"led": Out(1)} if "led" in board.pins else {}))
 
     def elaborate(self, platform):
         m = Module()
@@ -69,12 +77,17 @@ class BoardTop(wiring.Component):
             m.domains.sync = ClockDomain(reset_less=True)
             m.d.comb += ClockSignal().eq(self.oscillator)
         else:
+            if not hasattr(_PRIMITIVES[board.family], "PLL"):
+                raise ValueError(f"clock_mhz of {board.name} must be its oscillator's {board.oscillator_mhz}, not {board.clock_mhz!r}: "
+                                 f"this version has no PLL for {board.family}")
             m.domains.sync = ClockDomain()
             m.submodules.pll = pll = _PRIMITIVES[board.family].PLL(input_mhz=board.oscillator_mhz, output_mhz=board.clock_mhz)
             m.d.comb += [pll.reference.eq(self.oscillator), ClockSignal().eq(pll.clock)]
             m.submodules.reset = ResetSynchronizer(~pll.locked)
         m.submodules.shell = shell = SerialShell(
             config=self.config, core=self.accelerator, memory_bytes=board.memory_bytes, memory_ports=board.memory_ports,
-            clock_hz=board.clock_hz, baud=board.baud)
-        m.d.comb += [shell.rx.eq(self.rx), self.tx.eq(shell.tx), self.led.eq(shell.irq)]
+            clock_hz=board.clock_hz, baud=board.baud, timeout_s=board.frame_timeout_s)
+        m.d.comb += [shell.rx.eq(self.rx), self.tx.eq(shell.tx)]
+        if "led" in board.pins:
+            m.d.comb += self.led.eq(shell.irq ^ board.pins["led"].inverted)
         return m

@@ -19,7 +19,7 @@ BOARD = Board(
     package="CABGA381",
     speed="6",
     oscillator_mhz=25,
-    clock_mhz=40,
+    clock_mhz=100,
     baud=1_000_000,
     memory_kib=128,
     # 256 Mbit × 16 SDR SDRAM, a word per cycle either way; the board's manual (github.com/emard/ulx3s, doc/MANUAL.md) says 32 MB, and
@@ -27,15 +27,17 @@ BOARD = Board(
     # Refresh and row changes, a few percent, are left out.
     external_memory=ExternalMemory(title="SDRAM, 16 bits", bytes=32 << 20, bytes_per_cycle=2, half_duplex=True),
     toolchain="yosys, nextpnr-ecp5, ecppack",
+    loader=("-b", "ulx3s"),
     pins={
         "oscillator": Pin("G2", _LVCMOS33),
         "rx": Pin("M1", _LVCMOS33 | {"PULLMODE": "UP"}),
         "tx": Pin("L4", _LVCMOS33),
         "led": Pin("B2", _LVCMOS33 | {"DRIVE": "4"}),
     },
-    # 144 multipliers in the array and 4 in each of three epilogue lanes: all 156.
+    # 144 multipliers in the array, two MACs each, and 4 in each of three epilogue lanes: all 156. Their blocks lie in three rows across
+    # the part, four multipliers deep.
     settings={
-        "array": {"rows": 12, "cols": 12},
+        "array": {"rows": 24, "cols": 12, "multiplier": "fast-inner-product", "block_rows": 4},
         "memory": {"activation_kib": 48, "weight_kib": 48, "accumulator_rows": 1024, "bus_bits": 64},
         "epilogue": {"lanes": 3},
         "shell": "serial",

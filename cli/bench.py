@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from .. import __version__
 from . import console, flow
+from .bench_fabric import fabric_page
+from .bench_networks import networks_page
 from .bench_simulators import Stopwatch, simulator_page
 
 __all__ = ["main"]
@@ -168,11 +170,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("docs/results"), help="folder of the tables")
     parser.add_argument("--seed", type=int, default=1, help="of operands and of the random shapes")
+    parser.add_argument("--models", type=Path, default=Path("../shared/models"), help="folder of the MLPerf Tiny models and samples.npz")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     matmul_page(arguments.output, arguments.seed)
-    write(arguments.output / "simulation.md", simulator_page(arguments.seed, machine(arguments.seed)))
+    made = machine(arguments.seed)
+    write(arguments.output / "networks.md", networks_page(arguments.output, arguments.models, arguments.seed, made, _markdown))
+    write(arguments.output / "simulation.md", simulator_page(arguments.seed, made))
+    write(arguments.output / "fabric.md", fabric_page(arguments.seed, made))
     console.progress(f"benchmarks took {time.monotonic() - start:.0f} s")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,14 +18,19 @@ from ..host.accelerator import Accelerator
 from ..host.device import Device
 from .settings import Target, cache_folder, choose
 
+if TYPE_CHECKING:
+    from ..gen.simulate_board import SimulatedBoard
+
 __all__ = ["FlowError", "Settings", "build_folder", "check_product", "compare", "connect", "device_memory", "generate_cached",
-           "generate_folder", "matmul", "verify_folder", "write_command_trace"]
+           "generate_folder", "known_memory", "matmul", "on_chip_memory", "simulated_board", "verify_folder", "write_command_trace"]
 
 Progress = Callable[[str], None]
 MEMORY_BYTES = 64 << 20
+ON_CHIP_LATENCY = 5
 MEMORIES = ("ideal", "board", "chip")
-_LATER = {"serial": "serial:PORT", "axi": "axi:DEVICE"}
+_LATER = {"axi": "axi:DEVICE"}
 _LITEX = re.compile(r"litex:([^:]+):(\d+)")
+_SERIAL = re.compile(r"serial:([^@]+)(?:@(\d+))?")
 
 
 class FlowError(RuntimeError):
@@ -111,8 +117,12 @@ def _check_device(device: str) -> None:
     kind = device.partition(":")[0]
     if kind in _LATER:
         raise FlowError(f"device {device!r} is not available in this version; use sim or model")
-    if device not in ("sim", "model") and not _LITEX.fullmatch(device):
-        raise FlowError(f"device must be one of sim, model, {', '.join(_LATER.values())}, litex:HOST:PORT, not {device!r}")
+    serial = _SERIAL.fullmatch(device)
+    if device not in ("sim", "model") and not serial and not _LITEX.fullmatch(device):
+        raise FlowError(f"device must be one of sim, model, serial:PORT[@BAUD], {', '.join(_LATER.values())}, litex:HOST:PORT, "
+                        f"not {device!r}")
+    if serial and serial[2] and not 300 <= int(serial[2]) <= 12_000_000:
+        raise FlowError(f"baud must be from 300 to 12000000, not {serial[2]}")
 
 
 def _check_memory(settings: Settings, board: str | None) -> None:
@@ -139,6 +149,24 @@ def device_memory(manifest: Manifest, settings: Settings) -> tuple[int, Memory]:
     return external.bytes, Memory(latency=latency, cycles_per_beat=cycles_per_beat, half_duplex=external.half_duplex)
 
 
+def known_memory(accelerator: Accelerator, device: str, settings: Settings) -> Memory | None:
+    """What the cycle model knows of the memory behind ``device``: that of a simulation, or on a board's part; nothing of a SoC's, and
+    nothing where it does not know the engines."""
+    if accelerator.config.control.engines == "serial":
+        return None
+    if device == "sim":
+        return device_memory(accelerator.manifest, settings)[1]
+    if _SERIAL.fullmatch(device):
+        return on_chip_memory(accelerator.manifest)
+    return None
+
+
+def on_chip_memory(manifest: Manifest) -> Memory:
+    """Of the serial shell on the manifest's board: see ``rtl/device_memory.py``."""
+    from ..boards import get_board
+    return Memory(latency=ON_CHIP_LATENCY, half_duplex=get_board(str(manifest.board)).memory_ports == 1)
+
+
 def _simulated(directory: Path, manifest: Manifest, settings: Settings, progress: Progress) -> Device:
     from ..gen.simulate import compile_simulation
     from ..host.simulated import SimulatedDevice
@@ -149,6 +177,17 @@ def _simulated(directory: Path, manifest: Manifest, settings: Settings, progress
                            trace=settings.trace)
 
 
+def _serial(device: str, manifest: Manifest) -> Device:
+    """The board at a serial port, at its bitstream's rate unless another is said."""
+    from ..boards import get_board
+    from ..host.serial_device import SerialDevice
+    match = _SERIAL.fullmatch(device)
+    assert match is not None
+    if manifest.board is None:
+        raise FlowError(f"device {device!r} needs a board's accelerator; add --board, or give a folder generated with it")
+    return SerialDevice(match[1], manifest, baud=int(match[2]) if match[2] else get_board(manifest.board).baud)
+
+
 def connect(device: str = "sim", *, board: str | None = None, config: str | Path | Mapping[str, Any] | None = None,
             directory: str | Path | None = None, assignments: Iterable[str] = (), settings: Settings | None = None,
             timeout_s: float | None = None, progress: Progress = _quiet) -> Accelerator:
@@ -156,8 +195,8 @@ def connect(device: str = "sim", *, board: str | None = None, config: str | Path
 
     Parameters
     ----------
-    device : ``sim`` (the emitted Verilog, compiled), ``model`` (exact results, no clock) or ``litex:HOST:PORT`` (a SoC behind
-        ``litex_server``, whose ``csr.csv`` is in the current folder)
+    device : ``sim`` (the emitted Verilog, compiled), ``model`` (exact results, no clock), ``serial:PORT[@BAUD]`` (a board) or
+        ``litex:HOST:PORT`` (a SoC behind ``litex_server``, whose ``csr.csv`` is in the current folder)
     board, config, assignments : what to generate: a board's name, a TOML file or nested mapping, ``section.key=value`` strings
     directory : a generated folder instead of these
     settings : of the simulation
@@ -191,10 +230,31 @@ def connect(device: str = "sim", *, board: str | None = None, config: str | Path
     elif litex := _LITEX.fullmatch(device):
         from ..host.litex import LiteXDevice
         opened = LiteXDevice(manifest, host=litex[1], port=int(litex[2]))
+    elif _SERIAL.fullmatch(device):
+        opened = _serial(device, manifest)
     else:
         assert directory is not None
         opened = _simulated(Path(directory), manifest, settings, progress)
     return Accelerator(opened, manifest, timeout_s=timeout_s, notify=progress)
+
+
+@contextlib.contextmanager
+def simulated_board(directory: str | Path | None = None, *, latency_us: float = 0, real_time: bool = False, progress: Progress = _quiet,
+                    **what: Any) -> Iterator[tuple[Path, SimulatedBoard]]:
+    """A whole board in simulation, from a generated folder or for what ``what`` chooses: the folder, and what runs until the end of the
+    ``with`` statement."""
+    from ..boards import get_board
+    from ..gen import simulate_board
+    if directory is not None:
+        folder = _generated(directory, None, what, progress)
+    elif what.get("board") is None:
+        raise FlowError("a board is simulated whole; give a folder generated for one, or --board")
+    else:
+        folder = generate_cached(choose(**what), progress=progress)
+    program = simulate_board.compile_board(folder, progress=progress).path
+    with simulate_board.simulated_board(program, get_board(str(Manifest.read(folder).board)), latency_us=latency_us,
+                                        real_time=real_time) as running:
+        yield folder, running
 
 
 def write_command_trace(accelerator: Accelerator, path: str | Path) -> None:
@@ -271,11 +331,12 @@ def _analysis(accelerator: Accelerator, macs: int, memory: Memory) -> dict[str, 
     predicted = sum(predict_cycles(config, plan.program, memory=memory, bases=bases).cycles
                     for plan, bases in zip(accelerator.plans, accelerator.bases, strict=True))
     seconds = time.process_time() - start
+    result: dict[str, Any] = {"predicted_cycles": predicted, "prediction_seconds": seconds}
+    if not config.control.counter_bits:
+        return result  # nothing has counted the bytes
     roof = roofline(config, (command for plan in accelerator.plans for command in plan.program), macs=macs,
                     bytes_read=counters["bytes_read"], bytes_written=counters["bytes_written"], memory=memory)
-    result: dict[str, Any] = {
-        "predicted_cycles": predicted, "prediction_seconds": seconds,
-        "roofline": roof.to_dict() | {"fraction": roof.cycles / counters["cycles"]}}
+    result["roofline"] = roof.to_dict() | {"fraction": roof.cycles / counters["cycles"]}
     if "stalls" in counters:
         result["array_cycles"] = explain(macs, config.macs_per_cycle, counters["stalls"]["execute"])
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +23,7 @@ Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION
 Shell = Annotated[str | None, typer.Option("--shell", metavar="NAME", help="Short for --set shell=NAME.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-DeviceName = Annotated[str, typer.Option("--device", metavar="DEVICE", help="sim, the emitted Verilog; or model, the functional model.")]
+DeviceName = Annotated[str, typer.Option("--device", metavar="DEVICE", help="sim, model, serial:PORT[@BAUD], litex:HOST:PORT.")]
 Latency = Annotated[int, typer.Option("--memory-latency", metavar="CYCLES", min=1, help="Of the simulated memory.")]
 Memory = Annotated[str, typer.Option("--memory", metavar="KIND", help="Simulated memory: ideal, board, or chip (on the board's part).")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")]
@@ -107,6 +108,74 @@ def report(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A fold
     console.emit(result, as_json=as_json, show=lambda: show.show_build(result))
 
 
+@app.command("simulate-board")
+def simulate_board(directory: Folder = None, board: Board = None, config: ConfigFile = None, assignments: Assignments = None,
+                   latency_us: Annotated[float, typer.Option("--latency-us", min=0, help="Of the adapter, each way.")] = 0,
+                   real_time: Annotated[bool, typer.Option("--real-time", help="Not faster than the board would be.")] = False,
+                   as_json: Json = False) -> None:
+    """Simulate a whole board with its serial line at a pseudo-terminal, for --device serial:PORT, until Ctrl-C."""
+    with console.guarded(as_json=as_json), contextlib.ExitStack() as stack:
+        from . import flow
+        folder, running = stack.enter_context(flow.simulated_board(
+            directory, board=board, config=config, assignments=assignments or (), latency_us=latency_us, real_time=real_time,
+            progress=console.progress))
+        device = f"serial:{running.port}"
+        with contextlib.redirect_stdout(sys.__stdout__):
+            console.emit({"device": device, "port": running.port, "directory": str(folder)}, as_json=as_json,
+                         show=lambda: print(f"{device} is the board of {folder}; in another terminal:\n"
+                                            f"  systolith matmul --m 8 --n 8 --k 8 --directory {folder} --device {device}"))
+            sys.stdout.flush()
+        with contextlib.suppress(KeyboardInterrupt):
+            running.process.wait()
+
+
+@app.command()
+def flash(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that was built.")],
+          persistent: Annotated[bool, typer.Option("--persistent", help="Into the board's flash memory.")] = False,
+          bitstream: Annotated[Path | None, typer.Option("--bitstream", metavar="FILE", help="Instead of the build's.")] = None,
+          as_json: Json = False) -> None:
+    """Load the bitstream of a build into its board."""
+    with console.guarded(as_json=as_json):
+        from ..gen.flash import flash as load
+        console.progress("loading the bitstream (openFPGALoader)")
+        result = load(directory, persistent=persistent, bitstream=bitstream)
+    console.emit(result, as_json=as_json, show=lambda: print(
+        f"{result['board']} runs {result['bitstream']}{' after every power-up' if result['persistent'] else ''}"))
+
+
+@app.command()
+def probe(directory: Folder = None, port: Annotated[list[str] | None, typer.Option("--port", metavar="PORT[@BAUD]", help="Look only here; "
+                                                                                   "repeatable.")] = None,
+          as_json: Json = False) -> None:
+    """Find boards at the serial ports, and say what each of them is."""
+    with console.guarded(as_json=as_json):
+        from . import board_flow
+        rows = board_flow.probe(directory, ports=port, progress=console.progress)
+    console.emit(rows, as_json=as_json, show=lambda: show.show_probe(rows))
+    if not any(row["found"] for row in rows):
+        console.complain("no accelerator was found; is a board plugged in, and its bitstream loaded (systolith flash)?" if rows else
+                         "there is no serial port; is a board plugged in?")
+        raise typer.Exit(1)
+
+
+@app.command()
+def selftest(device: Annotated[str, typer.Option("--device", metavar="DEVICE", help="serial:PORT[@BAUD], or sim or model.")],
+             directory: Annotated[Path | None, typer.Option("--directory", metavar="DIR", help="The folder of its bitstream.")] = None,
+             board: Board = None, config: ConfigFile = None, assignments: Assignments = None,
+             quick: Annotated[bool, typer.Option("--quick", help="Less of everything.")] = False, seed: Seed = 1,
+             as_json: Json = False) -> None:
+    """Test memory, tokens, products and counters of a device; paste the output into a bug report."""
+    with console.guarded(as_json=as_json):
+        from . import board_flow
+        result = board_flow.selftest(device, directory=directory, board=board, config=config, assignments=assignments or (), quick=quick,
+                                     seed=seed, progress=console.progress)
+    console.emit(result, as_json=as_json, show=lambda: show.show_selftest(result))
+    if not result["passed"]:
+        console.complain(f"{sum(not test['passed'] for test in result['tests'])} of {len(result['tests'])} tests failed; please report all "
+                         "of the above")
+        raise typer.Exit(1)
+
+
 @app.command()
 def matmul(m: Annotated[int, Size], n: Annotated[int, Size], k: Annotated[int, Size],
            out: Annotated[str, typer.Option("--out", metavar="TYPE", help="int32, or int8 through the epilogue.")] = "int32",
@@ -123,7 +192,7 @@ def matmul(m: Annotated[int, Size], n: Annotated[int, Size], k: Annotated[int, S
         settings = _settings(seed, memory_latency, memory, vcd=vcd, trace=trace is not None)
         with flow.connect(device, board=board, config=config, directory=directory, assignments=assignments or (), settings=settings,
                           progress=console.progress) as accelerator:
-            result = flow.matmul(accelerator, m, n, k, out=out, seed=seed, memory=flow.device_memory(accelerator.manifest, settings)[1])
+            result = flow.matmul(accelerator, m, n, k, out=out, seed=seed, memory=flow.known_memory(accelerator, device, settings))
             if trace is not None:
                 flow.write_command_trace(accelerator, trace)
     console.emit(result, as_json=as_json, show=lambda: show.show_matmul(result))
@@ -159,7 +228,7 @@ def run(model: ModelFile,
     """Run a quantised network, a .tflite or .onnx file, and report each layer."""
     with console.guarded(as_json=as_json):
         from .networks import run_model
-        result = run_model(model, inputs or [], output, device=device, settings=_settings(seed, memory_latency, memory, trace=True),
+        result = run_model(model, inputs or [], output, device=device, settings=_settings(seed, memory_latency, memory),
                            timeline=timeline, calibration=calibration or (), progress=console.progress, directory=directory, board=board,
                            config=config, assignments=assignments or ())
     console.emit(result, as_json=as_json, show=lambda: show.show_run(result))

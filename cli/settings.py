@@ -56,7 +56,7 @@ def choose(*, board: str | None = None, config: str | Path | Mapping[str, Any] |
 def cache_folder(target: Target) -> Path:
     """Where the accelerator for ``target`` is generated when no folder is named: by the content that makes it."""
     import platformdirs
-    digest = hashlib.sha256(json.dumps([target.config.to_dict(), target.board.name if target.board else None], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([target.config.to_dict(), repr(target.board)], sort_keys=True).encode())
     root = Path(__file__).parents[1]
     for room in ("arch", "rtl", "boards", "gen"):
         for source in sorted((root / room).glob("*.py")):

@@ -7,7 +7,7 @@ from typing import Any
 from ..arch.registers import STALL_DOC
 from .console import percent, table
 
-__all__ = ["show_build", "show_compiled", "show_demo", "show_matmul", "show_run"]
+__all__ = ["show_build", "show_compiled", "show_demo", "show_matmul", "show_probe", "show_run", "show_selftest"]
 
 
 def _pairs(document: dict[str, Any], title: str | None = None) -> None:
@@ -94,3 +94,14 @@ def show_demo(result: dict[str, Any]) -> None:
     _stalls(result["network"]["stalls"])
     if "report" in result:
         show_build(result["report"])
+
+
+def show_probe(rows: list[dict[str, Any]]) -> None:
+    """What is at each port."""
+    table(rows, ["port", "description", "baud", "hash", "array", "memory_kib", "built_from", "what"], title="serial ports")
+
+
+def show_selftest(result: dict[str, Any]) -> None:
+    """What was tested, and on what: everything that a bug report needs."""
+    _pairs({name: value for name, value in result.items() if name != "tests"}, title="self-test")
+    table([{**test, "passed": "yes" if test["passed"] else "NO"} for test in result["tests"]], ["name", "passed", "seconds", "detail"])

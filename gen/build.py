@@ -18,11 +18,13 @@ from ..arch.manifest import VERILOG_NAME, Manifest
 from ..boards import Board, get_board
 from ..boards.top import constraints
 from . import tools
+from .fit import excess, nearest
+from .packing import pack_registers
 from .placement import pin_array
 from .report import Netlist, Timing, make_report, read_netlist, read_timing
 from .toolchain import TOOLCHAINS, Progress, watch
 
-__all__ = ["BuildError", "BuildResult", "build", "estimate"]
+__all__ = ["BuildError", "BuildResult", "build"]
 
 BUILD_NAME = "build"
 
@@ -44,26 +46,6 @@ class BuildResult:
         return {name: value for name, value in self.report.items() if name not in ("lut_eq_per_mac", "ff_per_mac", "blocks")}
 
 
-def estimate(config: Config, board: Board) -> dict[str, int]:
-    """Multipliers and block RAMs that ``config`` needs on ``board``: a lower bound, known before synthesis."""
-    array = config.array
-    multipliers = config.macs_per_cycle
-    if config.epilogue.multiplier == "parallel":
-        multipliers += 4 * config.epilogue.lanes  # 32 × 32 bits of 18 × 18 or 16 × 16
-    if board.family == "ecp5":
-        bytes_deep, words_deep, words_per_ram = 2048, 512, 1
-        device_memory = memory_rams = board.memory_bytes // 2048
-    else:
-        bytes_deep, words_deep, words_per_ram = 512, 256, 2
-        device_memory, memory_rams = 0, board.memory_bytes // 32768
-    rams = array.rows * -(-config.activation_rows // bytes_deep) + array.cols * -(-config.weight_rows // bytes_deep)
-    rams += 2 * array.cols * words_per_ram * -(-config.half_rows // words_deep) + device_memory
-    needs = {"dsp": multipliers, "bram": rams}
-    if board.family == "ice40":
-        needs["spram"] = memory_rams
-    return needs
-
-
 _REMEDY = {
     "dsp": "make array.rows, array.cols or epilogue.lanes smaller",
     "bram": "make memory.activation_kib, memory.weight_kib or memory.accumulator_rows smaller",
@@ -72,10 +54,10 @@ _REMEDY = {
 
 
 def _check_fit(config: Config, board: Board) -> None:
-    for name, needed in estimate(config, board).items():
-        if needed > board.resources[name]:
-            raise BuildError(f"{board.name} has {board.resources[name]} {name} blocks and this configuration needs at least "
-                             f"{needed}; {_REMEDY[name]}")
+    for name, needed in excess(config, board).items():
+        fitting = nearest(config, board)
+        raise BuildError(f"{board.name} has {board.resources[name]} {name} blocks and this configuration needs at least "
+                         f"{needed}; {f'what fits: {fitting}' if fitting else _REMEDY[name]}")
 
 
 def _check_netlist(netlist: Netlist, board: Board) -> None:
@@ -110,8 +92,10 @@ def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = 
     if seeds < 1:
         raise BuildError(f"seeds must be at least 1, not {seeds!r}")
     board, top = get_board(manifest.board), manifest.tops["board"]
+    if board.family not in TOOLCHAINS:
+        raise BuildError(f"{board.name} is built by {board.toolchain}: the project is in {str(directory)!r}")
     _check_fit(manifest.config, board)
-    toolchain = TOOLCHAINS[board.family]
+    toolchain = TOOLCHAINS[board.family].for_board(board)
     for program in toolchain.programs:
         tools.find(program)
 
@@ -127,6 +111,8 @@ def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = 
         start = time.monotonic()
         with watch(log, "synthesis (yosys)", progress):
             toolchain.synthesise(work / VERILOG_NAME, top, netlist, log=log)
+        if board.family == "ecp5":
+            pack_registers(netlist, top)
         pin_array(netlist, board)
         synthesised = read_netlist(netlist, work / VERILOG_NAME, top, board.family)
         _check_netlist(synthesised, board)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ..arch.manifest import VERILOG_NAME, Manifest
 
 __all__ = ["CORE_NAME", "core_file"]
@@ -16,7 +18,7 @@ def core_file(manifest: Manifest) -> str:
     not the hash, so that generating again does not change what a SoC depends on.
     """
     array = manifest.config.array
-    variant = manifest.board or f"{array.rows}x{array.cols}"
+    variant = Path(manifest.board).stem if manifest.board else f"{array.rows}x{array.cols}"
     targets = {"default": manifest.tops["core"]} | {name: top for name, top in manifest.tops.items() if name != "core"}
     lines = [
         "CAPI=2:", "",

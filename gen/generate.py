@@ -16,7 +16,7 @@ from .. import __version__
 from ..arch.config import Config
 from ..arch.manifest import MANIFEST_NAME, VERILOG_NAME, Manifest
 from ..boards import Board
-from ..boards.top import AcceleratorModule, BoardTop
+from ..boards.top import AcceleratorModule, BoardTop, project
 from ..rtl.axi_shell import AXIShell
 from ..rtl.core import Core
 from . import tools
@@ -110,10 +110,11 @@ def generate(config: Config, directory: str | Path, *, board: Board | None = Non
     tops = {"core": "systolith", **{use: name for use, (name, _) in shell.items()}}
     text = "\n".join([emit(core, "systolith_core"), native_verilog(core), *(verilog for _, verilog in shell.values())])
     digest = hashlib.sha256(text.encode()).hexdigest()
-    manifest = Manifest(config=config, hash=digest, board=board.name if board else None, version=__version__, tops=tops,
+    manifest = Manifest(config=config, hash=digest, board=board.reference if board else None, version=__version__, tops=tops,
                         memory_bytes=board.memory_bytes if board else 0, tools=tools.versions())
     files = {VERILOG_NAME: f"{text}\n{_identity_verilog(digest)}", "systolith.h": c_header(manifest),
              **{name: driver_file(name) for name in DRIVER_FILES},
+             **(project(board, tops.get("board", tops.get("axi", "systolith")), VERILOG_NAME) if board else {}),
              "REGISTERS.md": register_document(manifest), CORE_NAME: core_file(manifest)}
     digests = {name: hashlib.sha256(content.encode()).hexdigest() for name, content in files.items()}
     manifest = dataclasses.replace(manifest, files=digests)

@@ -10,7 +10,7 @@ from ..boards import Board, primitives_ecp5
 
 __all__ = ["pin_array"]
 
-_ELEMENT = re.compile(r"\.array\.row_(\d+)\.pe_(\d+)\.")
+_ELEMENT = re.compile(r"(?:^|\.)array\.row_(\d+)\.pe_(\d+)\.")
 _SITES = {"MULT18X18D": primitives_ecp5.multiplier_site}
 
 

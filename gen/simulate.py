@@ -22,7 +22,7 @@ from ..arch.manifest import VERILOG_NAME, Manifest
 from ..arch.registers import offset_of
 from . import tools
 
-__all__ = ["SimulationLibrary", "compile_simulation"]
+__all__ = ["SimulationLibrary", "build_model", "compile_simulation", "simulation_cache"]
 
 HARNESS = Path(__file__).with_name("harness.cpp")
 # What runs in every cycle and what runs once, in files that Verilator calls slow. -O2 is no faster to run here, and slower to compile.
@@ -31,7 +31,7 @@ SLOW_FLAGS = ("-O0",)
 UNIT_BYTES = 1_500_000  # of C++ in one run of the compiler, for its memory
 COMMON_FLAGS = ("-std=c++17", "-fPIC", "-w")
 VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-fatal", "-Wno-lint",
-                   "-Werror-ALWNEVER", "--output-split", "8000", "--top-module", "systolith", "--prefix", "Vsystolith")
+                   "-Werror-ALWNEVER", "--output-split", "8000")
 DEEP_STACK = ("sh", "-c", 'ulimit -s unlimited 2>/dev/null; exec "$@"', "sh")
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 RUNTIME_VCD = ("verilated_vcd_c.cpp",)
@@ -119,35 +119,47 @@ def compile_simulation(directory: str | Path, *, vcd: bool = False, cache: Path 
     ManifestError
         ``directory`` holds no manifest, or files that do not match it.
     """
-    start = time.monotonic()
     directory = Path(directory)
     manifest = Manifest.read(directory)
     verilog = manifest.check_verilog(directory)
-    root, compiler = tools.verilator_root(), tools.compiler()
-    include = root / "include"
-    flags: tuple[str, ...] = (*COMMON_FLAGS, f"-DBUS_BYTES={manifest.config.bus_bytes}", f"-DSTATUS_OFFSET={offset_of('STATUS')}",
-                              *_defines(vcd))
+    flags = (f"-DBUS_BYTES={manifest.config.bus_bytes}", f"-DSTATUS_OFFSET={offset_of('STATUS')}")
+    cache = simulation_cache(cache)
+    return build_model([directory / VERILOG_NAME], "systolith", HARNESS, cache=cache, key=verilog, flags=flags, vcd=vcd, shared=True,
+                       report=progress or (lambda line: None))
+
+
+def simulation_cache(cache: Path | None) -> Path:
+    """The folder of finished simulations, which exists."""
     cache = cache or platformdirs.user_cache_path("systolith") / "simulation"
     cache.mkdir(parents=True, exist_ok=True)
-    key = _key(verilog, HARNESS.read_text(encoding="utf-8"), str(tools.versions().get("verilator")), compiler, *VERILATOR_FLAGS,
-               *flags, *FAST_FLAGS, *SLOW_FLAGS)
-    library = cache / f"{key}.so"
+    return cache
+
+
+def build_model(sources: list[Path], top: str, harness: Path, *, cache: Path, key: str, flags: tuple[str, ...] = (), vcd: bool = False,
+                shared: bool, report: Callable[[str], None]) -> SimulationLibrary:
+    """Module ``top`` of ``sources`` with a harness in C++ around it, as a shared library or as a program; ``key`` is all their text."""
+    start = time.monotonic()
+    root, compiler = tools.verilator_root(), tools.compiler()
+    include = root / "include"
+    flags = (*COMMON_FLAGS, *flags, *_defines(vcd))
+    options = (*VERILATOR_FLAGS, "--top-module", top, "--prefix", f"V{top}", *(["--trace"] if vcd else []))
+    key = _key(key, harness.read_text(encoding="utf-8"), str(tools.versions().get("verilator")), compiler, *options, *flags, *FAST_FLAGS,
+               *SLOW_FLAGS)
+    library = cache / f"{key}{'.so' if shared else ''}"
     if library.is_file():
         return SimulationLibrary(library, time.monotonic() - start, True)
-    report = progress or (lambda line: None)
     report("compiling the simulation (once for this configuration)")
     # Kept where a tool fails: its message names a log in it.
     work = Path(tempfile.mkdtemp(dir=cache, prefix="building-"))
     # Verilator recurses over the design, so its stack limit is lifted as its own wrapper script does.
-    tools.run_tool([*DEEP_STACK, root / "bin" / "verilator_bin", *VERILATOR_FLAGS, *(["--trace"] if vcd else []),
-                    "--Mdir", work / "model", directory.resolve() / VERILOG_NAME],
+    tools.run_tool([*DEEP_STACK, root / "bin" / "verilator_bin", *options, "--Mdir", work / "model", *(path.resolve() for path in sources)],
                    log=work / "verilator.log", name="verilator", environment={"VERILATOR_ROOT": str(root)})
     flags = (*flags, f"-I{include}", f"-I{include / 'vltstd'}", f"-I{work / 'model'}")
     slow, fast = ([source for source in (work / "model").glob("*.cpp") if ("Slow" in source.stem) == is_slow] for is_slow in (True, False))
-    objects = _compile(compiler, [*_join([HARNESS, *fast], work, "fast"), *_join(slow, work, "slow")], flags, work)
+    objects = _compile(compiler, [*_join([harness, *fast], work, "fast"), *_join(slow, work, "slow")], flags, work)
     objects += _runtime(cache, compiler, include, vcd=vcd)
-    built = work / "systolith.so"
-    tools.run_tool([compiler, "-shared", "-o", built, *objects, "-pthread"], log=work / "link.log")
+    built = work / "built"
+    tools.run_tool([compiler, *(["-shared"] if shared else []), "-o", built, *objects, "-pthread"], log=work / "link.log")
     os.replace(built, library)
     shutil.rmtree(work)
     return SimulationLibrary(library, time.monotonic() - start, False)

@@ -55,12 +55,18 @@ class Toolchain:
             (verilog.parent / name).write_text(text, encoding="utf-8")
         tools.run_tool([tools.yosys(), "-p", script], log=log, cwd=verilog.parent)
 
+    def for_board(self, board: Board) -> Toolchain:
+        """As it is for ``board``: an iCE40 without multipliers multiplies in LUTs."""
+        if board.family != "ice40" or board.resources["dsp"]:
+            return self
+        return dataclasses.replace(self, synthesis=("synth_ice40 -top {top} -json {netlist}",))
+
     def place(self, board: Board, netlist: Path, *, seed: int, log: Path) -> tuple[Path, Path]:
         """Place and route beside ``netlist``; the packer's input and nextpnr's report."""
         work = netlist.parent
         routed, report = work / f"seed{seed}.routed", work / f"seed{seed}.json"
-        # LFE5U-85F is --85k, up5k is --up5k.
-        size = board.device.removeprefix("LFE5U-").replace("F", "k")
+        # LFE5U-85F is --85k, LFE5UM5G-45F is --um5g-45k, up5k is --up5k.
+        size = re.sub(r"^LFE5(?:U-|(UM\w*-))(\d+)F$", lambda part: f"{(part[1] or '').lower()}{part[2]}k", board.device)
         tools.run_tool([
             tools.find(self.place_and_route), *(option.format(size=size, speed=board.speed) for option in self.options),
             "--package", board.package, "--json", netlist.name, self.constraints_option, self.constraints,

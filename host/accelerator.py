@@ -184,13 +184,18 @@ class Accelerator:
 
     def read_counters(self) -> dict[str, Any]:
         """Read ``counters`` of the program that ended last."""
-        counters: dict[str, Any] = {name: self.read(name.upper()) for name in ("bytes_read", "bytes_written", "commands")}
+        names = ["BYTES_READ", "BYTES_WRITTEN", "COMMANDS"]
         if self.device.counts_cycles:
-            cycles = self.read("CYCLES")
-            counters["cycles"] = cycles
+            names += ["CYCLES"]
+            if self.config.control.counter_bits:
+                names += [f"{engine.name}_{cause.upper()}" for engine, causes in STALLS.items() for cause in causes]
+        values = dict(zip(names, self.device.read_registers([offset_of(name) for name in names]), strict=True))
+        counters: dict[str, Any] = {name: values[name.upper()] for name in ("bytes_read", "bytes_written", "commands")}
+        if self.device.counts_cycles:
+            counters["cycles"] = cycles = values["CYCLES"]
             if self.config.control.counter_bits:
                 counters["stalls"] = stalls = {
-                    engine.name.lower(): {cause: self.read(f"{engine.name}_{cause.upper()}") for cause in causes}
+                    engine.name.lower(): {cause: values[f"{engine.name}_{cause.upper()}"] for cause in causes}
                     for engine, causes in STALLS.items()}
                 self._check_sums(cycles, stalls)
         self.counters = counters

@@ -104,7 +104,7 @@ def layer_times(activity: Activity, compiled: Compiled) -> list[LayerTime | None
     owners, count = owner[execute], len(compiled.layers)
 
     def shared(spans: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        return np.bincount(owners, weights=spans, minlength=count)
+        return np.bincount(owners, weights=spans, minlength=count).astype(np.float64)
 
     cycles, causes = shared(np.diff(bounds)), _causes(activity, execute, bounds, shared)
     if activity.states is None:

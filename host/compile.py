@@ -6,7 +6,8 @@ A graph becomes a list of steps, programs and operators that the host computes b
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -138,8 +139,27 @@ def compile_graph(graph: Graph, config: Config, *, memory: Memory | None = None)
     PlanError
         An operator does not fit the accelerator; the message names it.
     """
-    return CompiledGraph(graph=graph, config=config, steps=tuple(step for nodes in _segments(graph)
-                                                                 for step in _steps(graph, nodes, config, memory)))
+    steps: list[Compiled | Node] = []
+    for nodes in _segments(graph):
+        if isinstance(nodes[0].operator, HostOp):
+            steps += nodes
+            continue
+        # Another shape of what the host has is the host's to give.
+        origins = _origins(nodes)
+        made = {node.output for node in nodes}
+        steps += [node for node in nodes if isinstance(node.operator, Reshape) and origins[node.output] not in made]
+        if any(not isinstance(node.operator, Reshape) for node in nodes):
+            steps.append(_program(graph, nodes, config, memory))
+    return CompiledGraph(graph=graph, config=config, steps=tuple(steps))
+
+
+def _origins(nodes: Sequence[Node]) -> dict[str, str]:
+    """For each tensor that is another shape of one, that one."""
+    origins: dict[str, str] = {}
+    for node in nodes:
+        if isinstance(node.operator, Reshape):
+            origins[node.output] = origins.get(node.inputs[0], node.inputs[0])
+    return origins
 
 
 def _segments(graph: Graph) -> Iterator[list[Node]]:
@@ -160,37 +180,13 @@ def _segments(graph: Graph) -> Iterator[list[Node]]:
                 left = [node for node in left if node.output not in done]
 
 
-def _steps(graph: Graph, nodes: Sequence[Node], config: Config, memory: Memory | None) -> Iterator[Compiled | Node]:
-    """The program of a segment, or its operator of the host; behind it, the results that are only other shapes of what is there already.
-
-    A program writes each tensor once, so the second name of the same bytes, and another shape of an input, are the host's.
-    """
-    if isinstance(nodes[0].operator, HostOp):
-        yield nodes[0]
-        return
+def _program(graph: Graph, nodes: Sequence[Node], config: Config, memory: Memory | None) -> Compiled:
     made = {node.output for node in nodes}
     outside = {key for node in graph.nodes if node.output not in made for key in node.inputs} | set(graph.outputs)
-    roots: dict[str, str] = {}    # the tensor whose bytes each is
-    written: dict[str, str] = {}  # and the name under which these are written
-    views: list[Node] = []
-    for node in nodes:
-        source = node.inputs[0] if isinstance(node.operator, Reshape) else None
-        root = node.output if source is None else roots.get(source, source)
-        roots[node.output] = root
-        if root not in made:
-            written.setdefault(root, root)
-        if node.output in outside and written.setdefault(root, node.output) != node.output:
-            views.append(dataclasses.replace(node, inputs=(written[root],)))
-    shown = {node.output for node in views}
-    if any(not isinstance(node.operator, Reshape) for node in nodes):
-        yield _program(graph, nodes, config, memory, [node.output for node in nodes if node.output in outside - shown])
-    yield from views
-
-
-def _program(graph: Graph, nodes: Sequence[Node], config: Config, memory: Memory | None, outputs: Sequence[str]) -> Compiled:
-    made = {node.output for node in nodes}
     inputs = list(dict.fromkeys(key for node in nodes for key in node.inputs if key not in made))
-    given, results = _places(graph, inputs, config), _places(graph, outputs, config)
+    origins = _origins(nodes)
+    outputs = [node.output for node in nodes if node.output in outside and origins.get(node.output, node.output) in made]
+    given, results = _places(graph, inputs, config, {}), _places(graph, outputs, config, origins)
     where = {place.key: (INPUT, place.offset) for place in given} | {place.key: (OUTPUT, place.offset) for place in results}
     lowered = lower(graph, nodes, config, where, inputs)
     plan = plan_graph(config, lowered.specs, lowered.layers, constants=CONSTANTS, scratch=SCRATCH, memory=memory)
@@ -199,11 +195,16 @@ def _program(graph: Graph, nodes: Sequence[Node], config: Config, memory: Memory
                   macs=sum(graph.node_macs(node) for node in nodes), layers=infos)
 
 
-def _places(graph: Graph, keys: Sequence[str], config: Config) -> tuple[Place, ...]:
-    places, offset = [], 0
+def _places(graph: Graph, keys: Sequence[str], config: Config, origins: Mapping[str, str]) -> tuple[Place, ...]:
+    """One behind the other; shapes of one tensor are in one place."""
+    places: list[Place] = []
+    offset, known = 0, {}
     for key in keys:
-        places.append(Place(key, offset, graph.tensors[key].shape))
-        offset += -(-places[-1].size // config.bus_bytes) * config.bus_bytes
+        origin = origins.get(key, key)
+        if origin not in known:
+            known[origin] = offset
+            offset += -(-math.prod(graph.tensors[key].shape) // config.bus_bytes) * config.bus_bytes
+        places.append(Place(key, known[origin], graph.tensors[key].shape))
     return tuple(places)
 
 

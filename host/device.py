@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -43,6 +43,10 @@ class Device(abc.ABC):
     @abc.abstractmethod
     def read_register(self, offset: int) -> int:
         """The register at byte ``offset``."""
+
+    def read_registers(self, offsets: Sequence[int]) -> list[int]:
+        """The registers at ``offsets``, in one go where the link has one."""
+        return [self.read_register(offset) for offset in offsets]
 
     @abc.abstractmethod
     def write_register(self, offset: int, value: int) -> None:
@@ -87,11 +91,11 @@ class Device(abc.ABC):
 
 def check_identity(device: Device, manifest: Manifest) -> None:
     """Raise :class:`DeviceMismatch` where an identity register differs from the manifest."""
-    magic = device.read_register(offset_of("MAGIC"))
+    names = ["MAGIC", *manifest.identity]
+    magic, *values = device.read_registers([offset_of(name) for name in names])
     if magic != MAGIC:
         raise DeviceMismatch(f"no accelerator answers: register MAGIC must be 0x{MAGIC:08x}, not 0x{magic:08x}")
-    for name, expected in manifest.identity.items():
-        found = device.read_register(offset_of(name))
+    for (name, expected), found in zip(manifest.identity.items(), values, strict=True):
         if found != expected:
             raise DeviceMismatch(f"the device is not the accelerator in the manifest: {name} must be 0x{expected:08x}, "
                                  f"not 0x{found:08x}; load the bitstream that was built from this folder")

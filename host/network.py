@@ -64,7 +64,7 @@ class Network:
 
     def graph(self, images: int) -> Graph:
         """The chain as a graph for ``images`` inputs, NHWC from the first to the last tensor."""
-        shape = (images, *self.input_shape)
+        shape: tuple[int, ...] = (images, *self.input_shape)
         tensors = {"input": TensorInfo(name="input", shape=shape, quantisation=self.input)}
         nodes: list[Node] = []
 

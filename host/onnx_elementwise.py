@@ -13,6 +13,7 @@ from ..arch.tiling import ConvShape
 from .errors import NetworkError
 from .graph import Quantisation
 from .onnx_file import FileNode, attribute
+from .onnx_functions import binary, function_of
 from .onnx_linear import affine, channels_last, geometry, image, linear
 from .onnx_scale import add_parameters, quantised_bound, scaling
 from .onnx_values import Activation, Builder, Pending, straightener
@@ -32,24 +33,26 @@ def quantised(x: Activation) -> Quantisation:
 
 
 def rescaled(builder: Builder, node: FileNode, x: Activation) -> Pending:
-    """``x`` itself, for another quantisation or clamp: nothing, where neither changes."""
-    source = quantised(x)
+    """``x`` itself, for another quantisation or clamp: nothing, where neither changes; a float input gets the quantisation."""
 
     def emit(quantisation: Quantisation, low: int, high: int) -> tuple[str, View]:
+        source = x.quantisation or quantised(builder.quantise(x, quantisation))
         if quantisation == source and (low, high) == (-128, 127):
             return x.key, x.view
         multiplier, shift = scaling(np.float32(source.scale) / np.float32(quantisation.scale), 255)
         operator = Requantise(multiplier=int(multiplier), shift=int(shift), zero_in=source.zero_point, zero_out=quantisation.zero_point,
                               low=low, high=high)
-        return builder.add(node, operator, (x.key,), quantisation=quantisation), x.view
+        key = builder.add(node, operator, (x.key,), quantisation=quantisation)
+        builder.is_function(key, x.key, operator.reference(np.arange(-128, 128, dtype=np.int8)))
+        return key, x.view
 
     return Pending(node, x.shape, emit)
 
 
 def add(builder: Builder, node: FileNode, a: Activation, b: Activation) -> Pending:
-    """The sum of two tensors of one shape."""
+    """The sum of two tensors, by the host if one has to be repeated."""
     if a.shape != b.shape:
-        raise NetworkError(f"both inputs must have one shape, or one be a constant per channel, not {a.shape} and {b.shape}")
+        return binary(builder, node, a, b, np.add)
     pair = [(quantised(x).scale, quantised(x).zero_point) for x in (a, b)]
     first = 0 if pair[0][0] >= pair[1][0] else 1
     if a.view.canonical() == b.view.canonical():
@@ -78,12 +81,25 @@ def add_constant(builder: Builder, node: FileNode, x: Activation | Pending, fact
     if not np.isfinite(a).all() or not np.isfinite(b).all():
         raise NetworkError("constants must be finite")
     if isinstance(x, Activation):
-        quantised(x)
+        source = quantised(x)
+        if constant is None and factor is not None and factor.size == 1 and factor > 0:
+            product = Quantisation(scale=float(np.float32(source.scale) * np.float32(a[0])), zero_point=source.zero_point)
+            return rescaled(builder, node, dataclasses.replace(x, quantisation=product))
+        if all(array is None or array.size == 1 for array in (factor, constant)):
+            scale, offset = np.float32(a[0]), np.float32(b[0])
+            return function_of(builder, node, x, lambda real: real * scale + offset)
         return affine(builder, node, x, a, b, axis)
-    if x.scaled is None or x.views or (x.low, x.high) != (-np.inf, np.inf) or x.channel_axis != axis:
+    if x.scaled is not None and not x.views and (x.low, x.high) == (-np.inf, np.inf) and x.channel_axis == axis:
+        return dataclasses.replace(x.scaled(a, b), depth=x.depth + 1)
+    if constant is not None or factor is None or factor.size != 1 or factor <= 0:
         raise NetworkError(f"constants can be folded into a convolution or product right before, not into {x.node.where}: put a "
                            "QuantizeLinear and a DequantizeLinear between")
-    return dataclasses.replace(x.scaled(a, b), depth=x.depth + 1)
+    ratio, inner = float(factor.reshape(-1)[0]), x.emit
+
+    def emit(quantisation: Quantisation, low: int, high: int) -> tuple[str, View]:
+        return inner(dataclasses.replace(quantisation, scale=float(np.float32(quantisation.scale / ratio))), low, high)
+
+    return dataclasses.replace(x, low=x.low * ratio, high=x.high * ratio, emit=emit, scaled=None, depth=x.depth + 1)
 
 
 def channel_of(sizes: list[tuple[int, ...]], shape: tuple[int, ...], expected: int) -> int:
@@ -99,7 +115,7 @@ def channel_of(sizes: list[tuple[int, ...]], shape: tuple[int, ...], expected: i
 
 
 def max_pool(builder: Builder, node: FileNode, x: Activation | Pending) -> Pending:
-    """The maximum keeps order, so it may as well follow the quantisation of a float result."""
+    """The maximum keeps order, so it may as well follow the quantisation of a float result or input."""
     sizes = x.shape[2:]
     if len(x.shape) not in (3, 4):
         raise NetworkError(f"input must be (N, C, H, W) or (N, C, W), not shape {x.shape}")
@@ -107,14 +123,14 @@ def max_pool(builder: Builder, node: FileNode, x: Activation | Pending) -> Pendi
     if max(place.pop("dilation")) > 1:
         raise NetworkError("dilations of a pool must be 1")
     shape = _pooled(x.shape, place)
-    source = quantised(x) if isinstance(x, Activation) else None
+    source = x.quantisation if isinstance(x, Activation) else None
 
     def emit(quantisation: Quantisation, low: int, high: int) -> tuple[str, View]:
         if isinstance(x, Pending):
             y = materialise(x, quantisation)
-            bounds = (low, high)
         else:
-            y, bounds = x, (low, high) if quantisation == source else (-128, 127)
+            y = x if x.quantisation is not None else builder.quantise(x, quantisation)
+        bounds = (low, high) if source in (None, quantisation) else (-128, 127)
         operator = MaxPool2D(**place, low=bounds[0], high=bounds[1])
         key = builder.add(node, operator, (image(builder, node, y),), quantisation=y.quantisation)
         if source is None or quantisation == source:
@@ -175,7 +191,7 @@ def mean(builder: Builder, node: FileNode, x: Activation, axes: tuple[int, ...],
         raise NetworkError(f"mean must be over one or two axes behind the batch of shape {x.shape}, not {list(axes)}")
     others = tuple(axis for axis in range(1, rank) if axis not in axes)
     key = builder.ordered(node, x, (0, *axes, *others))
-    kernel = (*[1] * (2 - len(axes)), *(x.shape[axis] for axis in axes))
+    kernel = (x.shape[axes[0]] if len(axes) == 2 else 1, x.shape[axes[-1]])
     n, channels = x.shape[0], math.prod(x.shape[axis] for axis in others)
     key = builder.shaped(node, key, (n, *kernel, channels))
     shape = tuple(1 if axis in axes else size for axis, size in enumerate(x.shape))
@@ -201,16 +217,22 @@ def _average(builder: Builder, node: FileNode, key: str, source: Quantisation, k
 
 
 def softmax(builder: Builder, node: FileNode, x: Activation, axes: tuple[int, ...]) -> Pending:
-    """exp(x) ÷ Σ exp(x) over ``axes``, in float32, by the host."""
+    """exp(x) ÷ Σ exp(x) over ``axes``, in float32, by the host.
+
+    As ONNX Runtime's QLinearSoftmax (contrib_ops/cpu/quantization/qlinear_softmax.cc), which takes ⌊1 ÷ output scale⌋ as the inverse.
+    """
     source, shape = quantised(x), x.shape
     straighten = straightener(x.view)
 
     def emit(quantisation: Quantisation, low: int, high: int) -> tuple[str, View]:
+        inverse = np.float32(1) / np.float32(quantisation.scale)
+        inverse = np.floor(inverse) if inverse >= 1 else inverse
+
         def function(data: np.ndarray) -> np.ndarray:
             real = (straighten(data).astype(np.float32) - source.zero_point) * np.float32(source.scale)
             odds = np.exp(real - real.max(axis=axes, keepdims=True))
-            odds /= odds.sum(axis=axes, keepdims=True)
-            return np.clip(np.rint(odds / np.float32(quantisation.scale)) + quantisation.zero_point, low, high).astype(np.int8)
+            share = odds * inverse / odds.sum(axis=axes, keepdims=True)
+            return np.clip(np.rint(share) + quantisation.zero_point, low, high).astype(np.int8)
 
         operator = HostOp(name="Softmax", function=function, shape=shape)
         return builder.add(node, operator, (x.key,), quantisation=quantisation), View.of(shape)

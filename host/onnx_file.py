@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from .errors import NetworkError
+from .graph import LARGEST_TENSOR
 
 __all__ = ["File", "FileInput", "FileNode", "load_file", "onnx_package"]
 
 OPSETS = (10, 28)  # of the standard operators: QLinearConv came with 10
-LARGEST_TENSOR = (1 << 31) - 1
 LARGEST_RANK = 8
 DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64"}
 OTHER_TYPES = {4: "uint16", 5: "int16", 8: "string", 9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "bfloat16",
@@ -31,7 +31,7 @@ _LISTS = ("axes", "dilations", "kernel_shape", "pads", "perm", "strides", "value
 # AttributeProto's types by the attributes that the reader asks for.
 _KINDS = {**dict.fromkeys(_INTEGERS, (2, "an integer")), **dict.fromkeys(_LISTS, (7, "a list of integers")),
           **dict.fromkeys(("alpha", "beta", "epsilon", "max", "min", "value_float"), (1, "a number")),
-          "value_floats": (6, "a list of numbers"), "auto_pad": (3, "a string"), "value": (4, "a tensor")}
+          "value_floats": (6, "a list of numbers"), **dict.fromkeys(("approximate", "auto_pad"), (3, "a string")), "value": (4, "a tensor")}
 _FIELDS = {"float32": "float_data", "uint8": "int32_data", "int8": "int32_data", "int32": "int32_data", "int64": "int64_data"}
 
 

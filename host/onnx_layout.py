@@ -12,6 +12,7 @@ import numpy as np
 from .errors import NetworkError
 from .onnx_elementwise import reshaped
 from .onnx_file import File, FileNode, attribute
+from .onnx_functions import concatenated
 from .onnx_values import Activation, Constant, Pending, Value
 from .onnx_view import View
 
@@ -89,8 +90,10 @@ def gather(reader: Reader, node: FileNode) -> Value:
 
 
 def concat(reader: Reader, node: FileNode) -> Value:
+    if not all(isinstance(reader.value(node, position), Constant) for position in range(len(node.inputs))):
+        return concatenated(reader.builder, node, [reader.real(node, i) for i in range(len(node.inputs))], attribute(node, "axis", 0))
     parts = [_small(reader, node, position) for position in range(len(node.inputs))]
-    if any(part.ndim != 1 for part in parts) or sum(part.size for part in parts) > LARGEST_SHAPE:
+    if not parts or any(part.ndim != 1 for part in parts) or sum(part.size for part in parts) > LARGEST_SHAPE:
         raise NetworkError("Concat is supported for shapes, lists of numbers")
     return Constant(np.concatenate(parts))
 

@@ -66,8 +66,8 @@ def weights_of(constant: Constant, axis: int) -> tuple[np.ndarray, np.ndarray]:
     array = constant.array
     if constant.scale is None or constant.zero is None:
         raise NetworkError(f"weights must come from DequantizeLinear, not be {array.dtype}: quantise them too")
-    if array.dtype not in (np.int8, np.uint8):
-        raise NetworkError(f"weights must be int8 or uint8, not {array.dtype}")
+    if array.dtype not in (np.int8, np.uint8) or array.ndim <= axis:
+        raise NetworkError(f"weights must be int8 or uint8 with at least {axis + 1} axes, not {array.dtype} {array.shape}")
     if constant.axis is not None and constant.axis != axis:
         raise NetworkError(f"scales of the weights must be one, or one per output (axis {axis}), not along axis {constant.axis}")
     outputs = array.shape[axis]

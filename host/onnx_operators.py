@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import onnx_elementwise, onnx_linear
+from . import onnx_elementwise, onnx_functions, onnx_linear
 from .errors import NetworkError
 from .graph import Quantisation
 from .onnx_constants import dequantised_constant, described, real_array
@@ -19,7 +19,7 @@ from .onnx_values import Activation, Constant, Pending, Value
 if TYPE_CHECKING:
     from .onnx_reader import Reader
 
-__all__ = ["HANDLERS"]
+__all__ = ["HANDLERS", "matrix", "optional", "softmax_of", "turned"]
 
 
 def quantize(reader: Reader, node: FileNode) -> Value:
@@ -68,12 +68,12 @@ def _quantised_constant(reader: Reader, node: FileNode, value: Constant) -> Cons
 # Real operands, results that wait for QuantizeLinear.
 
 def conv(reader: Reader, node: FileNode) -> Pending:
-    return onnx_linear.conv(reader.builder, node, reader.real(node, 0), _constant(reader, node, 1, "weights"), _optional(reader, node, 2))
+    return onnx_linear.conv(reader.builder, node, reader.real(node, 0), _constant(reader, node, 1, "weights"), optional(reader, node, 2))
 
 
 def gemm(reader: Reader, node: FileNode) -> Pending:
-    x = _turned(reader.real(node, 0), attribute(node, "transA", 0))
-    bias, beta = _optional(reader, node, 2), attribute(node, "beta", 1.0)
+    x = turned(reader.real(node, 0), attribute(node, "transA", 0))
+    bias, beta = optional(reader, node, 2), attribute(node, "beta", 1.0)
     if bias is not None and beta != 1.0:
         bias = Constant(real_array(bias) * np.float32(beta))
     return onnx_linear.product(reader.builder, node, x, _constant(reader, node, 1, "weights"), bias,
@@ -83,7 +83,7 @@ def gemm(reader: Reader, node: FileNode) -> Pending:
 def matmul(reader: Reader, node: FileNode) -> Pending:
     right = reader.value(node, 1)
     if isinstance(right, Constant):
-        return onnx_linear.product(reader.builder, node, reader.real(node, 0), _matrix(right), None)
+        return onnx_linear.product(reader.builder, node, reader.real(node, 0), matrix(right), None)
     return onnx_linear.batch_matmul(reader.builder, node, reader.real(node, 0), reader.real(node, 1))
 
 
@@ -96,16 +96,32 @@ def add(reader: Reader, node: FileNode) -> Pending:
 
 def subtract(reader: Reader, node: FileNode) -> Pending:
     x, constant = _with_constant(reader, node)
-    if constant is None or isinstance(reader.value(node, 0), Constant):
-        raise NetworkError("Sub is supported with a constant as its second input")
+    if constant is None:
+        return onnx_functions.binary(reader.builder, node, reader.real(node, 0), reader.real(node, 1), np.subtract)
+    if isinstance(reader.value(node, 0), Constant):
+        return onnx_elementwise.add_constant(reader.builder, node, x, np.full(1, -1.0), constant)
     return onnx_elementwise.add_constant(reader.builder, node, x, None, -constant)
 
 
 def multiply(reader: Reader, node: FileNode) -> Pending:
     x, constant = _with_constant(reader, node)
     if constant is None:
-        raise NetworkError("Mul is supported with a constant")
+        return onnx_functions.binary(reader.builder, node, reader.real(node, 0), reader.real(node, 1), np.multiply)
     return onnx_elementwise.add_constant(reader.builder, node, x, constant, None)
+
+
+def divide(reader: Reader, node: FileNode) -> Pending:
+    x, constant = _with_constant(reader, node)
+    if isinstance(reader.value(node, 0), Constant) or (constant is not None and not np.all(constant)):
+        raise NetworkError("Div is supported by a tensor or by constants other than 0")
+    if constant is None:
+        return onnx_functions.binary(reader.builder, node, reader.real(node, 0), reader.real(node, 1), np.divide)
+    return onnx_elementwise.add_constant(reader.builder, node, x, (1 / constant.astype(np.float64)), None)
+
+
+def unary(reader: Reader, node: FileNode) -> Pending:
+    function = onnx_functions.UNARY[node.op]
+    return onnx_functions.function_of(reader.builder, node, reader.real(node, 0), lambda x: function(node, x))
 
 
 def batch_normalization(reader: Reader, node: FileNode) -> Pending:
@@ -142,7 +158,7 @@ def max_pool(reader: Reader, node: FileNode) -> Value:
         x = dataclasses.replace(value, quantisation=quantisation, real=True)
         result = reader.finish(node, onnx_elementwise.max_pool(reader.builder, node, x), quantisation, value.dtype)
         return dataclasses.replace(result, quantisation=value.quantisation)
-    return onnx_elementwise.max_pool(reader.builder, node, _result(reader, node, 0))
+    return onnx_elementwise.max_pool(reader.builder, node, _result(reader, node, 0, raw=True))
 
 
 def average_pool(reader: Reader, node: FileNode) -> Pending:
@@ -164,10 +180,10 @@ def reduce_mean(reader: Reader, node: FileNode) -> Pending:
 
 
 def softmax(reader: Reader, node: FileNode) -> Pending:
-    return _softmax(reader, node, reader.real(node, 0), reader.file.opset)
+    return softmax_of(reader, node, reader.real(node, 0), reader.file.opset)
 
 
-def _softmax(reader: Reader, node: FileNode, x: Activation, opset: int) -> Pending:
+def softmax_of(reader: Reader, node: FileNode, x: Activation, opset: int) -> Pending:
     rank = len(x.shape)
     axis = attribute(node, "axis", -1 if opset >= 13 else 1)
     axis += rank if axis < 0 else 0
@@ -176,72 +192,11 @@ def _softmax(reader: Reader, node: FileNode, x: Activation, opset: int) -> Pendi
     return onnx_elementwise.softmax(reader.builder, node, x, (axis,) if opset >= 13 else tuple(range(axis, rank)))
 
 
-# QLinear: integers in, integers out.
-
-def qlinear_conv(reader: Reader, node: FileNode) -> Activation:
-    x, w = reader.activation(node, 0, 1, 2), reader.integers(node, 3, 4, 5, 0)
-    return _finished(reader, node, onnx_linear.conv(reader.builder, node, x, w, _optional(reader, node, 8)), 6, 7)
-
-
-def qlinear_matmul(reader: Reader, node: FileNode) -> Activation:
-    a = reader.activation(node, 0, 1, 2)
-    right = reader.value(node, 3)
-    if isinstance(right, Constant):
-        result = onnx_linear.product(reader.builder, node, a, _matrix(reader.integers(node, 3, 4, 5, -1)), None)
-    else:
-        result = onnx_linear.batch_matmul(reader.builder, node, a, reader.activation(node, 3, 4, 5))
-    return _finished(reader, node, result, 6, 7)
-
-
-def qgemm(reader: Reader, node: FileNode) -> Activation:
-    x = _turned(reader.activation(node, 0, 1, 2), attribute(node, "transA", 0))
-    transposed = bool(attribute(node, "transB", 0))
-    w = reader.integers(node, 3, 4, 5, 0 if transposed else 1)
-    result = onnx_linear.product(reader.builder, node, x, w, _optional(reader, node, 6), transposed=transposed,
-                                 alpha=attribute(node, "alpha", 1.0))
-    return _finished(reader, node, result, 7, 8)
-
-
-def qlinear_add(reader: Reader, node: FileNode) -> Activation:
-    operands = [reader.dequantised(node, *positions, 0) for positions in ((0, 1, 2), (3, 4, 5))]
-    a, b = operands
-    if isinstance(a, Activation) and isinstance(b, Activation):
-        return _finished(reader, node, onnx_elementwise.add(reader.builder, node, a, b), 6, 7)
-    if isinstance(a, Constant):
-        a, b = b, a
-    if not isinstance(a, Activation) or not isinstance(b, Constant):
-        raise NetworkError("one input must be a tensor that the network computes")
-    return _finished(reader, node, onnx_elementwise.add_constant(reader.builder, node, a, None, real_array(b)), 6, 7)
-
-
-def qlinear_average_pool(reader: Reader, node: FileNode) -> Activation:
-    _channels_first(node)
-    x = reader.activation(node, 0, 1, 2)
-    return _finished(reader, node, onnx_elementwise.average_pool(reader.builder, node, x), 3, 4)
-
-
-def qlinear_global_average_pool(reader: Reader, node: FileNode) -> Activation:
-    _channels_first(node)
-    x = reader.activation(node, 0, 1, 2)
-    return _finished(reader, node, onnx_elementwise.mean(reader.builder, node, x, tuple(range(2, len(x.shape))), True), 3, 4)
-
-
-def qlinear_softmax(reader: Reader, node: FileNode) -> Activation:
-    result = _softmax(reader, node, reader.activation(node, 0, 1, 2), attribute(node, "opset", reader.file.opset))
-    return _finished(reader, node, result, 3, 4)
-
-
 HANDLERS: dict[str, Callable[[Reader, FileNode], Value]] = {
     "Add": add, "AveragePool": average_pool, "BatchNormalization": batch_normalization, "Clip": clip, "Conv": conv,
-    "DequantizeLinear": dequantize, "Gemm": gemm, "GlobalAveragePool": global_average_pool, "MatMul": matmul, "MaxPool": max_pool,
-    "Mul": multiply, "QGemm": qgemm, "QLinearAdd": qlinear_add, "QLinearAveragePool": qlinear_average_pool, "QLinearConv": qlinear_conv,
-    "QLinearGlobalAveragePool": qlinear_global_average_pool, "QLinearMatMul": qlinear_matmul, "QLinearSoftmax": qlinear_softmax,
-    "QuantizeLinear": quantize, "ReduceMean": reduce_mean, "Relu": relu, "Softmax": softmax, "Sub": subtract}
-
-
-def _finished(reader: Reader, node: FileNode, result: Pending, scale: int, zero: int) -> Activation:
-    quantisation, dtype = reader.parameters(node, scale, zero)
-    return reader.finish(node, result, quantisation, dtype)
+    "DequantizeLinear": dequantize, "Div": divide, "Gemm": gemm, "GlobalAveragePool": global_average_pool, "MatMul": matmul,
+    "MaxPool": max_pool, "Mul": multiply, "QuantizeLinear": quantize, "ReduceMean": reduce_mean, "Relu": relu, "Softmax": softmax,
+    "Sub": subtract, **dict.fromkeys(onnx_functions.UNARY, unary)}
 
 
 def _constant(reader: Reader, node: FileNode, position: int, what: str) -> Constant:
@@ -251,11 +206,11 @@ def _constant(reader: Reader, node: FileNode, position: int, what: str) -> Const
     return value
 
 
-def _optional(reader: Reader, node: FileNode, position: int) -> Constant | None:
+def optional(reader: Reader, node: FileNode, position: int) -> Constant | None:
     return None if reader.value(node, position) is None else _constant(reader, node, position, "bias")
 
 
-def _matrix(weights: Constant) -> Constant:
+def matrix(weights: Constant) -> Constant:
     """Leading axes of size 1 away."""
     shape = weights.array.shape
     extra = len(shape) - 2
@@ -265,18 +220,13 @@ def _matrix(weights: Constant) -> Constant:
     return weights
 
 
-def _turned(x: Activation, transposed: int) -> Activation:
+def turned(x: Activation, transposed: int) -> Activation:
     return dataclasses.replace(x, view=x.view.transpose((1, 0))) if transposed and len(x.shape) == 2 else x
 
 
-def _channels_first(node: FileNode) -> None:
-    if attribute(node, "channels_last", 0):
-        raise NetworkError("channels_last must be 0: give the model as it was before ONNX Runtime optimised it")
-
-
-def _result(reader: Reader, node: FileNode, position: int) -> Activation | Pending:
+def _result(reader: Reader, node: FileNode, position: int, *, raw: bool = False) -> Activation | Pending:
     value = reader.value(node, position)
-    return value if isinstance(value, Pending) else reader.real(node, position)
+    return value if isinstance(value, Pending) else reader.real(node, position, raw=raw)
 
 
 def _with_constant(reader: Reader, node: FileNode) -> tuple[Activation | Pending, np.ndarray | None]:
@@ -288,6 +238,6 @@ def _with_constant(reader: Reader, node: FileNode) -> tuple[Activation | Pending
 
 
 def _clamped(reader: Reader, node: FileNode, low: float, high: float) -> Pending:
-    value = _result(reader, node, 0)
+    value = _result(reader, node, 0, raw=True)
     pending = value if isinstance(value, Pending) else onnx_elementwise.rescaled(reader.builder, node, value)
     return dataclasses.replace(pending, low=min(max(pending.low, low), high), high=min(max(pending.high, low), high))

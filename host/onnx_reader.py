@@ -9,25 +9,25 @@ https://onnx.ai/onnx/operators/ and, for com.microsoft, of ONNX Runtime's Contri
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 
 import numpy as np
 
 from ..arch.tiling import PlanError
-from . import onnx_layout, onnx_operators
+from . import onnx_layout, onnx_operators, onnx_qlinear
 from .errors import NetworkError
 from .graph import Graph, Quantisation, TensorInfo
 from .onnx_constants import checked_scale, dequantised_constant, described, real_array
 from .onnx_elementwise import materialise, rescaled
 from .onnx_file import DTYPES, File, FileInput, FileNode, load_file
-from .onnx_values import Activation, Builder, Constant, Pending, Value
+from .onnx_values import UNKNOWN, Activation, Builder, Constant, Pending, Value
 from .onnx_view import View
 from .operators import Reshape
 
 __all__ = ["SUPPORTED", "Reader", "is_float", "read_onnx"]
 
-SUPPORTED = tuple(sorted({*onnx_operators.HANDLERS, *onnx_layout.HANDLERS}))
+HANDLERS = {**onnx_operators.HANDLERS, **onnx_qlinear.HANDLERS, **onnx_layout.HANDLERS}
+SUPPORTED = tuple(sorted(HANDLERS))
 LONGEST_MESSAGE = 800
 _QUANTISED = {"QuantizeLinear", "DequantizeLinear"}
 
@@ -83,12 +83,12 @@ class Reader:
         """The graph of the whole file."""
         outputs = tuple(self._output(info) for info in self.file.outputs)
         for key, info in zip(self._inputs, self.file.inputs, strict=True):
-            if self.builder.tensors[key].dtype == "float32" and self.builder.tensors[key].quantisation == _UNKNOWN:
+            if self.builder.tensors[key].dtype == "float32" and self.builder.tensors[key].quantisation == UNKNOWN:
                 raise NetworkError(f"input {info.name!r} must go through a QuantizeLinear")
         return self.builder.graph(self._inputs, outputs)
 
     def _read(self, node: FileNode) -> None:
-        handler = onnx_operators.HANDLERS.get(node.op) or onnx_layout.HANDLERS.get(node.op)
+        handler = HANDLERS.get(node.op)
         if handler is None:
             raise NetworkError(f"{node.where} is not supported; supported are {', '.join(SUPPORTED)}")
         if not node.outputs or not node.outputs[0]:
@@ -123,10 +123,10 @@ class Reader:
             raise NetworkError(f"{what} must be a constant")
         return real_array(value)
 
-    def real(self, node: FileNode, position: int) -> Activation:
-        """An operand that must be quantised and dequantised."""
+    def real(self, node: FileNode, position: int, *, raw: bool = False) -> Activation:
+        """An operand that must be quantised and dequantised; or, if ``raw``, a float input too."""
         value = self.value(node, position)
-        if isinstance(value, Activation) and value.real and value.quantisation is not None:
+        if isinstance(value, Activation) and value.real and (raw or value.quantisation is not None):
             return value
         name = node.inputs[position] if position < len(node.inputs) else ""
         raise NetworkError(f"input {name!r} must be the result of DequantizeLinear, not {described(value)}")
@@ -178,11 +178,7 @@ class Reader:
         """The integers of a real result."""
         if isinstance(value, Activation):
             if value.quantisation is None:
-                info = self.builder.tensors[value.key]
-                if info.quantisation not in (_UNKNOWN, quantisation):
-                    raise NetworkError(f"input {info.name!r} must be quantised in one way only")
-                self.builder.tensors[value.key] = dataclasses.replace(info, quantisation=quantisation)
-                return dataclasses.replace(value, quantisation=quantisation, dtype=dtype, real=False)
+                return dataclasses.replace(self.builder.quantise(value, quantisation), dtype=dtype, real=False)
             value = rescaled(self.builder, node, value)
         key = (id(value), quantisation)
         if key not in self._results:
@@ -200,7 +196,7 @@ class Reader:
         order = onnx_layout.preferred_order(self.file, info.name, shape)
         permuted = tuple(shape[axis] for axis in order)
         is_real = info.dtype == "float32"
-        key = self.builder.tensor(TensorInfo(name=info.name, shape=permuted, quantisation=_UNKNOWN if is_real else None, dtype=info.dtype,
+        key = self.builder.tensor(TensorInfo(name=info.name, shape=permuted, quantisation=UNKNOWN if is_real else None, dtype=info.dtype,
                                              to_nhwc=order if order != tuple(range(len(order))) else (), halves_to_even=True))
         self.values[info.name] = Activation(key, View.of(shape, order), info.dtype, None, is_real)
         return key
@@ -230,9 +226,6 @@ class Reader:
             self._taken.add(key)
             return key
         return self.builder.add(node, Reshape(shape=self.builder.tensors[key].shape), (key,), name=name)
-
-
-_UNKNOWN = Quantisation(scale=math.nan, zero_point=0)  # of a float input that has not met its QuantizeLinear
 
 
 def _written(shape: tuple[int | None, ...] | None) -> str:

@@ -14,6 +14,7 @@ which no integer multiplier and shift can do. (With TFLite's two roundings 1 res
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from ..arch.numerics import ROUND_ONCE, quantize_multiplier
 from .errors import NetworkError
@@ -23,7 +24,7 @@ __all__ = ["add_parameters", "quantised_bound", "scaling"]
 _ADD_SHIFT = 19  # Add's accumulator has the first operand from bit 19 on
 
 
-def scaling(real: np.ndarray | float, largest: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
+def scaling(real: npt.ArrayLike, largest: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """``(multiplier, shift)``, int32 and int8, of the shape of ``real``, for accumulators of at most ``largest`` in magnitude.
 
     Raises

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,10 +12,11 @@ from .errors import NetworkError
 from .graph import Graph, Node, Quantisation, TensorInfo
 from .onnx_file import FileNode
 from .onnx_view import View
-from .operators import HostOp, Operator, Reshape
+from .operators import Add, HostOp, Operator, Reshape
 
-__all__ = ["Activation", "Builder", "Constant", "Pending", "Value"]
+__all__ = ["UNKNOWN", "Activation", "Builder", "Constant", "Pending", "Value"]
 
+UNKNOWN = Quantisation(scale=math.nan, zero_point=0)  # of a float input that has not met its QuantizeLinear
 LARGEST_GRAPH = 1 << 16  # operators
 DEEPEST = 32             # float operators between two quantised tensors
 
@@ -85,6 +87,7 @@ class Builder:
         self.tensors: dict[str, TensorInfo] = {}
         self._reshaped: dict[tuple[str, tuple[int, ...]], str] = {}
         self._moved: dict[tuple[str, View], str] = {}
+        self._tables: dict[str, tuple[str, np.ndarray]] = {}
         self._count: dict[str, int] = {}
 
     def key(self, name: str) -> str:
@@ -110,6 +113,14 @@ class Builder:
         self.nodes.append(Node(index=node.index, name=node.name, operator=operator, inputs=inputs, output=key))
         return key
 
+    def quantise(self, x: Activation, quantisation: Quantisation) -> Activation:
+        """A float input as the file quantises it."""
+        info = self.tensors[x.key]
+        if info.quantisation not in (UNKNOWN, quantisation):
+            raise NetworkError(f"input {info.name!r} must be quantised in one way only")
+        self.tensors[x.key] = dataclasses.replace(info, quantisation=quantisation)
+        return dataclasses.replace(x, quantisation=quantisation)
+
     def shaped(self, node: FileNode, key: str, shape: tuple[int, ...]) -> str:
         """The same bytes under ``shape``."""
         info = self.tensors[key]
@@ -131,6 +142,23 @@ class Builder:
             operator = HostOp(name="Transpose", function=straightener(view), shape=view.shape)
             self._moved[key] = self.add(node, operator, (x.key,), name=f"{info.name}:moved", quantisation=info.quantisation)
         return self._moved[key]
+
+    def table_of(self, key: str) -> tuple[str, np.ndarray]:
+        """The tensor that this one is a function of, element by element, itself if need be, and its values for −128 … 127, int8."""
+        return self._tables.get(key, (key, np.arange(-128, 128, dtype=np.int8)))
+
+    def is_function(self, key: str, of: str, values: np.ndarray) -> None:
+        """Note that ``key`` is ``values`` (int8, for −128 … 127) of the tensor ``of``."""
+        root, table = self.table_of(of)
+        self._tables[key] = root, values[table.astype(np.int64) + 128]
+
+    def lookup(self, node: FileNode, key: str, values: np.ndarray, quantisation: Quantisation) -> str:
+        """``values`` (int8, for −128 … 127) of each element of a tensor, by the table of an element-wise sum."""
+        table = (values.astype(np.int32) - np.arange(-128, 128, dtype=np.int32)) * np.int32(1 << 19)
+        operator = Add(first=0, table=table, bias=0, multiplier=1 << 30, shift=-18)
+        result = self.add(node, operator, (key, key), quantisation=quantisation)
+        self.is_function(result, key, values)
+        return result
 
     def graph(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Graph:
         """The graph, without what its outputs do not need."""

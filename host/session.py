@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from .activity import Activity, layer_times, measured, predicted
 from .compile import Compiled, CompiledGraph, compile_graph
 from .errors import NetworkError
 from .graph import Graph, Node, TensorInfo
+from .simulated import SimulatedDevice
 
 if TYPE_CHECKING:
     from .onnx_quantise import Calibration
@@ -100,6 +102,7 @@ class Session:
         self.runs: list[Run] = []
         self.report: dict[str, Any] = {}
         self._compiled: dict[int, CompiledGraph] = {}
+        self._predicted: dict[Compiled, Activity] = {}
 
     @property
     def inputs(self) -> tuple[TensorInfo, ...]:
@@ -190,13 +193,14 @@ class Session:
 
     def _execute(self, compiled: Compiled, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         device = self.accelerator.device
-        take: Any = getattr(device, "take_events", None)
+        recorder = device if isinstance(device, SimulatedDevice) else None
         compiled.write(device.write_memory, *arrays)
-        if take is not None:
-            take()
-        counters = dict(self.accelerator.run(compiled.words, bases=compiled.bases, sizes=compiled.sizes))
-        seen = None if take is None or "cycles" not in counters else measured(take(), compiled.commands, counters["cycles"])
-        self.runs.append(Run(compiled=compiled, counters=counters, predicted=predicted(compiled, self.memory), measured=seen))
+        with contextlib.nullcontext() if recorder is None else recorder.recording():
+            counters = dict(self.accelerator.run(compiled.words, bases=compiled.bases, sizes=compiled.sizes))
+            seen = None if recorder is None else measured(recorder.take_events(), compiled.commands, counters["cycles"])
+        if compiled not in self._predicted:
+            self._predicted[compiled] = predicted(compiled, self.memory)
+        self.runs.append(Run(compiled=compiled, counters=counters, predicted=self._predicted[compiled], measured=seen))
         return compiled.read(device.read_memory)
 
     def _summarise(self, count: int, rearranged: int) -> None:

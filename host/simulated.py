@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ class SimulatedDevice(Device):
         except DeviceError:
             self.close()
             raise
+        self._tracing = trace
         self._library.systolith_trace(self._handle, int(trace))
 
     @property
@@ -155,6 +157,17 @@ class SimulatedDevice(Device):
         limit = f"{self.max_cycles} cycles" if seconds is None else f"{seconds} s"
         doing = describe_activity(self._library.systolith_activity(self._handle))
         return DeviceTimeout(f"the program has not ended after {limit}: {doing}")
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[None]:
+        """Trace what happens within, whatever ``trace`` said."""
+        self._library.systolith_trace(self._handle, 1)
+        self._library.systolith_clear_events(self._handle)
+        try:
+            yield
+        finally:
+            if self._handle is not None:
+                self._library.systolith_trace(self._handle, int(self._tracing))
 
     def take_events(self) -> npt.NDArray[np.void]:
         """The trace since the last call, an array of :data:`EVENT`."""

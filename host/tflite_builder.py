@@ -124,6 +124,12 @@ class TfliteBuilder:
             raise NetworkError(f"input {tensor.name!r} must be computed by an operator before")
         return self.keys[index]
 
+    def _image(self, index: int) -> tuple[int, ...]:
+        shape = self.file.tensors[index].shape
+        if len(shape) != 4:
+            raise NetworkError(f"input must have 4 axes (batch, height, width, channels), not shape {shape}")
+        return shape
+
     def _emit(self, op: FileOperator, operator: Operator, inputs: tuple[str, ...], output: int, *,
               shape: tuple[int, ...] | None = None) -> None:
         """Append the node; ``shape`` is what the operator gives where the file's tensor is that, reshaped."""

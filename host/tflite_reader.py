@@ -64,14 +64,8 @@ class _Reader(TfliteBuilder):
             raise NetworkError(f"padding must be SAME or VALID, not number {o['padding']}")
         padding = NO_PADDING
         if o["padding"] == 0:
-            padding = tuple(same_padding(*x) for x in zip(image[1:3], kernel, stride, dilation, strict=True))
+            padding = (same_padding(image[1], kernel[0], stride[0], dilation[0]), same_padding(image[2], kernel[1], stride[1], dilation[1]))
         return {"stride": stride, "dilation": dilation, "padding": padding}
-
-    def _image(self, index: int) -> tuple[int, ...]:
-        shape = self.file.tensors[index].shape
-        if len(shape) != 4:
-            raise NetworkError(f"input must have 4 axes (batch, height, width, channels), not shape {shape}")
-        return shape
 
     def _convolved(self, op: FileOperator) -> tuple[str, tuple[int, ...], Padding]:
         """Key and shape of a convolution's input, and the padding that a PAD before it gives."""

@@ -42,19 +42,23 @@ def _spans(run: Run, activity: Activity, engine: Engine, owner: np.ndarray, gap:
 
 def _lanes(run: Run, activity: Activity, what: str, top: int, offset: int, scale: float, numbers: dict[str, int]) -> list[str]:
     owner = np.full(len(run.compiled.commands), -1)
-    for number, layer in enumerate(run.compiled.layers):
-        owner[list(layer.commands)] = number
+    for number, described in enumerate(run.compiled.layers):
+        owner[list(described.commands)] = number
     parts = []
     for lane, engine in enumerate(_ENGINES):
         y = top + lane * LANE
         if not offset:
             parts.append(f'<text x="{LEFT - 8}" y="{y + 16}" text-anchor="end">{engine.name} {what}</text>')
+        boxes: dict[int, list[tuple[float, float]]] = {}
         for begin, end, layer in _spans(run, activity, engine, owner, 1 / scale):
+            boxes.setdefault(layer, []).append((LEFT + (offset + begin) * scale, max((end - begin) * scale, 0.3)))
+        for layer, places in boxes.items():
             info = run.compiled.layers[layer] if layer >= 0 else None
             colour = "#bbb" if info is None else _colour(numbers[info.name])
-            title = "" if info is None else f"<title>{escape(f'{info.index} {info.op} {info.name}: {begin:,} … {end:,}')}</title>"
-            x, width = LEFT + (offset + begin) * scale, max((end - begin) * scale, 0.3)
-            parts.append(f'<rect x="{x:.1f}" y="{y + 3}" width="{width:.1f}" height="{LANE - 6}" fill="{colour}">{title}</rect>')
+            title = "" if info is None else f"<title>{escape(f'{info.index} {info.op} {info.name}')}</title>"
+            path = "".join(f"M{x:.1f} {y + 3}h{width:.1f}v{LANE - 6}h-{width:.1f}z" for x, width in places)
+            parts.append(f'<path d="{path}" fill="{colour}">{title}</path>')
+            x, width = max(places, key=lambda place: place[1])
             if info is not None and engine is Engine.EXECUTE and width > LABEL:
                 parts.append(f'<text x="{x + width / 2:.1f}" y="{y + 17}" text-anchor="middle" fill="white">{info.index}</text>')
     return parts

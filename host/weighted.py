@@ -52,7 +52,7 @@ class Weighted:
     @property
     def parts(self) -> tuple[np.ndarray, ...]:
         """int8 arrays whose sum is ``weights``: one, but where weights exceed int8."""
-        rest, parts = self.weights.astype(np.int16), []
+        rest, parts = self.weights.astype(np.int16), list[np.ndarray]()
         while not parts or np.any(rest):
             parts.append(np.clip(rest, -128, 127).astype(np.int8))
             rest = rest - parts[-1]

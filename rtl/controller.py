@@ -1,5 +1,7 @@
 """Runs programs: state, errors, interrupt, and what the host reads of them."""
 
+from types import SimpleNamespace
+
 from amaranth import *
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
@@ -102,13 +104,18 @@ class Controller(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         writes = dict(zip(WRITTEN, self.writes, strict=True))
-        engines = [self.load, self.execute, self.store]
+        # All that the blocks say is seen a cycle later: it comes from everywhere, and late in its cycle.
+        engines = [_a_cycle_later(m, getattr(self, name), name) for name in ("load", "execute", "store")]
+        fetch = _a_cycle_later(m, self.fetch, "fetch")
+        gives, token_overflow = Signal.like(self.gives, name="gives_seen"), Signal.like(self.token_overflow, name="overflow_seen")
+        m.d.sync += [gives.eq(self.gives), token_overflow.eq(self.token_overflow)]
 
         def asked(action: Control) -> Value:
             return writes["CONTROL"] & ((self.write_data & action) != 0)
 
         state = Signal(State)
         end = Signal(End)
+        halted, halt_seen = Signal(), Signal()  # ``end`` is not RUNS; what the engines say is of the time after that
         error = Signal(data.StructLayout({
             "code": ErrorCode, "engine": Engine, "command": self._command_bits, "address": self.address_bits}))
         irq = Signal()
@@ -123,30 +130,33 @@ class Controller(wiring.Component):
         owed = Signal()
         m.d.sync += [self.clear.eq(clearing), self.fetch.start.eq(self.clear & self.running)]
         with m.If(self.clear):
-            m.d.sync += end.eq(End.RUNS)  # not earlier: what waits in a halted engine must not begin before it is cleared
+            # Not earlier: what waits in a halted engine must not begin before it is cleared.
+            m.d.sync += [end.eq(End.RUNS), halted.eq(0)]
 
         # Nothing that has begun is left to do; a halted engine's waiting commands have not begun.
-        halted = end != End.RUNS
-        quiet = self.fetch.idle & Cat(engine.idle for engine in engines).all()
+        m.d.sync += halt_seen.eq(halted)
+        quiet = fetch.idle & Cat(engine.idle for engine in engines).all()
         m.d.comb += owed.eq((state == State.ERROR) & ~quiet)
-        done = quiet & self.fetch.finished & ~self.fetch.pending.any()
-        held_abort = Signal()  # an ABORT that comes in the cycle of ``clear``
-        m.d.sync += held_abort.eq(asked(Control.ABORT) & self.clear)
+        done = quiet & fetch.finished & ~fetch.pending.any()
+        # In the cycle of ``clear`` and in the next, what the engines say is of the program before; an ABORT that comes then is kept.
+        clear_seen, held_abort = Signal(), Signal()
+        before = self.clear | clear_seen
+        m.d.sync += [clear_seen.eq(self.clear), held_abort.eq(asked(Control.ABORT) & self.running | held_abort & before)]
         late = self._watch(m, writes["WATCHDOG"], halted, quiet)
         expired = late.any()
-        found = self._find_error(m, engines, asked(Control.ABORT) | held_abort, late)
+        found = self._find_error(m, engines, fetch, gives, token_overflow, before, held_abort, late)
 
-        m.d.comb += [port.halt.eq(halted) for port in (*engines, self.fetch)]
+        m.d.comb += [port.halt.eq(halted) for port in (self.load, self.execute, self.store, self.fetch)]
         with m.If(self.running):
             with m.If(asked(Control.RESET)):
-                m.d.sync += end.eq(End.RESETS)
-            with m.Elif(self.clear):
-                pass  # what the engines say is of the program before
-            with m.Elif(halted & (quiet | expired)):
+                m.d.sync += [end.eq(End.RESETS), halted.eq(1)]
+            with m.Elif(before):
+                pass
+            with m.Elif(halted & halt_seen & (quiet | expired)):
                 m.d.sync += [state.eq(Mux(end == End.RESETS, State.IDLE, State.ERROR)), irq.eq(end == End.FAILS)]
                 m.d.comb += resetting.eq(end == End.RESETS)
             with m.Elif(~halted & found.valid):
-                m.d.sync += [end.eq(End.FAILS), error.eq(Cat(found.code, found.engine, found.command, found.address))]
+                m.d.sync += [end.eq(End.FAILS), halted.eq(1), error.eq(Cat(found.code, found.engine, found.command, found.address))]
                 with m.If(expired):
                     m.d.sync += [state.eq(State.ERROR), irq.eq(1)]
             with m.Elif(~halted & done):
@@ -174,7 +184,7 @@ class Controller(wiring.Component):
         with m.If(resetting):
             m.d.comb += [queue.drop.eq(1), clearing.eq(1)]
             m.d.sync += [refused.eq(0), irq.eq(0), completed.eq(0)]
-        with m.If(clearing):
+        with m.If(self.clear):
             m.d.sync += error.eq(0)
         with m.If(asked(Control.CLEAR_IRQ)):
             m.d.sync += irq.eq(0)
@@ -228,20 +238,21 @@ class Controller(wiring.Component):
         ]
         return late
 
-    def _find_error(self, m: Module, engines: list[wiring.PureInterface], abort: Value, late: Value) -> data.View:
+    def _find_error(self, m: Module, engines: list[SimpleNamespace], fetch: SimpleNamespace, gives: Value, token_overflow: Value,
+                    clear: Value, abort: Value, late: Value) -> data.View:
         """The first error of this cycle: ``valid`` and what the error registers will show."""
         found = Signal(data.StructLayout({
             "valid": 1, "code": ErrorCode, "engine": Engine, "command": self._command_bits, "address": self.address_bits}))
         dispatched = Signal(self._command_bits)
-        with m.If(self.clear):
+        with m.If(clear):
             m.d.sync += dispatched.eq(0)
-        with m.Elif(self.fetch.moved):
+        with m.Elif(fetch.moved):
             m.d.sync += dispatched.eq(dispatched + 1)
 
         # Nobody can move, and a token that is just being given frees nobody.
-        resting = Cat(engine.blocked | (engine.idle & ~pending) for engine, pending in zip(engines, self.fetch.pending, strict=True))
+        resting = Cat(engine.blocked | (engine.idle & ~pending) for engine, pending in zip(engines, fetch.pending, strict=True))
         blocked = Cat(engine.blocked for engine in engines)
-        deadlock = self.fetch.stuck & resting.all() & blocked.any() & ~self.gives.any()
+        deadlock = fetch.stuck & resting.all() & blocked.any() & ~gives.any()
 
         # The least urgent first: later statements win.
         m.d.comb += [found.engine.eq(Engine.NONE), found.command.eq(dispatched), found.code.eq(ErrorCode.ABORTED), found.valid.eq(abort)]
@@ -249,16 +260,16 @@ class Controller(wiring.Component):
             m.d.comb += [found.valid.eq(1), found.code.eq(ErrorCode.TIMEOUT), found.engine.eq(Engine.FETCH)]
         with m.If(deadlock):
             m.d.comb += [found.valid.eq(1), found.code.eq(ErrorCode.DEADLOCK), found.engine.eq(Engine.FETCH)]
-        with m.If(self.fetch.error.valid):
+        with m.If(fetch.error.valid):
             m.d.comb += [
-                found.valid.eq(1), found.code.eq(self.fetch.error.code), found.engine.eq(Engine.FETCH),
-                found.address.eq(Mux(_has_address(self.fetch.error.code), self.fetch.error.address, 0)),
+                found.valid.eq(1), found.code.eq(fetch.error.code), found.engine.eq(Engine.FETCH),
+                found.address.eq(Mux(_has_address(fetch.error.code), fetch.error.address, 0)),
             ]
         for engine, name, port, overflow, give, is_late in reversed(list(zip(
-                PEERS, ("load", "execute", "store"), engines, self.token_overflow, self.gives, late[:-1], strict=True))):
+                PEERS, ("load", "execute", "store"), engines, token_overflow, gives, late[:-1], strict=True))):
             started = Signal(self._command_bits, name=f"{name}_started")
             given = Signal(self._command_bits, name=f"{name}_given")
-            with m.If(self.clear):
+            with m.If(clear):
                 m.d.sync += [started.eq(0), given.eq(0)]
             with m.Else():
                 m.d.sync += [started.eq(started + port.started), given.eq(given + give)]
@@ -276,6 +287,16 @@ class Controller(wiring.Component):
                     found.address.eq(Mux(_has_address(port.error.code), port.error.address, 0)),
                 ]
         return found
+
+
+def _a_cycle_later(m: Module, port: wiring.PureInterface, name: str) -> SimpleNamespace:
+    """What a block says, its activity aside, out of registers."""
+    seen = {}
+    for member, entry in port.signature.members.items():
+        if member not in ("halt", "start", "activity"):
+            seen[member] = Signal(entry.shape, name=f"{name}_{member}_seen")
+            m.d.sync += seen[member].eq(getattr(port, member))
+    return SimpleNamespace(**seen)
 
 
 def _has_address(code: Value) -> Value:

@@ -78,7 +78,8 @@ class Core(wiring.Component):
         store = (SerialStoreEngine if serial else StoreEngine)(config=config, timing=timing)
         engines = {"load": load, "execute": execute, "store": store}
         fetch = Fetch(address_bits=address_bits, bus_bits=bus_bits)
-        dispatch = Dispatch(queue_commands=config.control.queue_commands, address_bits=address_bits)
+        # Block RAM answers late in its cycle; a small accelerator is slow for other reasons, and has no look-up tables to spare.
+        dispatch = Dispatch(queue_commands=config.control.queue_commands, address_bits=address_bits, block=serial)
         tokens = TokenCounters(bits=config.control.token_bits)
         locks = HalfLocks()
         arbiter = ReadArbiter(address_bits=address_bits, bus_bits=bus_bits, outstanding=config.memory.outstanding + 1,

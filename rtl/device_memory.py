@@ -8,11 +8,12 @@ from amaranth.utils import exact_log2
 
 from .interfaces import ReadPort, WritePort
 from .queue import Queue
+from .skid import Skid
 from .uartbone import HostPort
 
 __all__ = ["DeviceMemory"]
 
-_QUEUE_WORDS = 8  # a place comes back six cycles after it was taken: enough for a word per cycle
+_QUEUE_WORDS = 8  # a place comes back seven cycles after it was taken: enough for a word per cycle
 
 
 class _Burst(wiring.Component):
@@ -52,12 +53,12 @@ class _Burst(wiring.Component):
 class DeviceMemory(wiring.Component):
     """Block RAM behind the accelerator's memory ports: byte address 0 is the first byte of the RAM.
 
-    Latency: 5 cycles from an accepted read request to its first word; then one word per cycle, also across bursts. Writes
+    Latency: 6 cycles from an accepted read request to its first word (5 with one port); then one word per cycle, also across bursts. Writes
     take one word per cycle; a response means that every later read sees them. Words beyond the memory are answered with an
     error and not written. The host's single words go first, each costs the accelerator one cycle at most.
 
-    Everything that goes to the RAM comes out of a register, and words wait in a queue for the accelerator: the blocks of a
-    large RAM lie all over the part, and no path leads through the accelerator to them.
+    Everything that goes to the RAM comes out of a register, its words go into one, and wait in a queue for the accelerator: the blocks
+    of a large RAM lie all over the part, and no path leads through the accelerator or the host's link to them.
 
     Parameters
     ----------
@@ -102,26 +103,34 @@ class DeviceMemory(wiring.Component):
 
         m.submodules.reads = reads = _Burst(address_bits=self.address_bits, bus_bytes=bus_bytes, depth=depth)
         m.submodules.writes = writes = _Burst(address_bits=self.address_bits, bus_bytes=bus_bytes, depth=depth)
-        for burst, port in (reads, self.read), (writes, self.write):
+        for name, burst, port in ("read", reads, self.read), ("write", writes, self.write):
+            request = self._part(m, f"{name}_request", port.request)
             m.d.comb += [
-                burst.request_valid.eq(port.request.valid),
-                port.request.ready.eq(burst.request_ready),
-                burst.request_address.eq(port.request.payload.address),
-                burst.request_beats.eq(port.request.payload.beats),
+                burst.request_valid.eq(request.valid),
+                request.ready.eq(burst.request_ready),
+                burst.request_address.eq(request.payload.address),
+                burst.request_beats.eq(request.payload.beats),
             ]
 
-        # The host's word within a bus word.
-        host_lane = self.host.address[:exact_log2(self.bus_bits // 32)]
-        host_word = self.host.address[exact_log2(self.bus_bits // 32):]
+        # The host's request, a cycle late, and its word within a bus word.
+        host_valid, host_writes = Signal(), Signal(reset_less=True)
+        host_address = Signal.like(self.host.address, reset_less=True)
+        host_write_data = Signal.like(self.host.write_data, reset_less=True)
+        m.d.sync += [
+            host_valid.eq(self.host.valid & ~self.host.ready), host_writes.eq(self.host.write), host_address.eq(self.host.address),
+            host_write_data.eq(self.host.write_data),
+        ]
+        host_lane = host_address[:exact_log2(self.bus_bits // 32)]
+        host_word = host_address[exact_log2(self.bus_bits // 32):]
 
         # Writes: the host's word, or the next word of a burst once its response has a place.
         host_write = Signal()
         host_read = Signal()
         host_first = host_write | host_read if self.ports == 1 else host_write
         response = self.write.response
-        word = self.write.data
+        word = self._part(m, "write_data", self.write.data)
         m.d.comb += [
-            host_write.eq(self.host.valid & self.host.write),
+            host_write.eq(host_valid & host_writes),
             word.ready.eq(writes.valid & ~host_first & (~writes.last | ~response.valid | response.ready)),
             writes.step.eq(word.valid & word.ready),
         ]
@@ -133,7 +142,7 @@ class DeviceMemory(wiring.Component):
         m.d.sync += write_port.en.eq(0)
         with m.If(host_write):
             m.d.sync += [
-                write_port.data.eq(self.host.write_data.replicate(self.bus_bits // 32)),
+                write_port.data.eq(host_write_data.replicate(self.bus_bits // 32)),
                 write_port.en.eq(Const(0xf, 4) << (4 * host_lane)),
             ]
         with m.Else():
@@ -141,25 +150,32 @@ class DeviceMemory(wiring.Component):
             with m.If(writes.step & ~writes.outside):
                 m.d.sync += write_port.en.eq(word.payload.strobe)
 
-        # Reads: what is asked (stage 1), the RAM's output (stage 2), the queue. A word is asked for when it has a place there.
+        # Reads: what is asked, the RAM's output, with two ports a register behind it, the queue. A word is asked for when it has a place
+        # there.
+        stages = 2
+        ram_word = read_port.data
+        if self.ports == 2:
+            stages = 3
+            ram_word = Signal(self.bus_bits, reset_less=True)
+            m.d.sync += ram_word.eq(read_port.data)
         m.submodules.queue = queue = Queue(width=self.bus_bits + 1, depth=_QUEUE_WORDS)
         places = Signal(range(_QUEUE_WORDS + 1), init=_QUEUE_WORDS)
-        host_stage = Signal(3)
-        stage = Signal(2)
-        outside = Signal(2, reset_less=True)
+        host_stage = Signal(stages + 1)
+        stage = Signal(stages)
+        outside = Signal(stages, reset_less=True)
         writing = host_write | writes.step if self.ports == 1 else Const(0)
         m.d.comb += [
-            host_read.eq(self.host.valid & ~self.host.write & ~host_stage.any()),
+            host_read.eq(host_valid & ~host_writes & ~host_stage.any()),
             reads.step.eq(reads.valid & (places != 0) & ~host_read & ~writing),
-            queue.w_en.eq(stage[1]),
-            queue.w_data.eq(Cat(read_port.data, outside[1])),
+            queue.w_en.eq(stage[-1]),
+            queue.w_data.eq(Cat(ram_word, outside[-1])),
             self.read.response.valid.eq(queue.r_rdy),
             queue.r_en.eq(self.read.response.ready),
             Cat(self.read.response.payload.data, self.read.response.payload.error).eq(queue.r_data),
         ]
         # A single-port RAM is that of a small part, where its output goes straight to the host.
         host_data = Signal(32, reset_less=True)
-        host_word_read = read_port.data.word_select(host_lane, 32)
+        host_word_read = ram_word.word_select(host_lane, 32)
         m.d.sync += [
             places.eq(places - reads.step + (queue.r_rdy & queue.r_en)),
             stage.eq(Cat(reads.step, stage)),
@@ -169,7 +185,7 @@ class DeviceMemory(wiring.Component):
         ]
         m.d.comb += [
             self.host.read_data.eq(host_word_read if self.ports == 1 else host_data),
-            self.host.ready.eq(self.host.write | host_stage[1 if self.ports == 1 else 2]),
+            self.host.ready.eq(host_valid & host_writes | host_stage[1 if self.ports == 1 else stages]),
         ]
 
         write_address = Mux(host_write, host_word, writes.word)
@@ -182,3 +198,11 @@ class DeviceMemory(wiring.Component):
         else:
             m.d.sync += [write_port.addr.eq(write_address), read_port.addr.eq(read_address)]
         return m
+
+    def _part(self, m: Module, name: str, port: wiring.PureInterface) -> wiring.PureInterface:
+        """A stream from the accelerator, whose ready does not come from here in the same cycle; with one port area goes first."""
+        if self.ports == 1:
+            return port
+        m.submodules[name] = skid = Skid(port.payload.shape())
+        m.d.comb += [skid.i.valid.eq(port.valid), skid.i.payload.eq(port.payload), port.ready.eq(skid.i.ready)]
+        return skid.o

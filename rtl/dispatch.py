@@ -16,11 +16,12 @@ class Dispatch(wiring.Component):
     """Checks headers and moves each command, word by word, into its engine's queue, in program order.
 
     A command moves only while fewer than ``queue_commands`` of its engine are ``pending``; all behind it wait. So a queue
-    always has room for a whole command. Throughput: one word per cycle. Reports OPCODE and LENGTH.
+    always has room for a whole command. Throughput: one word per cycle, and a cycle for each header. Reports OPCODE and LENGTH.
 
     Parameters
     ----------
     queue_commands : commands of one engine that may have been dispatched and not started
+    block : what the queues are made of, as :class:`~systolith.rtl.queue.Queue` says
 
     Members
     -------
@@ -49,8 +50,9 @@ class Dispatch(wiring.Component):
     stuck: Signal
     error: ErrorShape
 
-    def __init__(self, *, queue_commands: int, address_bits: int):
+    def __init__(self, *, queue_commands: int, address_bits: int, block: bool | None = None):
         self.queue_commands = queue_commands
+        self.block = block
         self.address_bits = address_bits
         super().__init__({
             "start": In(1), "halt": In(1), "words": In(32), "i": In(stream.Signature(32)),
@@ -63,49 +65,59 @@ class Dispatch(wiring.Component):
         m = Module()
         active = Signal()
         left = Signal(min(32, self.address_bits), reset_less=True)  # words of the program; of one that is longer, fetch gives none
-        rest = Signal(8)  # words of the command that moves
-        opcode = Signal(4, reset_less=True)
+        rest = Signal(8, reset_less=True)  # words of the command that moves
+        in_header = Signal(init=1)
 
+        # A header is looked at in one cycle and moved in the next, at the earliest: what was seen is in registers.
         header = self.i.payload
-        length = Signal(8)
-        full = Signal()
-        target = Signal(4)
+        looked = Signal()
+        opcode = Signal(len(COMMANDS), reset_less=True)  # one bit each
+        length = Signal(8, reset_less=True)
+        fits, more, blocked = Signal(reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
+        full = Signal(len(COMMANDS))
+        words = Signal(8)
         move = Signal()
-        in_header = rest == 0
-        m.d.comb += target.eq(Mux(in_header, header[:4], opcode))
+        m.d.sync += looked.eq(self.i.valid & in_header & ~move)
+        with m.If(in_header):
+            m.d.sync += [
+                opcode.eq(Cat(header[:4] == code for code in COMMANDS)), length.eq(words), more.eq(left != 0),
+                fits.eq((header[8:16] == words) & (left >= words)),
+                blocked.eq((Cat(header[:4] == code for code in COMMANDS) & full).any()),
+            ]
 
         for index, (code, command) in enumerate(COMMANDS.items()):
             name = code.name.lower()
-            queue = Queue(width=32, depth=self.queue_commands * command.words, block=True)
+            queue = Queue(width=32, depth=self.queue_commands * command.words, block=self.block)
             m.submodules[f"{name}_queue"] = queue
             o = getattr(self, f"o_{name}")
             m.d.comb += [
                 queue.w_data.eq(header),
-                queue.w_en.eq(move & (target == code)),
+                queue.w_en.eq(move & opcode[index]),
                 o.valid.eq(queue.r_rdy),
                 o.payload.eq(queue.r_data),
                 queue.r_en.eq(o.ready),
             ]
             pending = Signal(range(self.queue_commands + 1), name=f"{name}_pending")
-            m.d.sync += pending.eq(pending + (self.moved & (header[:4] == code)) - self.started[index])
-            m.d.comb += self.pending[index].eq(pending != 0)
+            m.d.sync += pending.eq(pending + (self.moved & opcode[index]) - self.started[index])
+            m.d.comb += [self.pending[index].eq(pending != 0), full[index].eq(pending == self.queue_commands)]
             with m.If(header[:4] == code):
-                m.d.comb += [length.eq(command.words), full.eq(pending == self.queue_commands)]
+                m.d.comb += words.eq(command.words)
 
         m.d.comb += [self.finished.eq(active & (left == 0)), self.stuck.eq(self.finished)]
-        with m.If(active & self.i.valid & ~self.halt & (left != 0)):
+        with m.If(active & self.i.valid & ~self.halt):
             with m.If(~in_header):
                 m.d.comb += move.eq(1)
-                m.d.sync += rest.eq(rest - 1)
-            with m.Elif(length == 0):
-                m.d.comb += [self.error.valid.eq(1), self.error.code.eq(ErrorCode.OPCODE)]
-            with m.Elif((header[8:16] != length) | (left < length)):
-                m.d.comb += [self.error.valid.eq(1), self.error.code.eq(ErrorCode.LENGTH)]
-            with m.Elif(full):
-                m.d.comb += self.stuck.eq(1)
-            with m.Else():
-                m.d.comb += [move.eq(1), self.moved.eq(1)]
-                m.d.sync += [rest.eq(length - 1), opcode.eq(header[:4])]
+                m.d.sync += [rest.eq(rest - 1), in_header.eq(rest == 1)]
+            with m.Elif(looked & more):
+                with m.If(~opcode.any()):
+                    m.d.comb += [self.error.valid.eq(1), self.error.code.eq(ErrorCode.OPCODE)]
+                with m.Elif(~fits):
+                    m.d.comb += [self.error.valid.eq(1), self.error.code.eq(ErrorCode.LENGTH)]
+                with m.Elif(blocked):
+                    m.d.comb += self.stuck.eq(1)
+                with m.Else():
+                    m.d.comb += [move.eq(1), self.moved.eq(1)]
+                    m.d.sync += [rest.eq(length - 1), in_header.eq(length == 1)]
         m.d.comb += self.i.ready.eq(move)
         with m.If(move):
             m.d.sync += left.eq(left - 1)

@@ -25,7 +25,7 @@ class ExecuteEngine(wiring.Component):
 
     Latency: a command's first row comes ``rows + shift_to_swap_cycles + 3`` cycles after ``started``, transposed later by the
     fills and ``fill_to_emit_cycles``. Throughput: one row per cycle, without a gap where a tile has at least
-    ``swap_to_shift_cycles + shift_to_swap_cycles + rows − 1`` rows, about twice the array's, and a command at least 15.
+    ``swap_to_shift_cycles + shift_to_swap_cycles + rows − 1`` rows, about twice the array's, and a command at least 17.
 
     Parameters
     ----------
@@ -79,16 +79,18 @@ class ExecuteEngine(wiring.Component):
             self.weight.eq(preloader.weight_control), self.row.eq(streamer.row_control),
         ]
 
-        # A command begins when both sequencers have room for it and its tokens are there. They copy what they need of it, so that the
-        # next one is decoded meanwhile; or, without look-ahead, it stays where it is until its last row was issued.
-        begins = self.tokens.taken
+        # A command begins when both sequencers have room for it and its tokens are there: in the cycle after that, because everything in
+        # here begins with it. They copy what they need of it, so that the next one is decoded meanwhile; or, without look-ahead, it
+        # stays where it is until its last row was issued.
+        begins = Signal()
+        m.d.sync += begins.eq(self.tokens.taken)
         begun, leaves = Signal(), begins
         if not self.config.control.looks_ahead:
             leaves = begun & ~streamer.busy
             with m.If(begins | leaves):
                 m.d.sync += begun.eq(begins)
         m.d.comb += [
-            self.tokens.take.eq(front.o.valid & preloader.i.ready & streamer.i.ready & ~begun & ~stop),
+            self.tokens.take.eq(front.o.valid & preloader.i.ready & streamer.i.ready & ~begins & ~begun & ~stop),
             self.tokens.take_mask.eq(command.wait),
             front.o.ready.eq(leaves), preloader.i.valid.eq(begins), streamer.i.valid.eq(begins),
             preloader.i.payload.eq(command), streamer.i.payload.eq(command), self.control.started.eq(begins),
@@ -96,7 +98,7 @@ class ExecuteEngine(wiring.Component):
 
         settling = self._settle(m, streamer, stop)
         quiet = ~settling & ~streamer.busy
-        waits = front.o.valid & ~begins & ~begun
+        waits = front.o.valid & ~self.tokens.taken & ~begins & ~begun
         m.d.comb += [
             self.control.idle.eq(~settling & (stop | ~streamer.busy & ~front.holding & ~self.commands.valid)),
             self.control.blocked.eq(quiet & waits & ~stop),

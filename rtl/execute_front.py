@@ -42,7 +42,7 @@ class ExecuteFront(wiring.Component):
     is built without, VALUE for counts of zero and ``k_last`` outside 1 … ``rows``, RANGE for accumulator rows outside one half.
     Neither is the command presented then nor any that follows.
 
-    Latency: a command is presented one cycle after its last word; where ``y_count`` or ``b_count`` are not 1, as many cycles
+    Latency: a command is presented two cycles after its last word; where ``y_count`` or ``b_count`` are not 1, as many cycles
     later as they have bits together, and 3.
 
     Parameters
@@ -107,15 +107,19 @@ class ExecuteFront(wiring.Component):
         m.d.comb += self.o.payload.vector_row.eq(self._vector_row(m, command))
 
         outside, counted = self._outside(m, command, decoder.o.valid, self.o.valid & self.o.ready)
+        # What was found goes into a register: whether a command begins is decided behind it.
         valid = decoder.o.valid
+        accepted = self.o.valid & self.o.ready
+        m.d.comb += decoder.o.ready.eq(accepted)
+        m.d.sync += [self.o.valid.eq(0), self.error.eq(0)]
         with m.If(unsupported):
-            m.d.comb += [self.error.eq(valid), self.code.eq(ErrorCode.UNSUPPORTED)]
+            m.d.sync += [self.error.eq(valid), self.code.eq(ErrorCode.UNSUPPORTED)]
         with m.Elif(wrong):
-            m.d.comb += [self.error.eq(valid), self.code.eq(ErrorCode.VALUE)]
+            m.d.sync += [self.error.eq(valid), self.code.eq(ErrorCode.VALUE)]
         with m.Elif(outside):
-            m.d.comb += [self.error.eq(valid & counted), self.code.eq(ErrorCode.RANGE)]
+            m.d.sync += [self.error.eq(valid & counted), self.code.eq(ErrorCode.RANGE)]
         with m.Else():
-            m.d.comb += [self.o.valid.eq(valid & counted), decoder.o.ready.eq(self.o.ready & counted)]
+            m.d.sync += self.o.valid.eq(valid & counted & ~accepted)
 
         collecting = Signal()
         with m.If(decoder.i.valid & decoder.i.ready):

@@ -16,7 +16,7 @@ class Fetch(wiring.Component):
     """The words of a program, from base register 0 on, as a stream.
 
     It stays at most two bursts ahead of its consumer; bursts are 128 bytes (no more than 16 bus words) and aligned, so
-    none crosses a boundary of an interconnect. Latency: from ``start`` to the first word, the base lookup, 4 cycles and the memory.
+    none crosses a boundary of an interconnect. Latency: from ``start`` to the first word, the base lookup, 6 cycles and the memory.
 
     Reports ADDRESS (with the program's address) where the program is not inside the limit of base 0, VALUE where its address
     is not a multiple of 4, BUS (with the bus word's address) where the memory answers with an error.
@@ -78,17 +78,20 @@ class Fetch(wiring.Component):
         reserved = Signal(range(depth + 1))
         pop = Signal()
 
-        to_boundary = Signal(range(burst_beats + 1))
-        beats = Signal(range(burst_beats + 1))
+        to_boundary = Signal(range(burst_beats + 1), reset_less=True)
+        beats = Signal(range(burst_beats + 1), reset_less=True)
+        room = Signal()  # a cycle late, and a request comes at most in every other
+        boundary = Signal.like(to_boundary)
+        m.d.sync += room.eq(reserved <= depth - burst_beats)
         m.d.comb += [
             address.eq(self.lookup.base + self.offset),
             self.error.address.eq(Cat(C(0, 2), index, beat_address)),
-            to_boundary.eq(burst_beats - beat_address[:burst_bits]),
-            beats.eq(Mux(beats_left < to_boundary, beats_left, to_boundary)),
+            boundary.eq(burst_beats - beat_address[:burst_bits]),
             self.read.request.payload.address.eq(Cat(C(0, beat_bytes_bits), beat_address)),
             self.read.request.payload.beats.eq(beats - 1),
         ]
-        requested = Signal()
+        requested, asks = Signal(), Signal()
+        m.d.comb += self.read.request.valid.eq(asks)
         settled = Signal()  # the program's address was looked up and checked, or there is none
         m.d.comb += requested.eq(self.read.request.valid & self.read.request.ready)
         with m.FSM():
@@ -112,17 +115,20 @@ class Fetch(wiring.Component):
                     self.error.valid.eq(~inside | ~aligned),
                     self.error.code.eq(Mux(inside, ErrorCode.VALUE, ErrorCode.ADDRESS)),
                 ]
-                m.next = "REQUEST"
+                m.next = "PREPARE"
                 with m.If(self.error.valid):
                     m.next = "IDLE"
+            with m.State("PREPARE"):
+                m.d.comb += settled.eq(1)
+                m.d.sync += [to_boundary.eq(boundary), beats.eq(Mux(beats_left < boundary, beats_left, boundary))]
+                m.next = "REQUEST"
             with m.State("REQUEST"):
                 m.d.comb += settled.eq(1)
-                # A request that was offered stays: room only grows, and halt waits for it.
-                offered = Signal()
-                m.d.sync += offered.eq(self.read.request.valid & ~self.read.request.ready)
-                m.d.comb += self.read.request.valid.eq((beats_left != 0) & (reserved <= depth - burst_beats) & (~self.halt | offered))
+                # A request that was offered stays, halt waits for it.
+                m.d.sync += asks.eq(Mux(asks, ~self.read.request.ready, (beats != 0) & room & ~self.halt))
                 with m.If(requested):
                     m.d.sync += [beat_address.eq(beat_address + to_boundary), beats_left.eq(beats_left - beats)]
+                    m.next = "PREPARE"
 
         m.d.sync += reserved.eq(reserved + Mux(requested, beats, 0) - pop)
         m.d.comb += [
@@ -135,12 +141,15 @@ class Fetch(wiring.Component):
         with m.If(self.read.response.valid & self.read.response.payload.error):
             m.d.comb += [self.error.valid.eq(1), self.error.code.eq(ErrorCode.BUS), self.error.address.eq(self.read_address)]
 
+        word, word_valid = Signal(32, reset_less=True), Signal()
+        take = buffer.r_rdy & (~word_valid | self.o.ready)
         m.d.comb += [
-            self.o.valid.eq(buffer.r_rdy & ~self.halt),
-            self.o.payload.eq(buffer.r_data.word_select(index, 32)),
-            pop.eq(self.o.valid & self.o.ready & (index == words_per_beat - 1)),
+            self.o.valid.eq(word_valid & ~self.halt), self.o.payload.eq(word),
+            pop.eq(take & (index == words_per_beat - 1)),
             buffer.r_en.eq(pop),
         ]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += index.eq(index + 1)
+        with m.If(take):
+            m.d.sync += [word.eq(buffer.r_data.word_select(index, 32)), word_valid.eq(1), index.eq(index + 1)]
+        with m.Elif(self.o.ready):
+            m.d.sync += word_valid.eq(0)
         return m

@@ -1,7 +1,7 @@
 """LOAD: memory to scratchpads, parameters and accumulator."""
 
 from amaranth import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.commands import PEERS, Engine
@@ -20,11 +20,12 @@ from .load_back import LoadBack
 from .load_front import LoadFront, load_decoder
 from .locks import HALVES
 from .queue import Queue
+from .skid import Skid
 from .timing import DatapathTiming
 
 __all__ = ["LoadEngine", "load_ports"]
 
-_BLOCK_RECORDS = 32  # as many are worth a block RAM
+_BLOCK_RECORDS = 128  # as many are worth a block RAM, which answers late in its cycle
 
 
 def load_ports(config: Config) -> dict[str, wiring.Member]:
@@ -98,10 +99,19 @@ class LoadEngine(wiring.Component):
 
         for own, inner in (
                 (self.commands, decoder.i), (self.lookup, front.lookup), (self.read.request, front.request),
-                (self.read.response, back.response), (self.activation, back.activation), (self.weight, back.weight),
-                (self.accumulator, back.accumulator), (self.parameter, back.parameter)):
+                (self.activation, back.activation), (self.weight, back.weight), (self.accumulator, back.accumulator),
+                (self.parameter, back.parameter)):
             wiring.connect(m, wiring.flipped(own), inner)
         wiring.connect(m, decoder.o, front.command)
+
+        # Words, with the addresses that an error reports.
+        response = data.StructLayout({"word": back.response.payload.shape(), "address": len(self.read_address)})
+        m.submodules.skid = skid = Skid(response)
+        m.d.comb += [
+            skid.i.valid.eq(self.read.response.valid), skid.i.payload.word.eq(self.read.response.payload),
+            skid.i.payload.address.eq(self.read_address), self.read.response.ready.eq(skid.i.ready),
+            back.response.valid.eq(skid.o.valid), back.response.payload.eq(skid.o.payload.word), skid.o.ready.eq(back.response.ready),
+        ]
         m.d.comb += [
             records.w_en.eq(front.record.valid), records.w_data.eq(record), front.record.ready.eq(records.w_rdy),
             back.record.valid.eq(records.r_rdy), back.record.payload.eq(records.r_data), records.r_en.eq(back.record.ready),
@@ -111,7 +121,7 @@ class LoadEngine(wiring.Component):
         m.d.comb += [
             behind_idle.eq(back.idle & (records.level == 0)),
             front.behind_idle.eq(behind_idle), self.claim.eq(back.claim), back.granted.eq(self.granted),
-            back.response_address.eq(self.read_address), front.halt.eq(self.control.halt), back.halt.eq(self.control.halt),
+            back.response_address.eq(skid.o.payload.address), front.halt.eq(self.control.halt), back.halt.eq(self.control.halt),
             self.tokens.take.eq(front.take), self.tokens.take_mask.eq(decoder.o.payload.wait), front.taken.eq(self.tokens.taken),
             self.tokens.give.eq(back.give), self.tokens.give_mask.eq(back.give_mask),
         ]

@@ -19,7 +19,7 @@ class LoadBack(wiring.Component):
     """Takes the words of each recorded burst apart and writes them: up to a bus word per cycle into a scratchpad, 4 bytes
     into accumulator, parameters or table.
 
-    Latency: 2 cycles from a word to its write. Reports RANGE for a row outside its memory and BUS (with the bus word's address),
+    Latency: 3 cycles from a word to its write. Reports RANGE for a row outside its memory and BUS (with the bus word's address),
     both when everything before is complete; nothing is written from there on.
 
     Parameters
@@ -94,31 +94,42 @@ class LoadBack(wiring.Component):
             "lane": burst.lane.shape(), "field": range(PARAMETER_WORDS), "last": 1, "post": 2, "discard": 1}), reset_less=True)
         chunk_valid = Signal()
         chunk_done = Signal()
+        # Stage 3: a chunk that is known to be inside its memory, or is not ``live``.
+        out = Signal.like(chunk, reset_less=True)
+        out_valid, live = Signal(), Signal()
+        out_done = Signal()
         fault = Signal()
         fault_code = Signal(ErrorCode, reset_less=True)
         fault_address = Signal.like(self.response_address, reset_less=True)
 
+        # How many bytes the next chunk has, whether the burst ends with it, and whether the word does: known with the burst.
         limits = Array(self.widths.get(bank, 4) for bank in self.lanes)
-        to_word_end = Signal(range(self.bus_bytes + 1))
-        count = Signal(range(chunk_bytes + 1))
-        most = Signal.like(count)
-        m.d.comb += [
-            to_word_end.eq(self.bus_bytes - burst.first),
-            most.eq(Mux(limits[burst.bank] < to_word_end, limits[burst.bank], to_word_end)),
-            count.eq(Mux(burst.bytes < most, burst.bytes, most)),
-        ]
-        burst_end = burst.bytes == count
+        count = Signal(range(chunk_bytes + 1), reset_less=True)
+        burst_end, word_end = Signal(reset_less=True), Signal(reset_less=True)
+
+        def look(first: Value, left: Value, bank: Value) -> list:
+            to_word_end = Signal(range(self.bus_bytes + 1))
+            most, planned = Signal(range(chunk_bytes + 1)), Signal(range(chunk_bytes + 1))
+            m.d.comb += [
+                to_word_end.eq(self.bus_bytes - first),
+                most.eq(Mux(limits[bank] < to_word_end, limits[bank], to_word_end)),
+                planned.eq(Mux(left < most, left, most)),
+            ]
+            return [count.eq(planned), burst_end.eq(left <= most), word_end.eq(planned == to_word_end)]
+
         free = ~chunk_valid | chunk_done
         cut = Signal()  # a chunk leaves stage 1
         m.d.comb += [
             cut.eq(burst_valid & self.response.valid & free),
-            self.response.ready.eq(burst_valid & free & (burst_end | (count == to_word_end))),
+            self.response.ready.eq(burst_valid & free & (burst_end | word_end)),
             self.record.ready.eq(~burst_valid | (cut & burst_end)),
         ]
         with m.If(self.record.ready):
-            m.d.sync += [burst_valid.eq(self.record.valid), burst.eq(self.record.payload)]
+            record = self.record.payload
+            m.d.sync += [burst_valid.eq(self.record.valid), burst.eq(record), *look(record.first, record.bytes, record.bank)]
         with m.Elif(cut):
-            m.d.sync += [burst.start.eq(0), burst.first.eq(burst.first + count), burst.bytes.eq(burst.bytes - count)]
+            first, left = (burst.first + count)[:len(burst.first)], (burst.bytes - count)[:len(burst.bytes)]
+            m.d.sync += [burst.start.eq(0), burst.first.eq(first), burst.bytes.eq(left), *look(first, left, burst.bank)]
 
         # The place behind the chunk in stage 2, and whether a byte of that chunk is outside its memory.
         lanes = Array(self.lanes.values())[chunk.bank]
@@ -152,17 +163,24 @@ class LoadBack(wiring.Component):
         with m.If(cut & self.response.payload.error & ~fault):
             m.d.sync += [
                 fault.eq(1), fault_code.eq(ErrorCode.BUS), fault_address.eq(self.response_address), chunk.discard.eq(1)]
-        with m.If(chunk_valid & ~chunk.discard & outside):
-            m.d.sync += [fault.eq(1), fault_code.eq(ErrorCode.RANGE), chunk.discard.eq(1)]
+        spoiled = Signal()  # by a row outside; what came before a fault of the memory's is written
+        m.d.comb += chunk_done.eq(chunk_valid & (~out_valid | out_done))
+        with m.If(~out_valid | out_done):
+            m.d.sync += [out.eq(chunk), out_valid.eq(chunk_valid), live.eq(chunk_valid & ~chunk.discard & ~outside & ~spoiled)]
+        with m.If(chunk_valid & ~chunk.discard & outside & ~spoiled):
+            m.d.sync += [fault.eq(1), fault_code.eq(ErrorCode.RANGE), spoiled.eq(1)]
 
-        writes = chunk_valid & ~chunk.discard & ~outside
-        half = chunk.row[exact_log2(self.half_rows)]
+        # More of a run comes to the half in which the chunk behind this one is.
+        half_bit = exact_log2(self.half_rows)
+        comes, comes_to = (chunk.bank == Bank.ACCUMULATOR) & burst_valid & ~burst.start & ~fault & ~self.halt, chunk.row[half_bit]
+        chunk, writes = out, live
+        half = chunk.row[half_bit]
         to_accumulator = chunk.bank == Bank.ACCUMULATOR
         to_table = (chunk.bank == Bank.TABLE) & (Bank.TABLE in self.lanes)
         ready = Signal()
         m.d.comb += [
             ready.eq(1),
-            chunk_done.eq(chunk_valid & (ready | ~writes)),
+            out_done.eq(out_valid & (ready | ~writes)),
             self.moves.eq(writes & ready), self.stalls.eq(writes & ~ready),
         ]
         for bank in self.widths:
@@ -186,10 +204,9 @@ class LoadBack(wiring.Component):
             m.d.comb += ready.eq(self.granted.bit_select(half, 1))
 
         # A half is claimed from the first word of a run that goes there on, while more of the run comes, and a little longer.
-        needs = to_accumulator & (writes | (burst_valid & ~burst.start & ~fault & ~self.halt))
         for number in range(HALVES):
             hold = Signal(self.hold_cycles, name=f"hold{number}")
-            here = needs & (half == number)
+            here = (to_accumulator & writes & (half == number)) | (comes & (comes_to == number))
             m.d.sync += hold.eq(Cat(here, hold))
             m.d.comb += self.claim[number].eq(here | hold.any())
 
@@ -201,7 +218,7 @@ class LoadBack(wiring.Component):
             m.d.sync += post.eq(source)
         m.d.comb += [
             self.give.eq(gives[-1]), self.give_mask.eq(posts[-1]),
-            self.idle.eq(~burst_valid & ~self.record.valid & ~chunk_valid & ~gives.any()),
-            self.error.valid.eq(fault & ~gives.any()), self.error.code.eq(fault_code), self.error.address.eq(fault_address),
+            self.idle.eq(~burst_valid & ~self.record.valid & ~chunk_valid & ~out_valid & ~gives.any()),
+            self.error.valid.eq(fault & ~live & ~gives.any()), self.error.code.eq(fault_code), self.error.address.eq(fault_address),
         ]
         return m

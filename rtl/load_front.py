@@ -11,6 +11,7 @@ from ..arch.footprint import field_bits
 from ..arch.registers import ErrorCode
 from .decode import Decoder, command_layout
 from .interfaces import BaseLookup, BurstRequest, ErrorShape
+from .skid import Skid
 
 __all__ = ["BURST_BEATS", "LoadFront", "RecordLayout", "bank_lanes", "bank_of_words", "bank_rows", "load_decoder", "load_objection"]
 
@@ -114,12 +115,16 @@ class LoadFront(wiring.Component):
 
         run = Signal(data.StructLayout({
             "address": self.address_bits, "left": min(24, self.address_bits), "row": row_bits,
-            "lane": self.record.payload.lane.shape(), "bank": self.record.payload.bank.shape(), "start": 1, "last": 1, "post": 2}),
-            reset_less=True)
+            "lane": self.record.payload.lane.shape(), "bank": self.record.payload.bank.shape(), "start": 1, "last": 1, "post": 2,
+            "inside": 1}), reset_less=True)
         run_valid = Signal()
         run_taken = Signal()
         pushed = Signal()  # a run goes from the walk to the bursts
-        quiet = ~run_valid & ~self.request.valid
+        # Between the two, because which burst may go is decided late in the cycle.
+        m.submodules.runs = runs = Skid(run.shape())
+        m.d.comb += [runs.i.valid.eq(run_valid & run.inside), runs.i.payload.eq(run), run_taken.eq(runs.i.valid & runs.i.ready)]
+        cut_valid = Signal()  # a run is being cut into bursts
+        quiet = ~run_valid & ~runs.o.valid & ~cut_valid & ~self.request.valid
         m.d.comb += self.quiet.eq(quiet)
 
         objection = load_objection(self.config, command)
@@ -151,52 +156,63 @@ class LoadFront(wiring.Component):
                 inner, last = left1 != 1, (left1 == 1) & (left2 == 1)
                 next_offset = Mux(inner, offset, offset2) + Mux(inner, command.stride1, command.stride2)
                 next_row = Mux(inner, row, row2) + Mux(inner, command.row_stride1, command.row_stride2)
-                with m.If((~run_valid | run_taken) & ~self.halt):
-                    with m.If(fits & (offset <= limit)):
-                        m.d.comb += pushed.eq(1)
-                    with m.Else():
-                        m.next = "ADDRESS"
-                with m.If(pushed):
+                # Whether a run is inside is known when it is on its way, and nothing goes on from one that is not.
+                m.d.comb += pushed.eq((~run_valid | run_taken) & ~self.halt)
+                with m.If(run_valid & ~run.inside & ~self.halt):
+                    m.next = "ADDRESS"
+                with m.Elif(pushed):
                     m.d.sync += [
-                        run.address.eq(address), run.left.eq(command.run), run.row.eq(row), run.lane.eq(command.lane),
+                        run.address.eq(address), run.inside.eq(fits & (offset <= limit)), run.left.eq(command.run),
+                        run.row.eq(row), run.lane.eq(command.lane),
                         run.bank.eq(command.bank), run.start.eq(1), run.last.eq(last), run.post.eq(command.post),
                         offset.eq(next_offset), row.eq(next_row), left1.eq(Mux(inner, left1 - 1, command.count1)),
                     ]
                     with m.If(~inner):
                         m.d.sync += [offset2.eq(next_offset), row2.eq(next_row), left2.eq(left2 - 1)]
                     with m.If(last):
-                        m.d.comb += self.command.ready.eq(1)
-                        m.next = "COMMAND"
+                        m.next = "LAST"
+            with m.State("LAST"):
+                with m.If(~self.halt):
+                    m.d.comb += self.command.ready.eq(run.inside)
+                    m.next = "COMMAND"
+                    with m.If(~run.inside):
+                        m.next = "ADDRESS"
             for code in (ErrorCode.VALUE, ErrorCode.UNSUPPORTED, ErrorCode.ADDRESS):
                 with m.State(code.name):
                     m.d.comb += [
                         self.error.valid.eq(quiet & self.behind_idle),
                         self.error.code.eq(code),
-                        self.error.address.eq(address if code is ErrorCode.ADDRESS else 0),
+                        self.error.address.eq(run.address if code is ErrorCode.ADDRESS else 0),
                     ]
+                    m.d.sync += run_valid.eq(0)
 
-        self._bursts(m, run, run_valid, run_taken)
+        self._bursts(m, runs.o, cut_valid)
         with m.If(run_taken | self.halt):
             m.d.sync += run_valid.eq(0)
         with m.If(pushed):
             m.d.sync += run_valid.eq(1)
         return m
 
-    def _bursts(self, m: Module, run, run_valid: Signal, run_taken: Signal) -> None:
-        """Cuts ``run`` at multiples of 64 bus words, one burst per cycle."""
+    def _bursts(self, m: Module, runs: stream.Interface, cut_valid: Signal) -> None:
+        """Cuts ``runs`` at multiples of 64 bus words, one burst per cycle. ``cut_valid``: there is what is left of one."""
         word_bits = exact_log2(self.bus_bytes)
         block_bits = exact_log2(BURST_BEATS) + word_bits
-        request = self.request.payload
+        # Whether the next burst may go does not depend on who takes this one: that is decided far away.
+        m.submodules.skid = skid = Skid(self.request.payload.shape())
+        wiring.connect(m, skid.o, wiring.flipped(self.request))
+        asked = skid.i
+        request = asked.payload
         beat_address = Signal(self.address_bits - word_bits, reset_less=True)
         beats = Signal(exact_log2(BURST_BEATS), reset_less=True)
         m.d.comb += [request.address.eq(Cat(C(0, word_bits), beat_address)), request.beats.eq(beats)]
 
+        # What is left of the run that is being cut; its end, from the block in which it stands; and whether that is in another block.
+        next_run, run = runs.payload, Signal(runs.payload.shape(), name="cut", reset_less=True)
+        end = Signal(len(run.left) + 1, reset_less=True)
+        more = Signal(reset_less=True)
         first_byte = run.address[:block_bits]
         first_word = run.address[word_bits:block_bits]
-        end = Signal(len(run.left) + 1)  # of the run, from the block in which it stands
-        m.d.comb += end.eq(first_byte + run.left)
-        more = Signal()
-        m.d.comb += more.eq(end > 1 << block_bits)
+        next_end = next_run.address[:block_bits] + next_run.left
 
         record = self.record.payload
         m.d.comb += [
@@ -204,21 +220,26 @@ class LoadFront(wiring.Component):
             record.first.eq(run.address[:word_bits]), record.bytes.eq(Mux(more, (1 << block_bits) - first_byte, run.left)),
             record.last.eq(run.last & ~more), record.post.eq(run.post),
         ]
-        free = ~self.request.valid | self.request.ready
-        m.d.comb += self.record.valid.eq(run_valid & free & ~self.halt)
+        free = ~asked.valid | asked.ready
+        m.d.comb += self.record.valid.eq(cut_valid & free & ~self.halt)
         leaves = Signal()
-        m.d.comb += [leaves.eq(self.record.valid & self.record.ready), run_taken.eq(leaves & ~more)]
-        with m.If(self.request.ready):
-            m.d.sync += self.request.valid.eq(0)
+        m.d.comb += [leaves.eq(self.record.valid & self.record.ready), runs.ready.eq(~cut_valid | leaves & ~more)]
+        with m.If(runs.ready):
+            m.d.sync += [cut_valid.eq(runs.valid), run.eq(next_run), end.eq(next_end), more.eq(next_end > 1 << block_bits)]
+        with m.If(self.halt):
+            m.d.sync += cut_valid.eq(0)
+        with m.If(asked.ready):
+            m.d.sync += asked.valid.eq(0)
         with m.If(leaves):
             m.d.sync += [
-                self.request.valid.eq(1), beat_address.eq(run.address[word_bits:]),
+                asked.valid.eq(1), beat_address.eq(run.address[word_bits:]),
                 beats.eq(Mux(more, BURST_BEATS - 1, (end - 1)[word_bits:block_bits]) - first_word),
             ]
         with m.If(leaves & more):
             m.d.sync += [
                 run.address.eq(Cat(C(0, block_bits), run.address[block_bits:] + 1)),
                 run.left.eq(end - (1 << block_bits)), run.start.eq(0),
+                end.eq(end - (1 << block_bits)), more.eq(end > 2 << block_bits),
             ]
 
 

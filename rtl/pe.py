@@ -1,73 +1,39 @@
-"""The processing element: one multiply-accumulate and the registers that make it systolic."""
+"""The processing elements: a multiplier, an adder and the registers that make them systolic."""
 
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["MAC", "PE"]
+from .multiplier import FabricMultiplier, Multiplier
+from .shared import shared
+
+__all__ = ["PE", "PairPE", "RowTermPE"]
 
 
-class MAC(wiring.Component):
-    """Multiply-accumulate with its weight: psum_out = psum_in + a · active.
+def _check_psum_bits(psum_bits: int) -> None:
+    if psum_bits < 16:
+        raise ValueError(f"psum_bits must be at least 16, not {psum_bits!r}")
 
-    Latency: 3 cycles from ``a`` (input register, product, sum), 1 cycle from ``psum_in``. Throughput: one product per cycle.
-    The registers stand where DSP blocks have theirs, so a primitive can hold all of them.
 
-    Parameters
-    ----------
-    psum_bits : width of a partial sum, at least 16
-
-    Members
-    -------
-    a, a_out : activation, and the same one cycle later
-    weight, load : at the end of a cycle with ``load``, ``weight`` becomes active, for the ``a`` of that cycle on
-    psum_in, psum_out : partial sums
-
-    Platform overrides
-    ------------------
-    ``get_mac(mac)`` returns an elaboratable with the same ports, timing and results.
-    """
-
-    a: Signal
-    a_out: Signal
-    weight: Signal
-    load: Signal
-    psum_in: Signal
-    psum_out: Signal
-
-    a_latency_cycles = 1
-    psum_latency_cycles = 1
-    latency_cycles = 3
-
-    def __init__(self, *, psum_bits: int):
-        if psum_bits < 16:
-            raise ValueError(f"psum_bits must be at least 16, not {psum_bits!r}")
-        self.psum_bits = psum_bits
-        super().__init__({
-            "a": In(signed(8)), "a_out": Out(signed(8)),
-            "weight": In(signed(8)), "load": In(1),
-            "psum_in": In(signed(psum_bits)), "psum_out": Out(signed(psum_bits)),
-        })
-
-    def elaborate(self, platform):
-        if hasattr(platform, "get_mac"):
-            return platform.get_mac(self)
-        m = Module()
-        a = Signal(signed(8), reset_less=True)
-        active = Signal(signed(8), reset_less=True)
-        product = Signal(signed(16), reset_less=True)
-        psum = Signal(signed(self.psum_bits), reset_less=True)
-        with m.If(self.load):
-            m.d.sync += active.eq(self.weight)
-        m.d.sync += [a.eq(self.a), product.eq(a * active), psum.eq(self.psum_in + product)]
-        m.d.comb += [self.a_out.eq(a), self.psum_out.eq(psum)]
-        return m
+def _pe_ports(rows: int, psum_bits: int) -> dict[str, wiring.Member]:
+    """Of an element that takes ``rows`` rows of activations and of weights."""
+    return {
+        "a_in": In(8 * rows), "a_out": Out(8 * rows), "swap_in": In(1), "swap_out": Out(1),
+        "w_in": In(8), "w_out": Out(8), "w_shift": In(1),
+        "psum_in": In(signed(psum_bits)), "psum_out": Out(signed(psum_bits)),
+    }
 
 
 class PE(wiring.Component):
-    """A :class:`MAC` with a shadow weight: the next tile moves down the column while the active one works.
+    """psum_out = psum_in + a · w, with a shadow weight: the next tile moves down the column while the active one works.
 
-    Latency: as :class:`MAC`; ``swap`` travels with ``a``, ``w`` takes one cycle with ``w_shift``.
+    Latency: 3 cycles from ``a_in`` (activation, product, sum), 1 cycle from ``psum_in``; ``swap`` travels with ``a``, ``w`` takes one
+    cycle with ``w_shift``. Throughput: one product per cycle. The operands are the activation and the active weight themselves, so a
+    block with an enable at an operand's register can hold both.
+
+    Parameters
+    ----------
+    psum_bits : width of a partial sum, at least 16; sums are modulo 2**psum_bits
 
     Members
     -------
@@ -87,31 +53,118 @@ class PE(wiring.Component):
     psum_in: Signal
     psum_out: Signal
 
-    a_latency_cycles = MAC.a_latency_cycles
-    psum_latency_cycles = MAC.psum_latency_cycles
-    latency_cycles = MAC.latency_cycles
-    w_latency_cycles = 1
+    rows = 1
+    a_latency_cycles = 1
+    psum_latency_cycles = 1
+    latency_cycles = 3
 
     def __init__(self, *, psum_bits: int):
+        _check_psum_bits(psum_bits)
         self.psum_bits = psum_bits
-        super().__init__({
-            "a_in": In(signed(8)), "a_out": Out(signed(8)),
-            "swap_in": In(1), "swap_out": Out(1),
-            "w_in": In(signed(8)), "w_out": Out(signed(8)), "w_shift": In(1),
-            "psum_in": In(signed(psum_bits)), "psum_out": Out(signed(psum_bits)),
-        })
+        super().__init__(_pe_ports(self.rows, psum_bits))
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.mac = mac = MAC(psum_bits=self.psum_bits)
-        shadow = Signal(signed(8), reset_less=True)
+        a, shadow, active = (Signal(signed(8), name=name, reset_less=True) for name in ("a", "shadow", "active"))
         swap = Signal(reset_less=True)  # at power-up it may load a weight that no row uses
+        product = Signal(signed(16), reset_less=True)
+        psum = Signal(signed(self.psum_bits), reset_less=True)
         with m.If(self.w_shift):
             m.d.sync += shadow.eq(self.w_in)
-        m.d.sync += swap.eq(self.swap_in)
+        with m.If(self.swap_in):
+            m.d.sync += active.eq(shadow)
+        m.d.sync += [a.eq(self.a_in), swap.eq(self.swap_in), product.eq(a * active), psum.eq(self.psum_in + product)]
         m.d.comb += [
-            mac.a.eq(self.a_in), mac.weight.eq(shadow), mac.load.eq(self.swap_in), mac.psum_in.eq(self.psum_in),
-            self.a_out.eq(mac.a_out), self.psum_out.eq(mac.psum_out),
-            self.w_out.eq(shadow), self.swap_out.eq(swap),
+            self.a_out.eq(a), self.swap_out.eq(swap), self.w_out.eq(shadow), self.psum_out.eq(psum),
         ]
+        return m
+
+
+class PairPE(wiring.Component):
+    """Two rows with one multiplier: psum_out = psum_in + (a₀ + w₁)(a₁ + w₀), that is a₀w₀ + a₁w₁ and the terms a₀a₁ and w₀w₁.
+
+    Winograd's inner product (S. Winograd, "A new algorithm for inner product", IEEE Transactions on Computers C-17, 1968): the
+    first term is the same for all columns, the second for all activations, so both are taken off outside.
+
+    Latency: 5 cycles from ``a_in`` (activations, the two sums, the multiplier's operands and product, sum); all else as :class:`PE`.
+
+    Parameters
+    ----------
+    psum_bits : width of a partial sum, at least 16; sums are modulo 2**psum_bits
+
+    Members
+    -------
+    a_in, a_out : two activations, the upper row's lowest
+    w_in, w_out : weight, downwards through both rows
+    swap_in, swap_out, w_shift, psum_in, psum_out : as of :class:`PE`
+    """
+
+    a_in: Signal
+    a_out: Signal
+    swap_in: Signal
+    swap_out: Signal
+    w_in: Signal
+    w_out: Signal
+    w_shift: Signal
+    psum_in: Signal
+    psum_out: Signal
+
+    rows = 2
+    a_latency_cycles = 1
+    psum_latency_cycles = 1
+    latency_cycles = 2 + Multiplier.latency_cycles + 1
+
+    def __init__(self, *, psum_bits: int):
+        _check_psum_bits(psum_bits)
+        self.psum_bits = psum_bits
+        super().__init__(_pe_ports(self.rows, psum_bits))
+
+    def elaborate(self, platform):
+        m = Module()
+        a = [Signal(signed(8), name=f"a{row}", reset_less=True) for row in range(2)]
+        shadow = [Signal(signed(8), name=f"shadow{row}", reset_less=True) for row in range(2)]
+        active = [Signal(signed(8), name=f"active{row}", reset_less=True) for row in range(2)]
+        # A register of their own: with the adders in front, the multiplier's operand registers would be the slowest path.
+        sums = [Signal(signed(9), name=f"sum{row}", reset_less=True) for row in range(2)]
+        swap = Signal(reset_less=True)
+        psum = Signal(signed(self.psum_bits), reset_less=True)
+        m.submodules.multiplier = multiplier = shared(Multiplier, platform, x_bits=9, y_bits=9)
+        with m.If(self.w_shift):
+            m.d.sync += [shadow[0].eq(self.w_in), shadow[1].eq(shadow[0])]
+        with m.If(self.swap_in):
+            m.d.sync += [active[0].eq(shadow[0]), active[1].eq(shadow[1])]
+        m.d.sync += [
+            Cat(a).eq(self.a_in), swap.eq(self.swap_in), sums[0].eq(a[0] + active[1]), sums[1].eq(a[1] + active[0]),
+            psum.eq(self.psum_in + multiplier.p),
+        ]
+        m.d.comb += [
+            multiplier.x.eq(sums[0]), multiplier.y.eq(sums[1]),
+            self.a_out.eq(Cat(a)), self.swap_out.eq(swap), self.w_out.eq(shadow[1]), self.psum_out.eq(psum),
+        ]
+        return m
+
+
+class RowTermPE(wiring.Component):
+    """psum_out = psum_in + a₀a₁: the term of :class:`PairPE` that all columns have in common, without a DSP block.
+
+    Latency: 4 cycles from ``a``, which is the first column's ``a_out``, so that the sums go down beside that column's.
+    """
+
+    a: Signal
+    psum_in: Signal
+    psum_out: Signal
+
+    latency_cycles = FabricMultiplier.latency_cycles + 1
+
+    def __init__(self, *, psum_bits: int):
+        _check_psum_bits(psum_bits)
+        self.psum_bits = psum_bits
+        super().__init__({"a": In(16), "psum_in": In(signed(psum_bits)), "psum_out": Out(signed(psum_bits))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.multiplier = multiplier = FabricMultiplier()
+        psum = Signal(signed(self.psum_bits), reset_less=True)
+        m.d.comb += [multiplier.x.eq(self.a[:8]), multiplier.y.eq(self.a[8:]), self.psum_out.eq(psum)]
+        m.d.sync += psum.eq(self.psum_in + multiplier.p)
         return m

@@ -21,8 +21,10 @@ class LanePlace(data.StructLayout):
 class Placer(wiring.Component):
     """Writes rows of chunks into a scratchpad, each from its place on, running on into the next rows.
 
-    Latency: 1 cycle. Throughput: one chunk per cycle, or ``width`` bytes where chunks are larger. ``done`` comes once per
-    command, ``write_cycles`` after its last write was accepted, when all of it is visible.
+    As many chunks of ``slot_bytes`` as fit share a write, which leaves the scratchpad's port to LOAD in the other cycles. (Of a row's
+    chunks all but the last have so many bytes, the requantised ones, or none has.) Latency: 1 cycle from the chunk that completes a
+    write. Throughput: one chunk per cycle, or ``width`` bytes where chunks are larger. ``done`` comes once per command,
+    ``write_cycles`` after its last write was accepted, when all of it is visible.
 
     Parameters
     ----------
@@ -30,6 +32,7 @@ class Placer(wiring.Component):
     lanes : bytes of a scratchpad row
     width : most bytes per write, at most ``lanes``
     chunk_bytes : most bytes of a chunk
+    slot_bytes : bytes of a chunk that may share a write
     write_cycles : from an accepted write until it is visible
 
     Members
@@ -50,11 +53,12 @@ class Placer(wiring.Component):
     post: Signal
     empty: Signal
 
-    def __init__(self, *, place: LanePlace, lanes: int, width: int, chunk_bytes: int, write_cycles: int):
+    def __init__(self, *, place: LanePlace, lanes: int, width: int, chunk_bytes: int, slot_bytes: int, write_cycles: int):
         self.place_layout = place
         self.lanes = lanes
         self.width = width
         self.chunk_bytes = chunk_bytes
+        self.slot_bytes = slot_bytes
         self.write_cycles = write_cycles
         super().__init__({
             "halt": In(1),
@@ -89,13 +93,18 @@ class Placer(wiring.Component):
             end.eq(lane + count),
         ]
 
+        # The place in the write that is being put together: chunks are whole slots of it, but for the last one.
+        slots = max(1, self.width // self.slot_bytes)
+        slot = Signal(range(slots))
         out = self.write.stream
         room = Signal()
         moves = Signal()  # a piece leaves the chunk
+        complete = Signal()
         last = Signal()
         m.d.comb += [
             room.eq(~out.valid | out.ready),
             moves.eq(self.i.valid & self.place.valid & room),
+            complete.eq((slot == slots - 1) | (chunk.bytes != self.slot_bytes) | chunk.last),
             self.i.ready.eq(moves & final),
             last.eq(moves & final & chunk.last),
             self.place.ready.eq(last),
@@ -108,11 +117,17 @@ class Placer(wiring.Component):
                 next_lane.eq(Mux(end >= self.lanes, end - self.lanes, end)),
             ]
         with m.If(room):
-            m.d.sync += [
-                out.valid.eq(moves & ~self.halt),
-                out.payload.row.eq(row), out.payload.lane.eq(lane), out.payload.count.eq(count),
-                out.payload.data.as_value().eq(chunk.data.as_value().word_select(piece, 8 * self.width)),
-            ]
+            m.d.sync += out.valid.eq(moves & complete & ~self.halt)
+        data_bits, slot_bits = 8 * self.width, 8 * self.slot_bytes
+        whole = chunk.data.as_value().word_select(piece, data_bits)
+        with m.If(moves):
+            m.d.sync += slot.eq(Mux(complete, 0, slot + 1))
+            with m.If(slot == 0):
+                m.d.sync += [out.payload.row.eq(row), out.payload.lane.eq(lane), out.payload.data.as_value().eq(whole)]
+            for other in range(1, slots):
+                with m.If(slot == other):
+                    m.d.sync += out.payload.data.as_value()[other * slot_bits:(other + 1) * slot_bits].eq(chunk.data.as_value()[:slot_bits])
+            m.d.sync += out.payload.count.eq(slot * self.slot_bytes + count)
 
         # A command's last write, until it was accepted, and then until it is visible.
         closing = Signal()

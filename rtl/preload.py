@@ -83,7 +83,8 @@ class Preloader(wiring.Component):
         m = Module()
         timing, row_bits = self.timing, self.config.control.row_bits
         command = self.i.payload
-        m.submodules.nest = nest = self._nest(m)
+        waits = Signal(init=1)  # in state COMMAND
+        m.submodules.nest = nest = self._nest(m, waits)
 
         transpose, first_tile = Signal(reset_less=True), Signal(reset_less=True)
         stride = Signal(row_bits, reset_less=True)
@@ -124,6 +125,7 @@ class Preloader(wiring.Component):
                         k_last.eq(command.k_last),
                     ]
                 with m.If(self.i.valid):
+                    m.d.sync += waits.eq(0)
                     m.next = "TILE"
             with m.State("TILE"):
                 m.d.sync += [
@@ -153,6 +155,7 @@ class Preloader(wiring.Component):
                 m.d.comb += nest.step.eq(1)
                 m.next = "TILE"
                 with m.If(nest.last):
+                    m.d.sync += waits.eq(1)
                     m.next = "COMMAND"
         with m.If(fill & ~whole):
             m.d.sync += [row.eq(row + 1), piece.eq(piece + 1)]
@@ -200,7 +203,7 @@ class Preloader(wiring.Component):
             self.o.valid.eq(waiting & countdown(m, cycles, begun, "until_offer")),
         ]
 
-    def _nest(self, m: Module) -> Nest:
+    def _nest(self, m: Module, waits: Value) -> Nest:
         """The nest over tiles, which begins with each accepted command."""
         command = self.i.payload
         control = self.config.control
@@ -210,7 +213,8 @@ class Preloader(wiring.Component):
             levels={level: min(control.row_bits, len(command[f"{level}_count"])) for level in levels},
             values={"weight": levels, "row": levels, **coordinates}, bits=dict.fromkeys(("weight", "row"), control.row_bits),
             held=not control.looks_ahead)
-        m.d.comb += [nest.start.eq(self.i.valid & self.i.ready), nest.configure.eq(nest.start)]
+        # It begins anew as long as no command comes: that depends on less.
+        m.d.comb += [nest.start.eq(waits), nest.configure.eq(waits)]
         m.d.comb += [nest.counts[level].eq(command[f"{level}_count"]) for level in levels]
         for value, start, stride in (("weight", "vector_row", "weight_{}"), ("row", "activation_row", "activation_{}"),
                                      ("y", "y_origin", "y_dilation"), ("x", "x_origin", "x_dilation")):

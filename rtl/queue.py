@@ -21,7 +21,8 @@ class Queue(wiring.Component):
     ----------
     width : bits of a word
     depth : words, from 1 on; one of them is in the register behind the memory
-    block : wants block RAM, from which ``r_data`` comes late in its cycle; synthesis takes look-up tables for a kilobit else
+    block : True wants block RAM, from which ``r_data`` comes late in its cycle, False look-up tables; None leaves it to synthesis, which
+        takes look-up tables for a kilobit
 
     Members
     -------
@@ -38,7 +39,7 @@ class Queue(wiring.Component):
     r_rdy: Signal
     level: Signal
 
-    def __init__(self, *, width: int, depth: int, block: bool = False):
+    def __init__(self, *, width: int, depth: int, block: bool | None = None):
         if depth < 1:
             raise ValueError(f"depth must be at least 1, not {depth!r}")
         self.width = width
@@ -63,7 +64,8 @@ class Queue(wiring.Component):
             return m
 
         depth = self.depth - 1
-        attributes = {"no_rw_check": 1, **({"ram_style": "block"} if self.block else {})}
+        style = {} if self.block is None else {"ram_style": "block" if self.block else "distributed"}
+        attributes = {"no_rw_check": 1, **style}
         m.submodules.words = words = memory.Memory(shape=self.width, depth=depth, init=[], attrs=attributes)
         write_port, read_port = words.write_port(), words.read_port()
         stored = Signal(range(depth + 1))

@@ -6,23 +6,23 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from ..arch.config import Config
-from ..arch.registers import REGISTER_BYTES, SERIAL_BAUD, SERIAL_MEMORY, SERIAL_REGISTERS, offset_of
+from ..arch.registers import REGISTER_BYTES, SERIAL_BAUD, SERIAL_CONTROL, SERIAL_MEMORY, SERIAL_REGISTERS, offset_of
+from ..arch.serial_link import CONTROL_BITS, CONTROL_FIRST
 from .core import flat_members
 from .device_memory import DeviceMemory
+from .line_crc import LineCRC
 from .uart import UARTReceiver, UARTTransmitter, bit_cycles
 from .uartbone import UARTBone
 
 __all__ = ["SerialShell"]
 
-TIMEOUT_S = 0.1  # a frame with a longer pause is broken: far above what a host's scheduler or a USB bridge delays a byte
-
 
 class SerialShell(wiring.Component):
     """UART, UARTBone, on-chip memory and the accelerator.
 
-    On the line, byte addresses from ``SERIAL_REGISTERS`` are the accelerator's registers and from ``SERIAL_MEMORY`` its
-    memory (see ``arch/registers.py``); elsewhere writes are lost and reads give 0. The accelerator sees the same memory
-    from byte address 0. MEMORY_BYTES reads as the memory's size.
+    On the line, byte addresses from ``SERIAL_REGISTERS`` are the accelerator's registers, from ``SERIAL_MEMORY`` its memory, and
+    at ``SERIAL_CONTROL`` CONTROL in two steps (see ``arch/registers.py``); elsewhere writes are lost and reads give 0. The accelerator
+    sees the same memory from byte address 0. MEMORY_BYTES reads as the memory's size.
 
     Parameters
     ----------
@@ -32,6 +32,8 @@ class SerialShell(wiring.Component):
     memory_ports : 2, or 1 for single-port RAM
     clock_hz : frequency of the clock domain
     baud : bits per second on the line
+    timeout_s : longest pause within a frame; the next power of two of cycles is taken, for a counter
+        without a comparator
 
     Members
     -------
@@ -44,13 +46,14 @@ class SerialShell(wiring.Component):
     irq: Signal
 
     def __init__(self, *, config: Config, core: wiring.Component, memory_bytes: int, clock_hz: float,
-                 baud: int = SERIAL_BAUD, memory_ports: int = 2):
+                 baud: int = SERIAL_BAUD, memory_ports: int = 2, timeout_s: float = 0.1):
         self.config = config
         self.core = core
         self.memory_bytes = memory_bytes
         self.memory_ports = memory_ports
         self.clock_hz = clock_hz
         self.baud = baud
+        self.timeout_s = timeout_s
         self.bit_cycles = bit_cycles(clock_hz, baud)
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "irq": Out(1)})
 
@@ -62,8 +65,17 @@ class SerialShell(wiring.Component):
             address_bits=self.config.memory.address_bits, ports=self.memory_ports)
         m.submodules.receiver = receiver = UARTReceiver(bit_cycles=self.bit_cycles)
         m.submodules.transmitter = transmitter = UARTTransmitter(bit_cycles=self.bit_cycles)
-        m.submodules.frames = frames = UARTBone(timeout_cycles=round(TIMEOUT_S * self.clock_hz))
+        register_bits = exact_log2(REGISTER_BYTES // 4)
+        memory_bits = exact_log2(self.memory_bytes // 4)
+        # One bit more than a memory has: a frame that runs out of it does not come back at its beginning.
+        m.submodules.frames = frames = UARTBone(
+            counted_bits=max(16, memory_bits + 1), timeout_cycles=1 << (round(self.timeout_s * self.clock_hz) - 1).bit_length())
+        m.submodules.crc = crc = LineCRC()
         m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx), self.irq.eq(core.irq)]
+        m.d.comb += [
+            crc.step.eq(receiver.sampled | transmitter.sent), crc.bit.eq(Mux(receiver.sampled, receiver.bit, transmitter.bit)),
+            crc.restart.eq(frames.restart), frames.crc.eq(crc.value),
+        ]
         wiring.connect(m, receiver.o, frames.i)
         wiring.connect(m, frames.o, transmitter.i)
         for way, port in ("read", memory.read), ("write", memory.write):
@@ -71,13 +83,22 @@ class SerialShell(wiring.Component):
                 m.d.comb += getattr(core, name).eq(signal) if flow is Out else signal.eq(getattr(core, name))
 
         bus = frames.bus
-        register_bits = exact_log2(REGISTER_BYTES // 4)
-        memory_bits = exact_log2(self.memory_bytes // 4)
         in_registers = Signal()
         in_memory = Signal()
+        in_control = Signal()
+        upper = Signal()
+        lower = Signal()
+        first = Signal()
+        done = Signal()
+        second = Signal()
         m.d.comb += [
-            in_registers.eq(bus.address[register_bits:] == SERIAL_REGISTERS // REGISTER_BYTES),
-            in_memory.eq(bus.address[memory_bits:] == SERIAL_MEMORY // self.memory_bytes),
+            second.eq(bus.write_data[:CONTROL_BITS] == ~bus.write_data[CONTROL_BITS:2 * CONTROL_BITS]),
+            # Three regions that differ in the upper three bits: the comparisons share the rest.
+            upper.eq(~bus.address[memory_bits:frames.counted_bits + 1].any()),
+            lower.eq(upper & ~bus.address[register_bits:memory_bits].any()),
+            in_registers.eq(lower & (bus.address[27:] == SERIAL_REGISTERS >> 29)),
+            in_control.eq(lower & (bus.address[27:] == SERIAL_CONTROL >> 29) & (bus.address[:register_bits] == offset_of("CONTROL") // 4)),
+            in_memory.eq(upper & (bus.address[27:] == SERIAL_MEMORY >> 29)),
             memory.host.valid.eq(bus.valid & in_memory),
             memory.host.address.eq(bus.address),
             memory.host.write.eq(bus.write),
@@ -85,18 +106,31 @@ class SerialShell(wiring.Component):
             core.csr_address.eq(bus.address[:register_bits] << 2),
             core.csr_write_data.eq(bus.write_data),
         ]
-        # A register read takes a cycle; a write, and what goes nowhere, takes the same path for simplicity.
-        answered = Signal()
+        # A register read takes a cycle; a write, which comes from a register, takes two, and all else takes the same path for simplicity.
+        begun, answered = Signal(), Signal()
         is_size = Signal()
+        write = Signal()
+        begins = bus.valid & ~in_memory & ~begun & ~answered
+        accepted = Signal()
+        # CONTROL's place among the registers is that of its two steps among theirs.
         m.d.sync += [
-            answered.eq(bus.valid & ~in_memory & ~answered),
+            begun.eq(begins), answered.eq(begun), write.eq(accepted & (in_registers | (in_control & second & first))),
             is_size.eq(core.csr_address == offset_of("MEMORY_BYTES")),
         ]
-        m.d.comb += core.csr_write.eq(bus.valid & bus.write & in_registers & ~answered)
+        m.d.comb += [accepted.eq(begins & bus.write), core.csr_write.eq(write)]
+        with m.If(accepted & in_control):
+            m.d.sync += first.eq(bus.write_data[:2 * CONTROL_BITS] == CONTROL_FIRST)
+            with m.If(second & first):
+                m.d.sync += done.eq(1)
+            with m.Elif(~second):
+                m.d.sync += done.eq(0)
         with m.If(in_memory):
             m.d.comb += [bus.ready.eq(memory.host.ready), bus.read_data.eq(memory.host.read_data)]
         with m.Else():
             m.d.comb += bus.ready.eq(answered)
             with m.If(in_registers):
-                m.d.comb += bus.read_data.eq(Mux(is_size, self.memory_bytes, core.csr_read_data))
+                # The core shows 0 there.
+                m.d.comb += bus.read_data.eq(core.csr_read_data | is_size << exact_log2(self.memory_bytes))
+            with m.Elif(in_control):
+                m.d.comb += bus.read_data.eq(Cat(first, done))
         return m

@@ -21,9 +21,10 @@ from .interfaces import (
 from .locks import HALVES
 from .placer import LanePlace, Placer
 from .queue import Queue
+from .store_fields import store_decoder
 from .store_memory import MemoryWriter
 from .store_read import RowReader
-from .store_walk import StoreWalk, store_decoder
+from .store_walk import StoreWalk
 from .timing import DatapathTiming
 
 __all__ = ["StoreEngine", "store_ports"]
@@ -103,7 +104,7 @@ class StoreEngine(wiring.Component):
         self._place = LanePlace(depth=max(config.activation_rows, config.weight_rows, config.bus_bytes), lanes=max(array.rows, array.cols))
         self._placers = {
             target: Placer(place=self._place, lanes=lanes, width=config.write_bytes(lanes), chunk_bytes=self._epilogue.chunk_bytes,
-                           write_cycles=timing.write_cycles)
+                           slot_bytes=config.epilogue.lanes, write_cycles=timing.write_cycles)
             for target, lanes in ((Target.ACTIVATION, array.rows), (Target.WEIGHT, array.cols))}
         super().__init__(store_ports(config))
 

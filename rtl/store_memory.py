@@ -9,6 +9,7 @@ from .epilogue import Chunk
 from .interfaces import WritePort
 from .packer import Packer, Place
 from .queue import Queue
+from .skid import Skid
 from .store_bursts import WriteBursts
 from .store_walk import BURST_BEATS, Span
 
@@ -93,9 +94,11 @@ class MemoryWriter(wiring.Component):
         asked = Signal(data.StructLayout({"address": self.layout.address_bits, "last": 1, "post": 2}))
         m.submodules.pending = pending = Queue(width=asked.shape().size, depth=OUTSTANDING)
         answered = data.View(asked.shape(), pending.r_data)
+        room = Signal()  # a cycle late; a burst comes at most in every other
+        m.d.sync += room.eq(pending.w_rdy)
         m.d.comb += [
             asked.address.eq(bursts.burst.address), asked.last.eq(bursts.last), asked.post.eq(post),
-            pending.w_data.eq(asked), pending.w_en.eq(bursts.accept), bursts.room.eq(pending.w_rdy & ~self.halt),
+            pending.w_data.eq(asked), pending.w_en.eq(bursts.accept), bursts.room.eq(room & ~self.halt),
             response.ready.eq(pending.r_rdy), pending.r_en.eq(response.valid),
             self.done.eq(response.valid & response.ready & answered.last), self.done_post.eq(answered.post),
             self.bad.eq(response.valid & response.ready & response.payload.error), self.bad_address.eq(answered.address),
@@ -103,8 +106,12 @@ class MemoryWriter(wiring.Component):
 
         # Every requested burst, until its last word.
         m.submodules.packer = packer = Packer(bus_bytes=self.layout.bus_bytes, chunk_bytes=self.chunk_bytes)
-        wiring.connect(m, packer.i, wiring.flipped(self.i))
-        wiring.connect(m, packer.place, wiring.flipped(self.place))
+        # What the packer takes is decided late in the cycle, and far from where it comes from.
+        skids = {}
+        for name, own, inner in (("chunks", self.i, packer.i), ("places", self.place, packer.place)):
+            m.submodules[name] = skids[name] = skid = Skid(own.payload.shape())
+            wiring.connect(m, skid.i, wiring.flipped(own))
+            wiring.connect(m, skid.o, inner)
         m.submodules.owed = owed = Queue(width=exact_log2(BURST_BEATS), depth=OUTSTANDING)
         m.submodules.packed = packed = Queue(width=packer.o.payload.shape().size, depth=_PACKED)
         beat = Signal.like(owed.r_data)
@@ -120,6 +127,8 @@ class MemoryWriter(wiring.Component):
         ]
         with m.If(moves):
             m.d.sync += beat.eq(Mux(words.payload.last, 0, beat + 1))
+        held = Cat(skid.o.valid for skid in skids.values()).any()
         m.d.comb += self.idle.eq(
-            packer.empty & (packed.level == 0) & starved & (pending.level == 0) & (((waiting.level == 0) & ~bursts.busy) | self.halt))
+            ~held & packer.empty & (packed.level == 0) & starved & (pending.level == 0)
+            & (((waiting.level == 0) & ~bursts.busy) | self.halt))
         return m

@@ -4,13 +4,11 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.commands import Store, fields_of
 from .epilogue import Epilogue, Settings
 from .interfaces import AccumulatorDrain
+from .store_fields import WINDOW_BITS
 
-__all__ = ["OTHERS_BITS", "ReadLayout", "RowReader"]
-
-OTHERS_BITS = next(field.width for field in fields_of(Store) if field.name == "window")
+__all__ = ["ReadLayout", "RowReader"]
 
 
 class ReadLayout(data.StructLayout):
@@ -63,7 +61,7 @@ class RowReader(wiring.Component):
         self.lanes = epilogue.lanes
         self.raw_lanes = epilogue.raw_lanes
         self.half_rows = half_rows
-        self.others_bits = OTHERS_BITS if epilogue.max_pool else 0
+        self.others_bits = WINDOW_BITS if epilogue.max_pool else 0
         super().__init__({
             "row": In(stream.Signature(data.StructLayout({"source": range(2 * half_rows), "first": 1}))),
             "command": In(ReadLayout(cols=epilogue.cols, parameter_groups=epilogue.parameter_groups, others_bits=self.others_bits,
@@ -88,13 +86,13 @@ class RowReader(wiring.Component):
 
         parts = -(-self.lanes // self.raw_lanes)
         last_part = self.settings.requantise | (self.group.part == parts - 1)
-        width = Mux(self.settings.requantise, self.lanes,
-                    Mux(self.group.part == parts - 1, self.lanes - (parts - 1) * self.raw_lanes, self.raw_lanes))
+        width = self._width(self.settings.requantise, self.group.part)
+        last = Signal(reset_less=True)  # ``left`` is at most ``width``
         count = Signal(range(self.lanes + 1))
         m.d.comb += [
             self.reads.eq(self.busy & self.ready & self.granted.bit_select(self.drain.half, 1)),
             self.group.read.eq(self.reads), self.group.fresh.eq(fresh), self.group.valid.eq(self.reads & complete),
-            self.group.last.eq(left <= width),
+            self.group.last.eq(last),
             count.eq(Mux(self.group.last, left, width)),
             self.group.bytes.eq(Mux(self.settings.requantise, count, count << 2)),
             self.finish.eq(self.group.valid & self.group.last),
@@ -105,6 +103,7 @@ class RowReader(wiring.Component):
             m.d.sync += [self.drain.row.eq(first_row), more.eq(others), fresh.eq(1), complete.eq(others == 0)]
             m.d.sync += [
                 self.busy.eq(~self.group.last), left.eq(left - width),
+                last.eq((left - width)[:len(left)] <= self._width(self.settings.requantise, Mux(last_part, 0, self.group.part + 1))),
                 self.group.part.eq(Mux(last_part, 0, self.group.part + 1)),
                 self.group.index.eq(self.group.index + last_part),
                 self.group.parameter_group.eq(self.group.parameter_group + last_part),
@@ -117,13 +116,20 @@ class RowReader(wiring.Component):
         with m.If(self.row.valid & self.row.ready):
             first_group = Mux(row.first, self.command.parameter_group, parameter_group)
             all_columns = Mux(row.first, self.command.columns, columns)
+            requantise = Mux(row.first, self.command.settings.requantise, self.settings.requantise)
             all_others = Mux(row.first, self.command.others, others)
             m.d.sync += [
                 self.busy.eq(1), self.drain.row.eq(row.source), self.drain.half.eq(row.source[-1]),
-                left.eq(all_columns), self.group.index.eq(0), self.group.part.eq(0), self.group.parameter_group.eq(first_group),
+                left.eq(all_columns), last.eq(all_columns <= self._width(requantise, C(0))),
+                self.group.index.eq(0), self.group.part.eq(0), self.group.parameter_group.eq(first_group),
                 columns.eq(all_columns), parameter_group.eq(first_group),
                 first_row.eq(row.source), others.eq(all_others), more.eq(all_others), fresh.eq(1), complete.eq(all_others == 0),
             ]
             with m.If(row.first):
                 m.d.sync += [self.settings.eq(self.command.settings), stride.eq(self.command.stride)]
         return m
+
+    def _width(self, requantise: Value, part: Value) -> Value:
+        """Columns of a group, or of a part of one."""
+        parts = -(-self.lanes // self.raw_lanes)
+        return Mux(requantise, self.lanes, Mux(part == parts - 1, self.lanes - (parts - 1) * self.raw_lanes, self.raw_lanes))

@@ -10,7 +10,7 @@ from ..arch.registers import ErrorCode
 from .epilogue_serial import SerialEpilogue
 from .interfaces import activity_enum
 from .store import store_ports
-from .store_walk import store_decoder, store_objection
+from .store_fields import store_decoder, store_objection
 from .timing import DatapathTiming
 
 __all__ = ["SerialStoreEngine"]

@@ -7,13 +7,12 @@ from amaranth.utils import exact_log2
 
 from ..arch.commands import Operation, Store, Target
 from ..arch.config import Config
-from ..arch.footprint import field_bits
 from ..arch.registers import ErrorCode
-from .decode import Decoder, command_layout
+from .decode import command_layout
 from .interfaces import BaseLookup, ErrorShape
-from .store_read import OTHERS_BITS
+from .store_fields import WINDOW_BITS, store_objection
 
-__all__ = ["BURST_BEATS", "Span", "StoreRow", "StoreWalk", "store_decoder", "store_objection"]
+__all__ = ["BURST_BEATS", "Span", "StoreRow", "StoreWalk"]
 
 BURST_BEATS = 16
 
@@ -178,7 +177,7 @@ class StoreWalk(wiring.Component):
                 with m.If(failed):
                     m.d.sync += failure.eq(code)
                     m.next = "FAIL"
-                with m.Elif(finished & (first_was_read | self.first_read)):
+                with m.Elif(finished & first_was_read):
                     m.d.comb += self.command.ready.eq(1)
                     m.next = "WAIT"
             with m.State("FAIL"):
@@ -199,7 +198,7 @@ class StoreWalk(wiring.Component):
             return C(0), C(1)
         half_rows = self.config.half_rows
         span = Signal(range(half_rows + 1), reset_less=True)
-        left = Signal(OTHERS_BITS)
+        left = Signal(WINDOW_BITS)
         total = span + command.window_stride
         with m.If(self.take & self.taken):
             m.d.sync += [left.eq(command.window - 1), span.eq(0)]
@@ -303,27 +302,3 @@ class StoreWalk(wiring.Component):
         with m.If(checked & ~good & ~failed):
             m.d.sync += [failed.eq(1), failed_code.eq(code), failed_address.eq(span.address)]
         return failed_code, failed_address, ~(walk | addressed | checked | held), failed & ~held
-
-
-def store_decoder(config: Config) -> Decoder:
-    """Of STORE commands, with no more bits of a field than tell what it is or that it is too large."""
-    lanes = max(config.array.rows, config.array.cols)
-    return Decoder(Store, field_bits(config, Store), saturate={
-        "columns": (config.array.cols + 1).bit_length(), "row": config.memory.accumulator_rows.bit_length(),
-        "window_stride": config.half_rows.bit_length(),
-        "parameter_group": config.parameter_groups.bit_length(), "lane": lanes.bit_length()})
-
-
-def store_objection(config: Config, command: data.View) -> Value:
-    """VALUE, UNSUPPORTED or NONE: what the fields of a decoded :class:`Store` tell. VALUE goes first, but for fields that are too large."""
-    local = command.target != Target.MEMORY
-    lanes = Mux(command.target == Target.ACTIVATION, config.array.rows, config.array.cols)
-    value = (
-        (command.count1 == 0) | (command.count2 == 0) | (command.window == 0) | (command.columns == 0)
-        | (command.columns > config.array.cols)
-        | (command.target > max(Target))
-        | (local & (command.lane >= lanes)) | (command.low > command.high))
-    absent = {Operation.ADD: not config.epilogue.add, Operation.MAX_POOL: not config.epilogue.max_pool}
-    unsupported = Cat(command.operation == operation for operation, lacks in absent.items() if lacks).any()
-    return Mux(command.excess, ErrorCode.UNSUPPORTED,
-               Mux(value, ErrorCode.VALUE, Mux(unsupported, ErrorCode.UNSUPPORTED, ErrorCode.NONE)))

@@ -136,7 +136,7 @@ class RowStreamer(wiring.Component):
             with m.If(tile.first):
                 m.d.sync += pending_valid.eq(0)
 
-        # Stage 2: a row waits here until its accumulator row may be touched, or for ever if it is outside.
+        # Stage 2: a row waits here until its accumulator row may be touched. One that is outside is the last that comes here.
         waiting, outside, last = Signal(), Signal(reset_less=True), Signal(reset_less=True)
         control, post = Signal(RowControl(), reset_less=True), Signal(2, reset_less=True)
         pad = nest.o.x >= command.width if self.config.control.padding else Const(0)
@@ -152,7 +152,8 @@ class RowStreamer(wiring.Component):
         hazard = self._hazard(m, accumulator_row, accumulate, control.accumulator_row[:half_bit + 1], waiting, room)
         impossible = outside | control.swap & self.tile_failed
         issue = waiting & ~hazard & ~impossible
-        m.d.comb += room.eq(~waiting | issue)
+        # Not for an impossible one, which would be late in the cycle: `stop` comes with what would follow it.
+        m.d.comb += room.eq(~waiting | ~hazard)
 
         # Stage 3: on the row control.
         issued, control_out = Signal(), Signal(RowControl(), reset_less=True)

@@ -39,16 +39,19 @@ class UARTReceiver(wiring.Component):
     -------
     rx : the line, asynchronous
     o : stream of bytes
+    sampled, bit : each data bit, as it comes
     """
 
     rx: Signal
     o: stream.Interface
+    sampled: Signal
+    bit: Signal
 
     def __init__(self, *, bit_cycles: int):
         if bit_cycles < 4:
             raise ValueError(f"bit_cycles must be at least 4, not {bit_cycles!r}")
         self.bit_cycles = bit_cycles
-        super().__init__({"rx": In(1, init=1), "o": Out(stream.Signature(8))})
+        super().__init__({"rx": In(1, init=1), "o": Out(stream.Signature(8)), "sampled": Out(1), "bit": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -61,7 +64,7 @@ class UARTReceiver(wiring.Component):
         shift = Signal(8, reset_less=True)
         busy = Signal()
 
-        m.d.comb += self.o.payload.eq(shift)
+        m.d.comb += [self.o.payload.eq(shift), self.bit.eq(rx)]
         m.d.sync += [self.o.valid.eq(0), previous.eq(rx)]
         with m.If(~busy):
             # A start is an edge, so that a line held low is one bad byte; its first sample is the middle of the start bit.
@@ -75,6 +78,7 @@ class UARTReceiver(wiring.Component):
             with m.Elif(bit == 9):
                 m.d.sync += [busy.eq(0), self.o.valid.eq(rx)]
             with m.Else():
+                m.d.comb += self.sampled.eq(1)
                 m.d.sync += shift.eq(Cat(shift[1:], rx))
         return m
 
@@ -90,16 +94,19 @@ class UARTTransmitter(wiring.Component):
     -------
     i : stream of bytes
     tx : the line, registered
+    sent, bit : each data bit, in the cycle before it is on the line
     """
 
     i: stream.Interface
     tx: Signal
+    sent: Signal
+    bit: Signal
 
     def __init__(self, *, bit_cycles: int):
         if bit_cycles < 1:
             raise ValueError(f"bit_cycles must be at least 1, not {bit_cycles!r}")
         self.bit_cycles = bit_cycles
-        super().__init__({"i": In(stream.Signature(8)), "tx": Out(1, init=1)})
+        super().__init__({"i": In(stream.Signature(8)), "tx": Out(1, init=1), "sent": Out(1), "bit": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -108,7 +115,8 @@ class UARTTransmitter(wiring.Component):
         shift = Signal(9, reset_less=True)
 
         last = Signal()
-        m.d.comb += [last.eq(timer == 0), self.i.ready.eq((bits == 0) | ((bits == 1) & last))]
+        m.d.comb += [last.eq(timer == 0), self.i.ready.eq((bits == 0) | ((bits == 1) & last)),
+                     self.bit.eq(shift[0]), self.sent.eq(last & (bits > 2))]
         m.d.sync += timer.eq(Mux(last, self.bit_cycles - 1, timer - 1))
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [self.tx.eq(0), shift.eq(Cat(self.i.payload, 1)), bits.eq(10), timer.eq(self.bit_cycles - 1)]

@@ -1,15 +1,11 @@
-"""LiteX's UARTBone framing: bytes from a serial line to reads and writes of 32-bit words.
-
-    write   0x01  n  a3 a2 a1 a0   d3 d2 d1 d0 …     n words to word address a on, no answer
-    read    0x02  n  a3 a2 a1 a0                     answered by n words, d3 d2 d1 d0 each
-
-Addresses count 32-bit words; addresses and data travel most significant byte first; n is 1 … 255. This is what LiteX's
-``RemoteClient`` and ``litex_server --uart`` speak (litex/soc/cores/uart.py, ``Stream2Wishbone``).
-"""
+"""Bytes from a serial line to reads and writes of 32-bit words: frames as :mod:`systolith.arch.serial_link` has them."""
 
 from amaranth import *
-from amaranth.lib import enum, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from ..arch.serial_link import AFTER_HEADER, LONG_WORDS
 
 __all__ = ["HostPort", "UARTBone"]
 
@@ -28,13 +24,8 @@ class HostPort(wiring.Signature):
         })
 
 
-class _Command(enum.Enum, shape=8):
-    WRITE = 1
-    READ = 2
-
-
 class UARTBone(wiring.Component):
-    """Serves UARTBone frames on ``bus``.
+    """Serves the frames of :mod:`systolith.arch.serial_link` on ``bus``.
 
     Bytes that are not a command are skipped between frames. A frame of which no further byte comes for ``timeout_cycles``
     is dropped: after that pause any sender is understood again, whatever was lost on the line. Words of a write that
@@ -44,54 +35,88 @@ class UARTBone(wiring.Component):
     Parameters
     ----------
     timeout_cycles : longest pause between two bytes of a frame
+    counted_bits : of the word address, 16 … 27, those that are kept and counted; of the others below bit 27, ``bus.address`` shows in
+        all of them whether any is set
 
     Members
     -------
     i, o : streams of bytes from and to the line
     bus : :class:`HostPort`
+    crc, restart : of everything on the line (:class:`~systolith.rtl.line_crc.LineCRC`)
     """
 
     i: stream.Interface
     o: stream.Interface
+    bus: HostPort
+    crc: Signal
+    restart: Signal
 
-    def __init__(self, *, timeout_cycles: int):
+    def __init__(self, *, timeout_cycles: int, counted_bits: int = 27):
+        if not 16 <= counted_bits <= 27:
+            raise ValueError(f"counted_bits must be from 16 to 27, not {counted_bits!r}")
         if timeout_cycles < 1:
             raise ValueError(f"timeout_cycles must be at least 1, not {timeout_cycles!r}")
         self.timeout_cycles = timeout_cycles
+        self.counted_bits = counted_bits
         super().__init__({
             "i": In(stream.Signature(8)),
             "o": Out(stream.Signature(8)),
             "bus": Out(HostPort()),
+            "crc": In(32), "restart": Out(1),
         })
+
+    def _beyond(self, lowest: int, count: int) -> Value:
+        """Whether this byte of an address, whose bit 0 is bit ``lowest``, has a bit above the counted ones among its first ``count``."""
+        return self.i.payload[min(count, max(0, self.counted_bits - lowest)):count].any()
 
     def elaborate(self, platform):
         m = Module()
         write = Signal()
-        left = Signal(8)    # words to go
-        byte = Signal(2)    # of the address or the word
-        word = Signal(32, reset_less=True)
-        address = Signal(30, reset_less=True)
+        checked = Signal()
+        long = Signal()
+        digest = Signal()   # the CRC is being sent
+        armed = Signal()
+        left = Signal(8)    # words or blocks to go
+        byte = Signal(3)    # of the address and its check, or of the word
+        word = Signal(32, reset_less=True)  # what moves in below while it is sent means nothing
+        address = Signal(self.counted_bits, reset_less=True)
+        beyond = Signal(reset_less=True)
+        region = Signal(3, reset_less=True)
         silence = Signal(range(self.timeout_cycles + 1))
 
+        blocked = Signal()
         m.d.comb += [
-            self.bus.address.eq(address),
+            blocked.eq(write & armed & ~checked),
+            self.bus.address.eq(Cat(address, beyond.replicate(27 - self.counted_bits), region)),
             self.bus.write.eq(write),
             self.bus.write_data.eq(word),
-            self.o.payload.eq(word[24:]),
+            self.o.payload.eq(Mux(digest, self.crc[:8], word[24:])),
         ]
 
         # The pause is only measured where a byte is expected, so that a slow bus or answer does not count.
         idle = Signal()
         timed_out = Signal()
-        m.d.comb += timed_out.eq(silence == self.timeout_cycles)
+        power = self.timeout_cycles & (self.timeout_cycles - 1) == 0
+        m.d.comb += timed_out.eq(silence[-1] if power else silence == self.timeout_cycles)
         m.d.sync += silence.eq(Mux(self.i.ready & ~self.i.valid & ~idle & ~timed_out, silence + 1, 0))
+        # What nobody has read must not look as if it had been.
+        restarted = Signal()
+        m.d.comb += self.restart.eq(restarted | timed_out | (self.i.valid & ~self.i.ready))
 
+        code, extended = self.i.payload[:2], self.i.payload[7]
         with m.FSM(name="state"):
             with m.State("COMMAND"):
                 m.d.comb += [idle.eq(1), self.i.ready.eq(1)]
-                m.d.sync += [byte.eq(0), write.eq(self.i.payload == _Command.WRITE)]
-                with m.If(self.i.valid & ((self.i.payload == _Command.WRITE) | (self.i.payload == _Command.READ))):
-                    m.next = "LENGTH"
+                m.d.sync += [byte.eq(0), write.eq(code == 1), checked.eq(extended), long.eq(self.i.payload[2])]
+                with m.If(self.i.valid & ~self.i.payload[3:7].any() & (extended | ~self.i.payload[2])):
+                    with m.If(code == 3):
+                        with m.If(extended):
+                            m.d.sync += digest.eq(1)
+                            m.next = "SEND"
+                    with m.Elif(code == 0):
+                        m.d.comb += restarted.eq(extended)
+                    with m.Else():
+                        m.next = "LENGTH"
             with m.State("LENGTH"):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
@@ -102,14 +127,38 @@ class UARTBone(wiring.Component):
             with m.State("ADDRESS"):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
-                    m.d.sync += [address.eq(Cat(self.i.payload, address)), byte.eq(byte + 1)]
-                    with m.If(byte == 3):
+                    m.d.sync += byte.eq(byte + 1)
+                    with m.If(~byte[2]):
+                        m.d.sync += address.eq(Cat(self.i.payload, address))
+                        # The first two bytes hold the bits above those that the last two leave in the register.
+                        with m.If(byte == 0):
+                            m.d.sync += [region.eq(self.i.payload[3:6]), beyond.eq(self._beyond(24, 3))]
+                        with m.If(byte == 1):
+                            m.d.sync += beyond.eq(beyond | self._beyond(16, 8))
+                    with m.If((byte == 3) & ~(write & checked)):
+                        m.d.sync += byte.eq(0)
                         m.next = "NEXT"
+                    with m.If(byte == 7):
+                        with m.If(self.crc == AFTER_HEADER ^ 0xFFFF_FFFF):
+                            m.d.sync += armed.eq(left != 0)
+                            m.next = "NEXT"
+                        with m.Else():
+                            m.next = "DEAF"
                 with m.Elif(timed_out):
                     m.next = "COMMAND"
-            with m.State("NEXT"):
-                with m.If(left == 0):
+            with m.State("DEAF"):
+                m.d.comb += self.i.ready.eq(1)
+                with m.If(timed_out & ~self.i.valid):
                     m.next = "COMMAND"
+            with m.State("NEXT"):
+                with m.If(digest):
+                    m.d.sync += digest.eq(0)
+                    m.next = "COMMAND"
+                with m.Elif(left == 0):
+                    m.next = "COMMAND"
+                    with m.If(checked & ~write):
+                        m.d.sync += digest.eq(1)
+                        m.next = "SEND"
                 with m.Elif(write):
                     m.next = "RECEIVE"
                 with m.Else():
@@ -117,15 +166,17 @@ class UARTBone(wiring.Component):
             with m.State("RECEIVE"):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
-                    m.d.sync += [word.eq(Cat(self.i.payload, word)), byte.eq(byte + 1)]
-                    with m.If(byte == 3):
+                    m.d.sync += [word.eq(Cat(self.i.payload, word)), byte[:2].eq(byte[:2] + 1)]
+                    with m.If(byte[:2] == 3):
                         m.next = "ACCESS"
                 with m.Elif(timed_out):
                     m.next = "COMMAND"
             with m.State("ACCESS"):
-                m.d.comb += self.bus.valid.eq(1)
-                with m.If(self.bus.ready):
-                    m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
+                m.d.comb += self.bus.valid.eq(~blocked)
+                with m.If(self.bus.ready | blocked):
+                    m.d.sync += address[:self.counted_bits].eq(address[:self.counted_bits] + 1)
+                    with m.If(~long | address[:exact_log2(LONG_WORDS)].all()):
+                        m.d.sync += left.eq(left - 1)
                     with m.If(write):
                         m.next = "NEXT"
                     with m.Else():
@@ -134,7 +185,7 @@ class UARTBone(wiring.Component):
             with m.State("SEND"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.d.sync += [word.eq(word << 8), byte.eq(byte + 1)]
-                    with m.If(byte == 3):
+                    m.d.sync += [word.eq(Cat(self.i.payload, word)), byte[:2].eq(byte[:2] + 1)]
+                    with m.If(byte[:2] == 3):
                         m.next = "NEXT"
         return m

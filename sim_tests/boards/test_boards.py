@@ -1,23 +1,31 @@
 """Boards: names, pins against amaranth-boards, clocks against the limits of the PLLs, and configurations that resolve and fit."""
 
+import importlib
 import re
+from pathlib import Path
 
 import pytest
-from amaranth.build import Pins, Subsignal
-from amaranth_boards.icebreaker import ICEBreakerPlatform
-from amaranth_boards.ulx3s import ULX3S_85F_Platform
+from amaranth.back import rtlil
+from amaranth.build import DiffPairs, Pins, Subsignal
 from systolith.arch.config import resolve
-from systolith.boards import BOARDS, BoardError, get_board, primitives_ecp5, primitives_ice40
-from systolith.boards.top import constraints
-from systolith.gen.build import estimate
+from systolith.arch.manifest import Manifest
+from systolith.boards import BOARDS, BoardError, get_board, primitives_ecp5, primitives_ice40, primitives_xilinx7
+from systolith.boards.top import AcceleratorModule, BoardTop, constraints, project
+from systolith.cli.flow import generate_folder
+from systolith.gen import tools
+from systolith.gen.build import BuildError, build
+from systolith.gen.fit import estimate
+from systolith.gen.generate import generate
+from systolith.gen.toolchain import TOOLCHAINS
+from systolith.rtl.core import Core
 from systolith.rtl.uart import bit_cycles
 
 
 @pytest.mark.parametrize(("name", "message"), [
-    ("ulx3s", "board 'ulx3s' is not known; did you mean 'ulx3s-85f'?"),
+    ("ulx3s", "board 'ulx3s' is not known; did you mean 'ulx3s-"),
     ("ICEBREAKER", "board 'ICEBREAKER' is not known; did you mean 'icebreaker'?"),
     ("ulx3s_85f", "board 'ulx3s_85f' is not known; did you mean 'ulx3s-85f'?"),
-    ("zzz", "board 'zzz' is not known; known: ulx3s-85f, icebreaker")])
+    ("zzz", "board 'zzz' is not known; known: " + ", ".join(BOARDS))])
 def test_unknown_board(name, message):
     with pytest.raises(BoardError, match=re.escape(message)):
         get_board(name)
@@ -27,31 +35,135 @@ def test_unknown_board(name, message):
 def test_board_is_consistent(board):
     """Its configuration resolves and its largest blocks fit; the serial line works at its clock; the memory is a power of two."""
     config = resolve(board.settings)
-    assert config.shell == board.link == "serial"
-    for resource, needed in estimate(config, board).items():
-        assert 0 < needed <= board.resources[resource]
+    assert config.shell == board.link
+    assert set(board.summary()) == {"name", "device", "clock_mhz", "oscillator_mhz", "link", "memory_kib", "toolchain"}
+    if board.link == "axi":
+        return
+    for resource, needed in estimate(config, board).items() if board.family in TOOLCHAINS else ():
+        assert 0 <= needed <= board.resources[resource]
     assert bit_cycles(board.clock_hz, board.baud)
     assert board.memory_bytes & (board.memory_bytes - 1) == 0
-    assert set(board.summary()) == {"name", "device", "clock_mhz", "oscillator_mhz", "link", "memory_kib", "toolchain"}
 
 
-def _names(resources):
-    """Pin names of the clock and of the serial line in amaranth-boards' tables."""
+
+PLATFORMS = {
+    "ulx3s-12f": "ulx3s.ULX3S_12F_Platform", "ulx3s-25f": "ulx3s.ULX3S_25F_Platform", "ulx3s-45f": "ulx3s.ULX3S_45F_Platform",
+    "ulx3s-85f": "ulx3s.ULX3S_85F_Platform", "ecpix5-45f": "ecpix5.ECPIX545Platform", "ecpix5-85f": "ecpix5.ECPIX585Platform",
+    "orangecrab-25f": "orangecrab_r0_2.OrangeCrabR0_2_25FPlatform", "orangecrab-85f": "orangecrab_r0_2.OrangeCrabR0_2_85FPlatform",
+    "colorlight-5a75b": "colorlight_5a75b_r7_0.Colorlight_5A75B_R70Platform", "icesugar-pro": "icesugar_pro.ICESugarProPlatform",
+    "versa-ecp5": "versa_ecp5.VersaECP5Platform", "icebreaker": "icebreaker.ICEBreakerPlatform", "icesugar": "icesugar.ICESugarPlatform",
+    "ice40-hx8k": "ice40_hx8k_b_evn.ICE40HX8KBEVNPlatform", "tang-nano-9k": "tang_nano_9k.TangNano9kPlatform",
+    "tang-primer-20k": "tang_primer_20k.TangPrimer20kPlatform", "arty-a7-35": "arty_a7.ArtyA7_35Platform",
+    "arty-a7-100": "arty_a7.ArtyA7_100Platform",
+}
+SERIAL = [name for name, board in BOARDS.items() if board.link == "serial"]
+OPEN = [name for name, board in BOARDS.items() if board.family in TOOLCHAINS]
+
+
+def _platform(name):
+    module, kind = PLATFORMS[name].split(".")
+    return getattr(importlib.import_module(f"amaranth_boards.{module}"), kind)
+
+
+def _names(platform):
+    """Pin names of the clock and of the serial line in amaranth-boards' tables; where it has no line, the header's first two pins."""
     found = {}
-    for resource in resources:
-        if resource.name in ("clk25", "clk12"):
-            found["oscillator"] = resource.ios[0].names[0]
+    for resource in platform.resources:
+        if resource.name == platform.default_clk:
+            pins = resource.ios[0]
+            found["oscillator"] = pins.p.names[0] if isinstance(pins, DiffPairs) else pins.names[0]
+            found["oscillator_mhz"] = resource.clock.frequency / 1e6
         if resource.name == "uart":
             for io in resource.ios:
                 if isinstance(io, Subsignal) and isinstance(io.ios[0], Pins) and io.name in ("rx", "tx"):
                     found[io.name] = io.ios[0].names[0]
+    if "rx" not in found:
+        header = platform.connectors[0].mapping
+        found["rx"], found["tx"] = header["0"], header["1"]
     return found
 
 
-@pytest.mark.parametrize(("name", "platform"), [("ulx3s-85f", ULX3S_85F_Platform), ("icebreaker", ICEBreakerPlatform)])
-def test_pins_are_those_of_amaranth_boards(name, platform):
+def test_every_board_is_compared():
+    assert set(BOARDS) - set(PLATFORMS) == {"gatemate-evb", "pynq-z2"}, "which amaranth-boards does not have"
+
+
+@pytest.mark.parametrize("name", PLATFORMS)
+def test_pins_and_part_are_those_of_amaranth_boards(name):
+    board, platform = get_board(name), _platform(name)
+    sites = {port: board.pins[port].site for port in ("oscillator", "rx", "tx")}
+    assert _names(platform) == {"oscillator_mhz": board.oscillator_mhz} | sites
+    if board.family == "gowin":
+        assert platform.part == board.device
+    elif board.family == "xilinx7":
+        assert board.device.startswith(platform.device) or board.device.startswith(platform.device.removesuffix("i"))
+        assert platform.package in board.device
+    else:
+        assert platform.device.removeprefix("iCE40").upper() == board.device.upper()
+        assert re.sub(r"\D", "", platform.package) == re.sub(r"\D", "", board.package)
+        assert not board.speed or platform.speed == board.speed
+
+
+@pytest.mark.parametrize("name", SERIAL)
+def test_top_module_elaborates(name):
+    """The whole shell of each board, around the accelerator's ports; ``generate`` does the accelerator itself."""
     board = get_board(name)
-    assert _names(platform.resources) == {port: board.pins[port].site for port in ("oscillator", "rx", "tx")}
+    config = resolve(board.settings)
+    top = BoardTop(board=board, config=config, accelerator=AcceleratorModule(Core(config).signature))
+    text = rtlil.convert(top, name="systolith_board", emit_src=False)
+    module = text[text.rindex("module \\systolith_board\n"):].partition("\nend\n")[0]
+    ports = set(re.findall(r"^  wire width \d+ (?:input|output) \d+ +\\(\w+)$", module, re.MULTILINE))
+    assert set(board.pins) == ports
+    assert any(pll in text for pll in ("EHXPLLL", "SB_PLL40_PAD", "MMCME2_BASE")) == (board.clock_mhz != board.oscillator_mhz)
+
+
+@pytest.mark.parametrize("name", ["ulx3s-12f", "versa-ecp5", "ice40-hx8k"])
+def test_generates(name, tmp_path):
+    """One board of each size that no other test generates."""
+    generate(resolve(get_board(name).settings), tmp_path, board=get_board(name))
+    manifest = Manifest.read(tmp_path)
+    assert (manifest.board, manifest.memory_bytes) == (name, get_board(name).memory_bytes)
+
+
+def test_parts_as_nextpnr_names_them(tmp_path, monkeypatch):
+    commands = []
+    monkeypatch.setattr(tools, "run_tool", lambda command, **_: commands.append(command))
+    monkeypatch.setattr(tools, "find", lambda name, **_: name)
+    for name in OPEN:
+        board = get_board(name)
+        TOOLCHAINS[board.family].for_board(board).place(board, tmp_path / "netlist.json", seed=1, log=tmp_path / "log")
+    sizes = {name: command[1] for name, command in zip(OPEN, commands, strict=True)}
+    assert sizes["ulx3s-12f"] == "--12k" and sizes["orangecrab-85f"] == "--85k" and sizes["versa-ecp5"] == "--um-45k"
+    assert sizes["ecpix5-85f"] == "--um5g-85k" and sizes["icebreaker"] == "--up5k" and sizes["ice40-hx8k"] == "--hx8k"
+
+
+BOARD_FILE = Path(__file__).parents[2] / "docs" / "new_board.md"
+
+
+def test_a_board_that_is_not_here(tmp_path):
+    """The file in docs/new_board.md, as it stands there: under 60 lines, found, generated, constrained."""
+    text = re.search(r"```python\n(.*?)```", BOARD_FILE.read_text(encoding="utf-8"), re.DOTALL)[1]
+    assert len(text.splitlines()) < 60
+    path = tmp_path / "my_board.py"
+    path.write_text(text, encoding="utf-8")
+    board = get_board(str(path))
+    assert board.source == str(path) and bit_cycles(board.clock_hz, board.baud) and constraints(board)
+    for resource, needed in estimate(resolve(board.settings), board).items():
+        assert needed <= board.resources[resource]
+    result = generate_folder(tmp_path / "out", board=str(path))
+    assert "systolith.v" in result["files"] and Manifest.read(tmp_path / "out").board == str(path)
+    assert get_board(Manifest.read(tmp_path / "out").board) == board
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    (None, "board file '{0}' does not exist"),
+    ("BOARD = 1", "board file '{0}' must define BOARD, a systolith.boards.Board, not int"),
+    ("import nothing_of_that_name", "board file '{0}' fails: ModuleNotFoundError: No module named 'nothing_of_that_name'")])
+def test_bad_board_files(tmp_path, text, message):
+    path = tmp_path / "board.py"
+    if text:
+        path.write_text(text)
+    with pytest.raises(BoardError, match=f"^{re.escape(message.format(path))}$"):
+        get_board(str(path))
 
 
 @pytest.mark.parametrize("output_mhz", [50, 62.5, 65, 70, 75, 80, 90, 100, 120, 125])
@@ -79,9 +191,38 @@ def test_pll_refuses(primitives, input_mhz, message):
         primitives.pll_dividers(input_mhz, 33.333)
 
 
+LINES = {"ecp5": 'LOCATE COMP "{0}" SITE "{1}";', "ice40": "set_io {0} {1}", "gowin": 'IO_LOC "{0}" {1};',
+         "gatemate": 'NET "{0}" Loc = "{1}"', "xilinx7": "PACKAGE_PIN {1}"}
+
+
 @pytest.mark.parametrize("board", BOARDS.values(), ids=str)
 def test_constraints_name_every_pin(board):
     text = constraints(board)
     for port, pin in board.pins.items():
-        line = f'LOCATE COMP "{port}" SITE "{pin.site}";' if board.family == "ecp5" else f"set_io {port} {pin.site}"
-        assert line in text.splitlines()
+        assert any(LINES[board.family].format(port, pin.site) in line and port in line for line in text.splitlines())
+
+
+@pytest.mark.parametrize(("name", "files"), [
+    ("tang-nano-9k", {"board.cst", "board.sdc", "gowin.tcl"}), ("gatemate-evb", {"board.ccf", "build.sh"}),
+    ("arty-a7-35", {"board.xdc", "vivado.tcl"}), ("pynq-z2", {"vivado.tcl"}), ("ulx3s-12f", set())])
+def test_projects_for_other_tools(name, files):
+    board = get_board(name)
+    texts = project(board, "systolith_top", "systolith.v")
+    assert set(texts) == files
+    for file, text in texts.items():
+        if file.endswith((".tcl", ".sh")):
+            assert board.device in text and "systolith_top" in text and "systolith.v" in text
+
+
+def test_a_board_of_other_tools_generates_and_says_who_builds_it(tmp_path):
+    board = get_board("arty-a7-35")
+    generate(resolve({"array": {"rows": 2, "cols": 2}, "shell": "serial"}), tmp_path, board=board)
+    assert "PACKAGE_PIN A9" in (tmp_path / "board.xdc").read_text() and "create_project" in (tmp_path / "vivado.tcl").read_text()
+    with pytest.raises(BuildError, match=f"arty-a7-35 is built by Vivado: the project is in {str(tmp_path)!r}"):
+        build(tmp_path)
+
+
+def test_mmcm():
+    assert primitives_xilinx7.pll_dividers(100, 50) == (6, 12)
+    with pytest.raises(ValueError, match=r"clock_mhz must be a frequency that an MMCM makes from 100 MHz with whole dividers, not 33\.3"):
+        primitives_xilinx7.pll_dividers(100, 33.3)

@@ -8,17 +8,18 @@ import time
 from pathlib import Path
 
 import pytest
-from systolith.arch.config import resolve
+from systolith.arch.config import merge, parse_assignments, resolve
 from systolith.arch.manifest import Manifest, ManifestError
 from systolith.boards import get_board
 from systolith.gen import build as build_module
 from systolith.gen import tools
-from systolith.gen.build import BuildError, build, estimate
+from systolith.gen.build import BuildError, build
+from systolith.gen.fit import estimate, excess, nearest
 from systolith.gen.report import read_report
 from systolith.gen.tools import ToolError
 
 VERILOG = "module systolith_board(oscillator);\n  input oscillator;\nendmodule\n"
-NETLIST = {"modules": {"systolith_board": {"cells": {}, "netnames": {}}}}
+NETLIST = {"modules": {"systolith_board": {"ports": {}, "cells": {}, "netnames": {}}}}
 CLOCKS_MHZ = {1: 92.0, 2: 85.0, 3: 97.0}
 
 
@@ -111,10 +112,9 @@ def test_a_changed_verilog_is_refused(tmp_path, commands):
     ({"board": None}, "folder '{0}' was generated without a board; run: systolith generate --board NAME -o {0}"),
     ({"tops": {"core": "systolith"}}, "folder '{0}' was generated without a board; run: systolith generate --board NAME -o {0}"),
     ({"settings": {"array": {"rows": 13, "cols": 13}}},
-     "ulx3s-85f has 156 dsp blocks and this configuration needs at least 185; make array.rows, array.cols or epilogue.lanes smaller"),
+     "ulx3s-85f has 156 dsp blocks and this configuration needs at least 185; what fits: array.rows=11 array.cols=12"),
     ({"settings": {"memory": {"activation_kib": 512}, "array": {"rows": 8, "cols": 8}}},
-     "ulx3s-85f has 208 bram blocks and this configuration needs at least 360; make memory.activation_kib, memory.weight_kib or "
-     "memory.accumulator_rows smaller")])
+     "ulx3s-85f has 208 bram blocks and this configuration needs at least 364; what fits: memory.activation_kib=192 memory.weight_kib=18")])
 def test_what_cannot_be_built_is_said_before_synthesis(tmp_path, commands, change, message):
     with pytest.raises(BuildError, match=f"^{re.escape(message.format(tmp_path))}$"):
         build(generated(tmp_path, **change))
@@ -171,11 +171,24 @@ def test_progress_shows_where_a_tool_is(tmp_path):
 
 
 @pytest.mark.parametrize(("board", "settings", "dsp", "bram"), [
-    # 12 × 12 and 3 lanes of 4; scratchpads 12 banks of two each, accumulator 2 × 12, device memory 64.
+    # 12 × 12 and 3 lanes of 4; scratchpads 12 banks of two each, accumulator 2 × 12, device memory 64, 3 tables.
     ("ulx3s-85f", {"array": {"rows": 12, "cols": 12}, "memory": {"activation_kib": 48, "weight_kib": 48}, "epilogue": {"lanes": 3}},
-     156, 136),
+     156, 139),
     ("icebreaker", {"array": {"rows": 4, "cols": 2}, "epilogue": {"lanes": 1, "multiplier": "serial"},
-                    "memory": {"activation_kib": 2, "weight_kib": 1, "accumulator_rows": 256, "bus_bits": 32}}, 8, 14)])
+                    "memory": {"activation_kib": 2, "weight_kib": 1, "accumulator_rows": 256, "bus_bits": 32}}, 8, 16)])
 def test_estimate(board, settings, dsp, bram):
     needs = estimate(resolve(settings), get_board(board))
     assert (needs["dsp"], needs["bram"]) == (dsp, bram)
+
+
+@pytest.mark.parametrize("settings", [
+    {"array": {"rows": 16, "cols": 16}}, {"array": {"rows": 64, "cols": 64}}, {"array": {"rows": 15, "cols": 40}, "epilogue": {"lanes": 2}},
+    {"array": {"rows": 24, "cols": 24}, "memory": {"activation_kib": 1024, "weight_kib": 512, "accumulator_rows": 4096}}])
+def test_what_is_said_to_fit_does(settings):
+    """The settings that a refusal names bring every resource below what the part has."""
+    board = get_board("ulx3s-85f")
+    config = resolve(settings)
+    assert excess(config, board)
+    changed = merge(settings, parse_assignments(assignment.replace("=fast", '="fast').replace("product", 'product"')
+                                                for assignment in nearest(config, board).split()))
+    assert not excess(resolve(changed), board)

@@ -37,12 +37,12 @@ def run(capsys, *arguments):
 
 
 def two_programs():
-    """A model whose softmax stands in the middle."""
+    """A model whose softmax stands in the middle; what comes behind it has two inputs."""
     made = Maker(np.random.default_rng(5))
     x = made.input((1, 6, 5, 3))
     y = made.conv(x, 6, (3, 3), padding=SAME, fused=NONE)
     y = made.dense(made.reshape(y, (1, 180)), 8, fused=NONE)
-    return made.model(made.dense(made.softmax(y), 5, fused=NONE))
+    return made.model(made.dense(made.add(made.softmax(y), y, fused=NONE), 5, fused=NONE))
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_run(capsys, files):
             "layers"} <= set(document)
     assert "cycles" not in document, "what a model without a clock cannot know is absent"
     assert document["fallback_ops"] == [{"index": 3, "op": "SOFTMAX", "macs": 0}] and document["batch"] == 2
-    assert [layer["op"] for layer in document["layers"]] == ["Conv2D", "FullyConnected", "SOFTMAX", "FullyConnected"]
+    assert [layer["op"] for layer in document["layers"]] == ["Conv2D", "FullyConnected", "SOFTMAX", "Add", "FullyConnected"]
     assert {"name", "op", "macs", "utilisation", "bound_by"} <= set(document["layers"][0])
     assert (folder / "t.svg").read_text().startswith("<svg ")
     assert sorted(path.name for path in folder.iterdir()) == ["m.tflite", "t.svg", "x.npy", "y.npy"]

@@ -17,7 +17,7 @@ from systolith.host.tflite_reader import read_tflite
 from tflite_writer import NONE, SAME, Writer
 
 SEED = 20261126
-MUTATIONS = 3000
+MUTATIONS = 2000
 SLOWEST_S = 2.0
 
 
@@ -174,6 +174,18 @@ def test_a_constant_used_many_times_over():
     for a, b in itertools.pairwise(x):
         w.add("FULLY_CONNECTED", [a, weights, bias], [b], "FullyConnectedOptions")
     refused(w.finish(x[:1], x[-1:]), "operator 16 (FULLY_CONNECTED): constants must not be used many times over")
+
+
+def test_a_tensor_that_is_there_many_times_over():
+    """References are four bytes each, and every one asks for all that they refer to."""
+    w = Writer()
+    x = w.tensor((1, 8), "int8", np.full(20_000, 0.1))
+    y = w.tensor((1, 8), "int8", 0.1)
+    w.add("RELU", [x], [y])
+    w.repeated = 20_000
+    data = w.finish([x], [y])
+    assert len(data) < 400_000
+    refused(data, "TFLite file is damaged: a vector is longer than the file")
 
 
 def test_giant_shapes():

@@ -17,6 +17,7 @@ import onnx
 from onnx_cases import CASES
 from onnx_models import Maker
 from systolith.host.errors import NetworkError
+from systolith.host.graph import LARGEST_TENSOR
 from systolith.host.onnx_reader import read_onnx
 
 MUTATIONS = 40_000 if os.environ.get("SYSTOLITH_NIGHTLY") else 4_000
@@ -178,10 +179,10 @@ def cycle(model):
     model.graph.node[0].input[0] = model.graph.output[0].name
 
 
-SUPPORTED = "supported are Add, AveragePool, BatchNormalization, Cast, Clip, Concat, Constant, Conv, DequantizeLinear, Dropout, Flatten, " \
-    "Gather, Gemm, GlobalAveragePool, Identity, MatMul, MaxPool, Mul, QGemm, QLinearAdd, QLinearAveragePool, QLinearConv, " \
-    "QLinearGlobalAveragePool, QLinearMatMul, QLinearSoftmax, QuantizeLinear, ReduceMean, Relu, Reshape, Shape, Softmax, Squeeze, Sub, " \
-    "Transpose, Unsqueeze"
+SUPPORTED = "supported are Abs, Add, AveragePool, BatchNormalization, Cast, Clip, Concat, Constant, Conv, DequantizeLinear, Div, " \
+    "Dropout, Elu, Erf, Exp, Flatten, Gather, Gelu, Gemm, GlobalAveragePool, HardSigmoid, HardSwish, Identity, LeakyRelu, MatMul, " \
+    "MaxPool, Mul, Neg, QGemm, QLinearAdd, QLinearAveragePool, QLinearConv, QLinearGlobalAveragePool, QLinearMatMul, QLinearSoftmax, " \
+    "QuantizeLinear, ReduceMean, Relu, Reshape, Shape, Sigmoid, Softmax, Softplus, Squeeze, Sub, Tanh, Transpose, Unsqueeze"
 MESSAGES = {
     "noise": (lambda: b"\xff" * 20, "model is not an ONNX file, or it is truncated or damaged"),
     "empty": (lambda: b"", "model must hold a graph with at least one operator: it is not an ONNX model, or it is empty"),
@@ -205,9 +206,9 @@ MESSAGES = {
     "no rank": (lambda: edited(lambda m: m.graph.input[0].type.tensor_type.ClearField("shape")),
                 "input 'input_1' must have a fixed shape, its first axis excepted, not unknown"),
     "zero size": (lambda: edited(lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[3], "dim_value", 0)),
-                  "tensor 'input_1' must have axes of positive sizes, 2147483647 elements at most, not shape (1, 5, 0, 2)"),
+                  f"tensor 'input_1' must have axes of positive sizes, {LARGEST_TENSOR} elements at most, not shape (1, 5, 0, 2)"),
     "huge": (lambda: edited(lambda m: constant_of(m, "c_4").dims.__setitem__(0, 1 << 40)),
-             "initialiser 'c_4' must have at most 2147483647 elements, not shape (1099511627776, 2, 3, 3)"),
+             f"initialiser 'c_4' must have at most {LARGEST_TENSOR} elements, not shape (1099511627776, 2, 3, 3)"),
     "too little data": (lambda: edited(lambda m: constant_of(m, "c_4").dims.__setitem__(0, 1 << 20)),
                         "initialiser 'c_4' must have data for 18874368 elements, as its shape (1048576, 2, 3, 3) says, not 72"),
     "type": (lambda: edited(lambda m: setattr(constant_of(m, "c_4"), "data_type", 5)),
@@ -216,6 +217,8 @@ MESSAGES = {
                    "tensor 'input_1' must be one of float32, uint8, int8, int32, int64, not float16"),
     "scale": (lambda: edited(lambda m: setattr(constant_of(m, "c_2"), "raw_data", np.float32(np.nan).tobytes())),
               "operator 0 (DequantizeLinear, 'n_dequantizelinear_7'): scale must be positive and finite, not nan"),
+    "scale of a channel": (lambda: edited(lambda m: setattr(constant_of(m, "c_5"), "raw_data", np.float32([1, 1, -2, 1]).tobytes())),
+                           "operator 1 (DequantizeLinear, 'n_dequantizelinear_8'): scales must be positive and finite, not -2.0"),
     "groups": (lambda: small(group=3).model(), "operator 2 (Conv, 'n_conv_9'): weights of shape (4, 2, 3, 3) in 3 groups must fit 2 input "
                "channels"),
     "kernel": (lambda: small(dilations=[3, 3]).model(), "operator 2 (Conv, 'n_conv_9'): kernel must fit the padded image, not span (7, 7) "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ pytest.importorskip("onnxruntime", reason="its oracle is ONNX Runtime, of the ex
 
 import systolith
 from onnx_models import Maker, session
-from onnx_networks import TRAINING, digits, residual
+from onnx_networks import TRAINING, digits, random_network, residual
 from systolith.host.errors import NetworkError
 from systolith.host.onnx_quantise import quantise_onnx
 from systolith.host.onnx_reader import read_onnx
@@ -72,7 +74,7 @@ def test_on_the_rtl(model):
         got = run.run(images[TRAINING:TRAINING + 1])
     want, = decoded(run.graph, images[TRAINING:TRAINING + 1])
     np.testing.assert_array_equal(got, want)
-    assert run.report["cycles"] == pytest.approx(run.report["predicted_cycles"], rel=0.02)
+    assert run.report["cycles"] == pytest.approx(run.report["predicted_cycles"], rel=0.05)
 
 
 def test_axes_of_the_file_at_the_border():
@@ -151,3 +153,23 @@ def test_model_that_onnx_runtime_refuses():
     with pytest.raises(NetworkError, match=r"^ONNX Runtime cannot quantise the model: \w+: ") as caught:
         quantise_onnx(m.model(), np.zeros((1, 2, 5, 5), np.float32))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", range(200 if os.environ.get("SYSTOLITH_NIGHTLY") else 12))
+def test_random_networks(seed):
+    """Quantised by ONNX Runtime: the accelerator is the graph, byte for byte, and the graph is ONNX Runtime but for single steps."""
+    rng = np.random.default_rng(seed)
+    float_model, x = random_network(rng)
+    model = quantise_onnx(float_model, x)
+    graph = read_onnx(model)
+    run = session(model)
+    want = np.concatenate([run.run(None, {run.get_inputs()[0].name: each[None]})[0] for each in x])
+    reference, = decoded(graph, x)
+    rows, cols = (int(n) for n in rng.integers(3, 17, 2))
+    with systolith.connect("model", config={"array": {"rows": rows, "cols": cols}}) as accelerator:
+        got = Session(graph, accelerator).run(x[:3])
+    np.testing.assert_array_equal(got, reference[:3])
+    steps = np.abs(reference - want) / graph.tensors[graph.outputs[0]].quantisation.scale
+    print(f"{rows} × {cols}: {np.mean(steps > 0.5):.4f} of the results differ, by {steps.max():.0f} steps at most")
+    assert steps.max() < 3.5
+    assert np.mean(steps > 0.5) < 0.1

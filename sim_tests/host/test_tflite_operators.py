@@ -117,6 +117,12 @@ def test_batch_matmul():
         compare(made, made.batch_matmul(a, b, transpose_b=transpose))
 
 
+def test_attention():
+    for rng, made in each_case("int8", "attention"):
+        graph = compare(made, made.attention(image(rng, made), int(rng.integers(1, 20))))
+        assert sum(node.op == "BatchMatMul" for node in graph.nodes) == 2
+
+
 @TYPES
 def test_reshape_and_requantise(dtype):
     for rng, made in each_case(dtype, "reshape"):

@@ -25,9 +25,9 @@ REGION_BYTES = 4096
 
 MUTATIONS = {
     "token dropped": Mutation("rtl/tokens.py", {"port.take & (port.available | ~port.take_mask).all()": "port.take"}),
-    "weight swap one cycle early": Mutation("rtl/array.py", {"return PE.w_latency_cycles\n": "return PE.w_latency_cycles - 1\n"}),
+    "weight swap one cycle early": Mutation("rtl/array.py", {"return 1\n": "return 0\n"}),
     "halves crossed": Mutation("rtl/accumulator.py", {"Mux(drain_half.o[0], words[1], words[0])": "Mux(drain_half.o[0], *words)"}),
-    "tie rounding": Mutation("rtl/requantise.py", {"base + (divide & (self.v < 0)).replicate(33).as_signed() +": "base +"}),
+    "tie rounding": Mutation("rtl/requantise.py", {"base + (nearest & (self.v < 0)).replicate(33).as_signed() +": "base +"}),
     "clamp": Mutation("rtl/requantise.py", {"Mux(total > self.high, self.high, total)": "total"}),
     "stride": Mutation("rtl/stream_rows.py", {'.eq(command[f"{value}_step"])': ".eq(1)"}),
     "pad value": Mutation("rtl/datapath.py", {"Mux(pad.o[r].pad, pad.o[r].value,": "Mux(pad.o[r].pad, 0,"}),

@@ -5,12 +5,15 @@ import functools
 import numpy as np
 import pytest
 from devices import simulated
+from graphs import random_graph
 from networks import random_head, random_network
 from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest
+from systolith.arch.tiling import PlanError
 from systolith.host import digits
 from systolith.host.accelerator import Accelerator
 from systolith.host.attention import compile_attention
+from systolith.host.compile import compile_graph
 from systolith.host.inference import execute, infer
 from systolith.host.network import Network
 from systolith.host.quantise import quantise
@@ -45,6 +48,27 @@ def test_random_networks(accelerator, seed):
     # EXECUTE is busy once per row that it streams: padding is injected, never skipped.
     busy = result.counters["stalls"]["execute"]["busy"]
     assert busy * accelerator.config.macs_per_cycle == result.counters["macs_issued"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_graphs(accelerator, seed):
+    """Depthwise convolutions, pools, sums, products of two results, and everything between them."""
+    rng = np.random.default_rng(100 + seed)
+    graph = random_graph(rng, operators=7, side=9, channels=14, batch=2)
+    arrays = [rng.integers(-128, 128, graph.tensors[key].shape, np.int8) for key in graph.inputs]
+    try:
+        compiled = compile_graph(graph, accelerator.config)
+    except PlanError as error:
+        pytest.skip(f"the accelerator is too small: {error}")
+
+    def run(program, inputs):
+        device = accelerator.device
+        program.write(device.write_memory, *inputs)
+        accelerator.run(program.words, bases=program.bases, sizes=program.sizes)
+        return program.read(device.read_memory)
+
+    for output, expected in zip(compiled.run(run, arrays), graph.reference(*arrays), strict=True):
+        np.testing.assert_array_equal(output, expected)
 
 
 @pytest.mark.parametrize("tokens, features, width", [(16, 12, 8), (11, 7, 13), (1, 3, 2)])

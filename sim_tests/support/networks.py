@@ -8,7 +8,7 @@ from systolith.arch.numerics import quantize_multiplier
 from systolith.host.attention import AttentionHead, Scaling
 from systolith.host.network import Conv2D, FullyConnected, Network, Quantisation
 
-__all__ = ["random_config", "random_conv", "random_dense", "random_head", "random_network", "run_on_model"]
+__all__ = ["random_config", "random_conv", "random_dense", "random_head", "random_network", "run_on_model", "run_program"]
 
 ARRAYS = [(1, 1), (3, 5), (5, 3), (8, 8), (4, 4), (16, 16), (24, 12), (12, 24)]
 SENTINEL = 0xA5
@@ -89,7 +89,13 @@ def random_head(rng, tokens, features, width):
 
 
 def run_on_model(compiled, x, *, seed=0, commands=None):
-    """(result of the model, output): scratchpads and memory full of garbage at first, and a sentinel behind the output."""
+    """(result of the model, output) of a program with one input and output; see :func:`run_program`."""
+    result, (output,) = run_program(compiled, [x], seed=seed, commands=commands)
+    return result, output
+
+
+def run_program(compiled, arrays, *, seed=0, commands=None):
+    """(result of the model, outputs): scratchpads and memory full of garbage at first, and a sentinel behind the outputs."""
     words = compiled.words if commands is None else pack(commands)
     rng = np.random.default_rng(seed)
     memory = rng.integers(0, 256, compiled.memory_bytes + 64, dtype=np.uint8)
@@ -102,12 +108,11 @@ def run_on_model(compiled, x, *, seed=0, commands=None):
         memory[address:address + octets.size] = octets
 
     put(0, words)
-    compiled.write(put, x)
+    compiled.write(put, *arrays)
     model = Model(compiled.config, memory)
     for bank in (model.machine.activation, model.machine.weight):
         bank[:] = rng.integers(-128, 128, bank.shape)
     result = model.run(bases=compiled.bases, sizes=compiled.sizes, program_words=words.size, seed=seed)
     if not compiled.sizes[4]:
         assert (memory[end:] == SENTINEL).all(), "wrote behind the output"
-    output, = compiled.read(lambda address, count: memory[address:address + count].copy())
-    return result, output
+    return result, compiled.read(lambda address, count: memory[address:address + count].copy())

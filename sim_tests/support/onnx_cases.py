@@ -149,7 +149,7 @@ def matmul_of_two(rng: np.random.Generator, dtype: str) -> Case:
 def add(rng: np.random.Generator, dtype: str) -> Case:
     m = Maker(rng, dtype)
     shape = tuple(int(v) for v in rng.integers(1, 9, rng.integers(2, 5)))
-    x, y, qx, qy = m.input(shape), m.input(shape), m.quantisation(), m.quantisation()
+    x, y, qx, qy = m.input(shape), m.input(shape), m.quantisation(0.0003, 0.3), m.quantisation(0.0003, 0.3)
     real = m.node("Add", m.dequantize(x, qx), m.dequantize(y, qy))
     return _finish(m, m.node("Relu", real) if rng.random() < 0.3 else real, m.array(shape), m.array(shape))
 
@@ -167,8 +167,9 @@ def add_constant(rng: np.random.Generator, dtype: str) -> Case:
     m = Maker(rng, dtype)
     x, data, qx, shape = _image(m)
     constant = (rng.standard_normal((shape[1], 1, 1) if rng.random() < 0.7 else ()) * qx[2] * 50).astype(np.float32)
-    op = str(rng.choice(["Add", "Sub", "Mul"]))
-    return _finish(m, m.node(op, m.dequantize(x, qx), m.constant(constant)), data)
+    op = str(rng.choice(["Add", "Sub", "Mul", "Div"]))
+    operands = [m.dequantize(x, qx), m.constant(constant)]
+    return _finish(m, m.node(op, *(operands[::-1] if op != "Div" and rng.random() < 0.3 else operands)), data)
 
 
 def max_pool(rng: np.random.Generator, dtype: str) -> Case:
@@ -264,6 +265,8 @@ def softmax(rng: np.random.Generator, dtype: str) -> Case:
     shape = (int(rng.integers(1, 4)), int(rng.integers(2, 40)))
     x, qx = m.input(shape), m.quantisation(0.02, 0.2)
     real = m.node("Softmax", m.dequantize(x, qx), axis=-1)
+    if rng.random() < 0.5:
+        return _finish(m, real, m.array(shape))
     like = (m.constant(np.float32(1 / 256)), m.constant(np.asarray(np.iinfo(dtype).min, dtype)), np.float32(1 / 256))
     m.output(m.quantize(real, like))
     return m.model(), [m.array(shape)]
@@ -310,9 +313,50 @@ def transposed(rng: np.random.Generator, dtype: str) -> Case:
     return m.model(), [data]
 
 
+FUNCTIONS: dict[str, dict[str, Any]] = {
+    "Abs": {}, "Elu": {"alpha": 0.7}, "Erf": {}, "Exp": {}, "Gelu": {}, "HardSigmoid": {"alpha": 0.17}, "HardSwish": {},
+    "LeakyRelu": {"alpha": 0.13}, "Neg": {}, "Sigmoid": {}, "Softplus": {}, "Tanh": {}}
+
+
+def functions(rng: np.random.Generator, dtype: str) -> Case:
+    m = Maker(rng, dtype, opset=20)
+    shape = (2, int(rng.integers(1, 200)))
+    x, qx, op = m.input(shape), m.quantisation(), str(rng.choice(list(FUNCTIONS)))
+    return _finish(m, m.node(op, m.dequantize(x, qx), **FUNCTIONS[op]), m.array(shape))
+
+
+def silu(rng: np.random.Generator, dtype: str) -> Case:
+    """x · Sigmoid(x), quantised in between."""
+    m = Maker(rng, dtype)
+    x, data, qx, _ = _image(m)
+    low = np.asarray(np.iinfo(dtype).min, dtype)
+    share = (m.constant(np.float32(1 / 256)), m.constant(low), np.float32(1 / 256))
+    real = m.dequantize(x, qx)
+    inner = m.dequantize(m.quantize(m.node("Sigmoid", real), share), share)
+    return _finish(m, m.node("Mul", real, inner), data)
+
+
+def two_tensors(rng: np.random.Generator, dtype: str) -> Case:
+    """Element by element with broadcasting, on the host."""
+    m = Maker(rng, dtype)
+    x, data, qx, shape = _image(m)
+    other = tuple(n if i == 0 or rng.random() < 0.5 else 1 for i, n in enumerate(shape))
+    op = str(rng.choice(["Mul", "Sub", "Add"]))
+    y, qy = m.input(other), m.quantisation()
+    return _finish(m, m.node(op, m.dequantize(x, qx), m.dequantize(y, qy)), data, m.array(other))
+
+
+def concat(rng: np.random.Generator, dtype: str) -> Case:
+    m = Maker(rng, dtype)
+    x, data, qx, shape = _image(m)
+    other = (shape[0], int(rng.integers(1, 6)), *shape[2:])
+    y, qy = m.input(other), m.quantisation()
+    return _finish(m, m.node("Concat", m.dequantize(x, qx), m.dequantize(y, qy), axis=1), data, m.array(other))
+
+
 CASES: dict[str, Callable[[np.random.Generator, str], Case]] = {
     function.__name__: function
     for function in (conv, conv_1d, depthwise, grouped, uint8_weights, weights_with_zero, qlinear_conv, gemm, matmul, qlinear_matmul,
                      matmul_of_two, add, qlinear_add, add_constant, max_pool, max_pool_of_integers, conv_max_pool, average_pool,
                      qlinear_average_pool, global_average_pool, mean_of_tokens, relu, another_scale, softmax, batch_normalization,
-                     flatten_gemm, transposed)}
+                     flatten_gemm, transposed, functions, silu, two_tensors, concat)}

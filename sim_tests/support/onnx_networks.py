@@ -54,3 +54,37 @@ def residual(pool: str = "MaxPool", seed: int = 0, batch: int | str = 1) -> byte
     y = m.node("Softmax", m.node("Gemm", y, m.constant(weights[:-1]), m.constant(weights[-1])), axis=-1)
     m.outputs.append(helper.make_tensor_value_info(y, TYPES["float32"], [batch, 10]))
     return m.model()
+
+
+def random_network(rng: np.random.Generator) -> tuple[bytes, np.ndarray]:
+    """A float network that nobody has seen, with inputs for it: convolutions of all kinds, residual sums, pools, products."""
+    m = Maker(rng, "float32")
+    shape = [int(rng.integers(1, 5)), int(rng.integers(6, 13)), int(rng.integers(6, 13))]
+    y = m.input((1, *shape))
+    for _ in range(int(rng.integers(2, 7))):
+        channels, height, width = shape
+        way = rng.integers(6)
+        if way <= 1:
+            filters, kernel = int(rng.integers(1, 24)), int(rng.choice([1, 3, 5]))
+            y, shape[0] = _conv(m, y, channels, filters, kernel), filters
+            if way == 0:
+                y = m.node("Relu", y)
+        elif way == 2 and channels > 1:
+            y = m.node("Clip", _conv(m, y, channels, channels, 3, group=channels), m.constant(np.float32(0)), m.constant(np.float32(6)))
+        elif way == 3:
+            y = m.node("Add", y, _conv(m, m.node("Relu", _conv(m, y, channels, channels, 3)), channels, channels, 1))
+        elif way == 4 and min(height, width) >= 4:
+            y, shape[1:] = m.node("MaxPool", y, kernel_shape=[2, 2], strides=[2, 2]), [height // 2, width // 2]
+        elif way == 5:
+            normal = (m.rng.uniform(0.5, 1.5, channels), m.rng.normal(0, 0.1, channels), m.rng.normal(0, 0.1, channels),
+                      m.rng.uniform(0.5, 1.5, channels))
+            y = m.node("BatchNormalization", _conv(m, y, channels, channels, 3), *(m.constant(a.astype(np.float32)) for a in normal))
+    inputs = int(np.prod(shape))
+    if rng.random() < 0.4:
+        y, inputs = m.node("GlobalAveragePool", y), shape[0]
+    outputs = int(rng.integers(2, 20))
+    weights = (rng.standard_normal((outputs, inputs)) / np.sqrt(inputs)).astype(np.float32)
+    y = m.node("Gemm", m.node("Flatten", y), m.constant(weights), m.constant(rng.standard_normal(outputs).astype(np.float32)), transB=1)
+    m.outputs.append(helper.make_tensor_value_info(y, TYPES["float32"], [1, outputs]))
+    shape = m.inputs[0].type.tensor_type.shape.dim
+    return m.model(), rng.standard_normal((24, *(d.dim_value for d in shape[1:]))).astype(np.float32)

@@ -111,6 +111,14 @@ class Maker:
         self.writer.add("BATCH_MATMUL", [a, b], [out], "BatchMatMulOptions", AdjX=False, AdjY=transpose_b)
         return out
 
+    def attention(self, x, features):
+        """One head over the pixels of an image, which become its tokens."""
+        batch, height, width, channels = self.shape(x)
+        tokens = self.reshape(x, (batch, height * width, channels))
+        query, key, value = (self.dense(tokens, features, keep_axes=True, fused=NONE) for _ in range(3))
+        mixed = self.batch_matmul(self.softmax(self.batch_matmul(query, key, transpose_b=True)), value)
+        return self.reshape(mixed, (batch, height, width, features))
+
     def reshape(self, x, shape):
         source = self.writer.tensors[x]
         out = self.activation(shape, source.scale, source.zero)
@@ -177,7 +185,7 @@ def random_geometry(rng, size, *, dilate=True):
 
 
 def random_network(rng, *, dtype="int8", blocks=None, most=14, channels=24, head=True):
-    """A maker and its output: convolutions, depthwise blocks, residual additions and pools in any order, then a classifier or not.
+    """A maker and its output: convolutions, depthwise and residual blocks, attention and pools in any order, then a classifier or not.
 
     ``most`` is the largest height and width, ``channels`` the largest number of channels.
     """
@@ -185,7 +193,8 @@ def random_network(rng, *, dtype="int8", blocks=None, most=14, channels=24, head
     x = made.input((1, int(rng.integers(4, most + 1)), int(rng.integers(4, most + 1)), int(rng.choice([1, 2, 3, 4, channels]))))
     for _ in range(int(rng.integers(1, 7)) if blocks is None else blocks):
         _, height, width, now = made.shape(x)
-        kind = rng.choice(["conv", "separable", "residual", "pool", "pad", "relu", "quantize"], p=[0.3, 0.2, 0.25, 0.1, 0.05, 0.05, 0.05])
+        kind = rng.choice(["conv", "separable", "residual", "pool", "pad", "relu", "quantize", "attention"],
+                          p=[0.3, 0.2, 0.2, 0.1, 0.05, 0.05, 0.05, 0.05])
         if kind == "conv":
             geometry = random_geometry(rng, (height, width))
             x = made.conv(x, int(rng.integers(1, channels + 1)), geometry.pop("kernel"), **geometry)
@@ -205,6 +214,8 @@ def random_network(rng, *, dtype="int8", blocks=None, most=14, channels=24, head
             x = made.pool(rng.choice(["AVERAGE", "MAX"]), x, geometry.pop("kernel"), **geometry)
         elif kind == "pad":
             x = made.pad(x, tuple(tuple(int(v) for v in rng.integers(0, 3, 2)) for _ in range(2)))
+        elif kind == "attention" and dtype == "int8":
+            x = made.attention(x, int(rng.integers(1, channels + 1)))
         elif kind == "relu":
             x = made.relu(x, rng.choice(["RELU", "RELU6"]))
         else:

@@ -40,6 +40,7 @@ class Writer:
     """Collects tensors and operators; :meth:`finish` gives the file."""
 
     def __init__(self):
+        self.repeated = 0  # further references to the first tensor, as only a hostile file has them
         self.tensors = []
         self.operators = []
 
@@ -83,7 +84,7 @@ class Writer:
         for t in self.tensors:
             buffer += t.data is not None
             tensors.append(self._tensor(b, t, buffer if t.data is not None else 0))
-        tensors_vector = _offsets(b, tflite.SubGraphStartTensorsVector, tensors)
+        tensors_vector = _offsets(b, tflite.SubGraphStartTensorsVector, tensors + self.repeated * tensors[:1])
         operators = [self._operator(b, names, *op) for op in self.operators]
         operators_vector = _offsets(b, tflite.SubGraphStartOperatorsVector, operators)
         inputs_vector, outputs_vector = b.CreateNumpyVector(np.int32(inputs)), b.CreateNumpyVector(np.int32(outputs))

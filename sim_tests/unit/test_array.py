@@ -1,6 +1,8 @@
 # amaranth: UnusedElaboratable=no
 """The array alone: what a skewed stream of activations gives at the foot, and when."""
 
+import re
+
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
@@ -55,19 +57,40 @@ def stream(dut, tiles, activations):
     return np.array([[result[i, c] for c in range(cols)] for i in range(len(starts))])
 
 
-@pytest.mark.parametrize(("rows", "cols"), [(1, 1), (1, 4), (4, 1), (3, 5), (5, 3), (4, 4)])
-def test_tiles_back_to_back(rows, cols):
+SHAPES = [(rows, cols, "single", block_rows) for rows, cols, block_rows in (
+    (1, 1, 0), (1, 4, 0), (4, 1, 0), (3, 5, 0), (5, 3, 0), (4, 4, 0), (1, 2, 1), (5, 3, 2), (4, 2, 1), (6, 2, 4))]
+SHAPES += [(rows, cols, "fast-inner-product", block_rows) for rows, cols, block_rows in (
+    (2, 1, 0), (2, 4, 0), (4, 1, 0), (4, 5, 0), (6, 3, 0), (2, 2, 1), (8, 3, 2), (8, 2, 1), (10, 2, 4))]
+
+
+@pytest.mark.parametrize(("rows", "cols", "multiplier", "block_rows"), SHAPES)
+def test_tiles_back_to_back(rows, cols, multiplier, block_rows):
     rng = np.random.default_rng(1)
     tiles = [rng.integers(-128, 128, (rows, cols)) for _ in range(5)]
     blocks = [rng.integers(-128, 128, (count, rows)) for count in (1, 2 * rows + 2, 2, rows, 3)]
-    psums = stream(SystolicArray(rows=rows, cols=cols), tiles, blocks)
+    psums = stream(SystolicArray(rows=rows, cols=cols, multiplier=multiplier, block_rows=block_rows), tiles, blocks)
+    np.testing.assert_array_equal(psums, np.concatenate([b @ t for b, t in zip(blocks, tiles, strict=True)]))
+
+
+@pytest.mark.parametrize("rows", [2, 4, 12])
+def test_fast_inner_product_at_the_extremes(rows):
+    """Each operand is −128 or 127 (or zero): the sums and the terms are as large as they become, and what leaves is exact."""
+    seed = 3
+    print(f"seed {seed}")
+    rng = np.random.default_rng(seed)
+    tiles = [np.full((rows, 2), -128), np.full((rows, 2), 127), *rng.choice([-128, 127, 0], (4, rows, 2))]
+    blocks = [np.concatenate([np.full((1, rows), -128), np.full((1, rows), 127), rng.choice([-128, 127], (6, rows))]) for _ in tiles]
+    psums = stream(SystolicArray(rows=rows, cols=2, multiplier="fast-inner-product"), tiles, blocks)
     np.testing.assert_array_equal(psums, np.concatenate([b @ t for b, t in zip(blocks, tiles, strict=True)]))
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 8, 9])
-def test_psums_are_just_wide_enough(rows):
+@pytest.mark.parametrize("multiplier", ["single", "fast-inner-product"])
+def test_psums_are_just_wide_enough(rows, multiplier):
     """The largest sum, rows · 2**14, fits exactly, and not in one bit less."""
-    dut = SystolicArray(rows=rows, cols=1)
+    if rows % 2 and multiplier != "single":
+        rows += 1
+    dut = SystolicArray(rows=rows, cols=1, multiplier=multiplier)
     lowest = np.full((rows, 1), -128)
     assert stream(dut, [lowest], [lowest.T])[0, 0] == rows * 2**14
     assert rows * 2**14 >= 2**(dut.psum_bits - 2)
@@ -76,10 +99,21 @@ def test_psums_are_just_wide_enough(rows):
 def test_delays_of_three_by_two():
     dut = SystolicArray(rows=3, cols=2)
     assert (dut.row_delay, dut.col_delay, dut.latency_cycles) == ([0, 1, 2], [0, 1], 5)
+    assert dut.swap_to_shift_cycles == 2
 
 
-@pytest.mark.parametrize(("name", "size"), [("rows", {"rows": 0, "cols": 1}), ("cols", {"rows": 1, "cols": 0})])
-def test_sizes_are_checked(name, size):
-    with pytest.raises(ValueError) as caught:
-        SystolicArray(**size)
-    assert str(caught.value) == f"{name} must be at least 1, not 0"
+def test_delays_with_pairs_and_crossings():
+    """Four rows of multipliers, a crossing in the middle: the weights wait there too, so the next tile does not come later."""
+    dut = SystolicArray(rows=8, cols=2, multiplier="fast-inner-product", block_rows=2)
+    assert (dut.row_delay, dut.latency_cycles) == ([0, 0, 1, 1, 3, 3, 4, 4], 10)
+    assert dut.swap_to_shift_cycles == 3
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"rows": 0}, "rows must be at least 1, not 0"), ({"cols": 0}, "cols must be at least 1, not 0"),
+    ({"multiplier": "double"}, "multiplier must be one of 'single', 'fast-inner-product', not 'double'"),
+    ({"rows": 3, "multiplier": "fast-inner-product"}, "rows must be even for fast-inner-product, not 3"),
+    ({"block_rows": -1}, "block_rows must be at least 0, not -1")])
+def test_arguments_are_checked(arguments, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        SystolicArray(**{"rows": 1, "cols": 1, **arguments})

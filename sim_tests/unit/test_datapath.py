@@ -191,6 +191,18 @@ def test_random_tiles_back_to_back(rows, cols, seed):
     np.testing.assert_array_equal(words, reference)
 
 
+@pytest.mark.parametrize(("rows", "cols", "array"), [
+    (4, 3, {"multiplier": "fast-inner-product"}), (2, 5, {"multiplier": "fast-inner-product"}),
+    (6, 4, {"multiplier": "fast-inner-product", "block_rows": 2}), (8, 2, {"multiplier": "fast-inner-product", "block_rows": 1}),
+    (5, 3, {"block_rows": 2}), (3, 6, {"block_rows": 1})])
+def test_random_tiles_with_other_elements(rows, cols, array):
+    seed = 12
+    print(f"seed {seed}")
+    machine = Machine(make(rows, cols, **array), seed)
+    words, reference = run_tiles(machine, random_tiles(np.random.default_rng(seed), rows, cols, 12))
+    np.testing.assert_array_equal(words, reference)
+
+
 def test_sixteen_by_sixteen():
     machine = Machine(resolve({"memory": {"activation_kib": 1, "weight_kib": 1, "accumulator_rows": 32}}), 3)
     tiles = [Tile(0, 0, 16, 16, accumulate=False), Tile(16, 3, 12, 16, True), Tile(20, 20, 3, 5)]

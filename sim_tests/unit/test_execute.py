@@ -103,14 +103,14 @@ def test_cycles(rows, cols):
 @pytest.mark.parametrize("y, b, extra", [(1, 1, 0), (5, 1, 3 + 3 + 1), (1, 2, 3 + 1 + 2), (7, 4, 3 + 3 + 3)])
 def test_check_cycles(y, b, extra):
     trace = ExecuteBench(config_of(2, 2)).check([Execute(y_count=y, b_count=b)])
-    assert trace.started == [Execute.words + extra]
+    assert trace.started == [Execute.words + 2 + extra]
 
 
 def test_small_commands():
     bench = ExecuteBench(config_of(3, 2))
     program = [Execute(x_count=1 + index % 3, accumulator_row=index, weight_row=index, post=1 + index % 3) for index in range(12)]
     trace = bench.check(program)
-    assert max(np.diff(trace.started)) == Execute.words + 1
+    assert max(np.diff(trace.started)) == Execute.words + 3
 
 
 @pytest.mark.parametrize("rows, cols, control, array", [

@@ -13,6 +13,11 @@ CONFIGS += [{"array": {"rows": 12, "cols": 12}, "epilogue": {"lanes": 3}}, {"epi
             {"epilogue": {"add": False}}, {"epilogue": {"max_pool": False}},
             {"memory": {"bus_bits": 32}}, {"memory": {"bus_bits": 256}}, {"array": {"rows": 64, "cols": 64}, "epilogue": {"lanes": 1}}]
 
+CONFIGS += [{"array": {"rows": rows, "cols": cols, "multiplier": multiplier, "block_rows": block_rows}}
+            for rows, cols, multiplier, block_rows in (
+                (24, 12, "fast-inner-product", 4), (2, 2, "fast-inner-product", 0), (16, 16, "fast-inner-product", 3),
+                (12, 12, "single", 4), (3, 3, "single", 1))]
+
 
 @pytest.mark.parametrize("settings", CONFIGS)
 def test_latencies_are_those_of_the_blocks(settings):

@@ -1,83 +1,101 @@
-# amaranth: UnusedElaboratable=no
-"""One processing element, cycle by cycle, against a model of three lines."""
+"""Processing elements, cycle by cycle, against models of a few lines."""
 
 import itertools
 
 import numpy as np
 import pytest
-from amaranth.hdl import Fragment
 from amaranth.sim import Simulator
-from systolith.rtl.pe import MAC, PE
+from systolith.rtl.pe import PE, PairPE, RowTermPE
 
 CORNERS = [-128, -127, -1, 0, 1, 127]
 
 
-def run(dut, inputs):
+def run(dut, inputs, outputs):
     """Outputs in each cycle, as dicts, for inputs in each cycle."""
-    outputs = []
+    seen = []
 
     async def bench(ctx):
         for values in inputs:
             for name, value in values.items():
                 ctx.set(getattr(dut, name), int(value))
-            outputs.append({name: ctx.get(getattr(dut, name)) for name in ("a_out", "swap_out", "w_out", "psum_out")})
+            seen.append({name: ctx.get(getattr(dut, name)) for name in outputs})
             await ctx.tick()
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
-    return outputs
+    return seen
 
 
-def test_random_cycles():
+def wrap(value, bits):
+    return (value + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1)
+
+
+def pack(values):
+    """int8 values side by side, the first one lowest."""
+    return sum((int(value) & 255) << 8 * i for i, value in enumerate(values))
+
+
+def product(a, w):
+    """What an element adds for its rows' activations and active weights."""
+    return int(a[0]) * int(w[0]) if len(a) == 1 else (int(a[0]) + int(w[1])) * (int(a[1]) + int(w[0]))
+
+
+@pytest.mark.parametrize("kind", [PE, PairPE])
+def test_random_cycles(kind):
     seed, psum_bits = 1, 20
     print(f"seed {seed}")
     rng = np.random.default_rng(seed)
-    n = 300
-    a, w, psum = (rng.integers(-(1 << bits - 1), 1 << bits - 1, n) for bits in (8, 8, psum_bits))
+    n, rows = 300, kind.rows
+    a, w, psum = rng.integers(-128, 128, (n, rows)), rng.integers(-128, 128, n), rng.integers(-1 << 19, 1 << 19, n)
     swap, shift = rng.integers(0, 2, n), rng.integers(0, 2, n)
-    outputs = run(PE(psum_bits=psum_bits), [
-        {"a_in": a[t], "w_in": w[t], "psum_in": psum[t], "swap_in": swap[t], "w_shift": shift[t]} for t in range(n)])
-    shadow = active = 0
+    outputs = run(kind(psum_bits=psum_bits), [
+        {"a_in": pack(a[t]), "w_in": pack(w[t:t + 1]), "psum_in": psum[t], "swap_in": swap[t], "w_shift": shift[t]} for t in range(n)],
+        ("a_out", "swap_out", "w_out", "psum_out"))
+    shadow, active = [0] * rows, [0] * rows
     used = []
     for t in range(n):
-        assert outputs[t]["w_out"] == shadow
+        assert outputs[t]["w_out"] == shadow[-1] & 255
         if t:
-            assert (outputs[t]["a_out"], outputs[t]["swap_out"]) == (a[t - 1], swap[t - 1])
-        if t >= PE.latency_cycles:
-            total = int(psum[t - PE.psum_latency_cycles]) + used[t - PE.latency_cycles]
-            assert outputs[t]["psum_out"] == (total + (1 << psum_bits - 1)) % (1 << psum_bits) - (1 << psum_bits - 1)
+            assert (outputs[t]["a_out"], outputs[t]["swap_out"]) == (pack(a[t - 1]), swap[t - 1])
+        if t >= kind.latency_cycles:
+            assert outputs[t]["psum_out"] == wrap(int(psum[t - kind.psum_latency_cycles]) + used[t - kind.latency_cycles], psum_bits)
         # A swap is for the activation beside it, with the shadow weight of this cycle, also while it shifts.
         active = shadow if swap[t] else active
-        used.append(int(a[t]) * active)
-        shadow = int(w[t]) if shift[t] else shadow
+        used.append(product(a[t], active))
+        shadow = [int(w[t]), *shadow[:-1]] if shift[t] else shadow
 
 
-def test_corner_products():
-    pairs = list(itertools.product(CORNERS, CORNERS))
-    dut = PE(psum_bits=16)
+@pytest.mark.parametrize("kind", [PE, PairPE])
+def test_corner_products(kind):
+    """All combinations of the extremes, each tile one row."""
+    cases = list(itertools.product(itertools.product(CORNERS, repeat=kind.rows), repeat=2))
     cycles = []
-    for a, w in pairs:
-        cycles += [{"a_in": 0, "w_in": w, "w_shift": 1, "swap_in": 0, "psum_in": 0}, {"a_in": a, "w_shift": 0, "swap_in": 1}]
-    cycles += [{"a_in": 0, "swap_in": 0}] * PE.latency_cycles
-    outputs = run(dut, cycles)
-    assert [outputs[2 * i + 1 + PE.latency_cycles]["psum_out"] for i in range(len(pairs))] == [a * w for a, w in pairs]
+    for a, w in cases:
+        cycles += [{"a_in": 0, "w_in": pack([byte]), "w_shift": 1, "swap_in": 0, "psum_in": 0} for byte in reversed(w)]
+        cycles += [{"a_in": pack(a), "w_shift": 0, "swap_in": 1}]
+    cycles += [{"a_in": 0, "swap_in": 0}] * kind.latency_cycles
+    outputs = run(kind(psum_bits=20), cycles, ["psum_out"])
+    step = kind.rows + 1
+    got = [outputs[step * i + kind.rows + kind.latency_cycles]["psum_out"] for i in range(len(cases))]
+    assert got == [product(a, w) for a, w in cases]
 
 
-def test_platform_may_bring_its_own_mac():
-    class Platform:
-        def get_mac(self, mac):
-            self.asked = mac
-            return Fragment()
+def test_row_term_keeps_pace_with_the_first_column():
+    seed = 2
+    print(f"seed {seed}")
+    rng = np.random.default_rng(seed)
+    a, psum = rng.choice([*CORNERS, 77, -45], (300, 2)), rng.integers(-1 << 19, 1 << 19, 300)
+    outputs = run(RowTermPE(psum_bits=20), [{"a": pack(a[t]), "psum_in": psum[t]} for t in range(len(a))], ["psum_out"])
+    latency = RowTermPE.latency_cycles
+    for t in range(latency, len(a)):
+        assert outputs[t]["psum_out"] == wrap(int(psum[t - 1]) + int(a[t - latency, 0]) * int(a[t - latency, 1]), 20)
+    assert PairPE.a_latency_cycles + latency == PairPE.latency_cycles
 
-    platform = Platform()
-    mac = MAC(psum_bits=19)
-    assert isinstance(mac.elaborate(platform), Fragment)
-    assert platform.asked is mac
 
-
-def test_psum_bits_are_checked():
+@pytest.mark.parametrize("kind", [PE, PairPE, RowTermPE])
+def test_psum_bits_are_checked(kind):
     with pytest.raises(ValueError) as caught:
-        MAC(psum_bits=15)
+        kind(psum_bits=15)
     assert str(caught.value) == "psum_bits must be at least 16, not 15"

@@ -2,6 +2,7 @@
 """The serial shell, bit by bit over its line, around a stand-in for the core whose memory ports the test drives."""
 
 import random
+import zlib
 
 import numpy as np
 import pytest
@@ -13,7 +14,18 @@ from amaranth.sim import Simulator
 from systolith.arch.commands import Bank, Execute, Load, Operation, Store, pack
 from systolith.arch.config import resolve
 from systolith.arch.numerics import quantize_multiplier, requantise
-from systolith.arch.registers import MAGIC, SERIAL_MEMORY, SERIAL_REGISTERS, Control, ErrorCode, State, Status, offset_of
+from systolith.arch.registers import (
+    MAGIC,
+    SERIAL_CONTROL,
+    SERIAL_MEMORY,
+    SERIAL_REGISTERS,
+    Control,
+    ErrorCode,
+    State,
+    Status,
+    offset_of,
+)
+from systolith.arch.serial_link import AFTER_DIGEST, CONTROL_DONE, CONTROL_FIRST, LONG, Frame, checked_header, control_word, digest, header
 from systolith.boards import BOARDS
 from systolith.rtl.core import Core
 from systolith.rtl.serial_shell import SerialShell
@@ -21,6 +33,7 @@ from systolith.rtl.serial_shell import SerialShell
 CLOCK_HZ = 1e6
 BAUD = 250_000
 BIT = 4
+TIMEOUT = 1024
 MEMORY_BYTES = 1024
 CONFIG = resolve({"array": {"rows": 2, "cols": 2}, "memory": {"bus_bits": 64}, "epilogue": {"lanes": 2}, "shell": "serial"})
 
@@ -96,7 +109,8 @@ class Line:
 
 def run(testbench, *, memory_ports=2, config=CONFIG, core_type=CoreStandIn):
     core = core_type(config)
-    dut = SerialShell(config=config, core=core, memory_bytes=MEMORY_BYTES, clock_hz=CLOCK_HZ, baud=BAUD, memory_ports=memory_ports)
+    dut = SerialShell(config=config, core=core, memory_bytes=MEMORY_BYTES, clock_hz=CLOCK_HZ, baud=BAUD, memory_ports=memory_ports,
+                      timeout_s=TIMEOUT / CLOCK_HZ)
     line = Line(dut)
     simulator = Simulator(dut)
     simulator.add_clock(1 / CLOCK_HZ)
@@ -248,3 +262,153 @@ def test_a_requantised_product_on_the_smallest_core():
         np.testing.assert_array_equal(c, requantise(a.astype(np.int32) @ w + bias, multiplier, shift, -7))
 
     run(testbench, config=config, core_type=Core, memory_ports=1)
+
+
+class CheckedLine:
+    """The checked frames of a host that trusts nothing, on a :class:`Line`."""
+
+    def __init__(self, line):
+        self.line = line
+        self.crc = 0
+
+    async def send(self, ctx, data):
+        self.crc = zlib.crc32(data, self.crc)
+        await self.line.send(ctx, data)
+
+    async def restart(self, ctx):
+        await self.line.send(ctx, bytes([Frame.RESTART]))
+        self.crc = 0
+
+    async def write(self, ctx, address, *words, frame=Frame.CHECKED_WRITE, count=None, flip=()):
+        head = bytearray(checked_header(frame, address, len(words) if count is None else count, self.crc))
+        for place in flip:
+            head[place] ^= 1 << place % 8
+        await self.send(ctx, bytes(head))
+        await self.send(ctx, b"".join(word.to_bytes(4, "big") for word in words))
+
+    async def receive(self, ctx, count):
+        for _ in range(200 + count * 12 * BIT):
+            if len(self.line.received) >= count:
+                break
+            await ctx.tick()
+        assert len(self.line.received) == count
+        data = bytes(self.line.received)
+        self.line.received.clear()
+        return data
+
+    async def check(self, ctx):
+        """Whether a digest is that of our own bytes."""
+        expected = digest(self.crc)
+        found = await self.receive(ctx, 4)
+        self.crc = AFTER_DIGEST
+        return found == expected
+
+    async def good(self, ctx):
+        await self.send(ctx, bytes([Frame.DIGEST]))
+        self.line.received.clear()
+        return await self.check(ctx)
+
+    async def read(self, ctx, address, count, frame=Frame.CHECKED_READ):
+        self.line.received.clear()
+        await self.send(ctx, header(frame, address, count))
+        size = 4 * count * (16 if frame & LONG else 1)
+        data = await self.receive(ctx, size + 4)
+        self.line.received[:] = data[size:]
+        self.crc = zlib.crc32(data[:size], self.crc)
+        assert await self.check(ctx)
+        return [int.from_bytes(data[i:i + 4], "big") for i in range(0, size, 4)]
+
+
+def run_checked(testbench):
+    async def with_checks(ctx, core, line):
+        await testbench(ctx, core, CheckedLine(line))
+
+    run(with_checks)
+
+
+def test_checked_frames():
+    """Short and long frames, both ways, with a digest that covers all of it."""
+    async def testbench(ctx, core, line):
+        await line.restart(ctx)
+        await line.write(ctx, SERIAL_MEMORY + 8, 1, 0, 0xffff_ffff)
+        assert await line.good(ctx)
+        words = [0x0101_0101 * i & 0xffff_ffff for i in range(32)]
+        await line.write(ctx, SERIAL_MEMORY + 64, *words, frame=Frame.CHECKED_WRITE | LONG, count=2)
+        assert await line.read(ctx, SERIAL_MEMORY + 4, 5) == [0, 1, 0, 0xffff_ffff, 0]
+        assert await line.read(ctx, SERIAL_MEMORY + 64, 2, frame=Frame.CHECKED_READ | LONG) == words
+        assert await line.good(ctx)
+
+    run_checked(testbench)
+
+
+@pytest.mark.parametrize("place", range(10))
+def test_a_broken_header_writes_nothing(place):
+    """Any byte of it, and what follows is not read before a silence."""
+    async def testbench(ctx, core, line):
+        await line.restart(ctx)
+        await line.write(ctx, SERIAL_MEMORY, 7, 8, flip=[place])
+        await ctx.tick().repeat(5 * TIMEOUT)  # a command byte that is another one may be answered at length
+        await line.restart(ctx)
+        assert await line.read(ctx, SERIAL_MEMORY, 4) == [0] * 4
+        assert await line.good(ctx)
+
+    run_checked(testbench)
+
+
+def test_after_a_checked_write_plain_writes_do_nothing():
+    async def testbench(ctx, core, line):
+        await line.line.write(ctx, SERIAL_MEMORY, 1)
+        await line.restart(ctx)
+        await line.write(ctx, SERIAL_MEMORY + 4, 2)
+        await line.line.write(ctx, SERIAL_MEMORY, 3)
+        assert await line.line.read(ctx, SERIAL_MEMORY, 2) == [1, 2]
+        await line.restart(ctx)
+        await line.write(ctx, 0)  # no words: disarms
+        await line.line.write(ctx, SERIAL_MEMORY, 3)
+        assert await line.line.read(ctx, SERIAL_MEMORY, 2) == [3, 2]
+
+    run_checked(testbench)
+
+
+def test_what_nobody_took_is_seen():
+    """A frame that a pause cut, and bytes that come during an answer: the digest is not that of the same bytes in good order."""
+    async def testbench(ctx, core, line):
+        await line.restart(ctx)
+        frame = checked_header(Frame.CHECKED_WRITE, SERIAL_MEMORY, 2, line.crc) + bytes([0, 0, 0, 5])
+        await line.send(ctx, frame)
+        await ctx.tick().repeat(TIMEOUT + 100)
+        await line.send(ctx, bytes([0, 0, 0, 6]))
+        assert not await line.good(ctx), "the second word was never written"
+        await line.restart(ctx)
+        assert await line.read(ctx, SERIAL_MEMORY, 2) == [5, 0]
+        await line.send(ctx, header(Frame.CHECKED_READ, SERIAL_MEMORY, 2))
+        await line.send(ctx, bytes([0x55]))
+        data = await line.receive(ctx, 12)
+        assert data[:8] == bytes([0, 0, 0, 5, 0, 0, 0, 0]) and data[8:] != digest(zlib.crc32(data[:8], line.crc))
+
+    run_checked(testbench)
+
+
+def test_control_in_two_steps():
+    async def testbench(ctx, core, line):
+        control = SERIAL_REGISTERS + offset_of("CONTROL")
+        word = control_word(Control.START)
+        await line.restart(ctx)
+        await line.write(ctx, SERIAL_CONTROL, word)
+        await line.write(ctx, SERIAL_CONTROL, CONTROL_FIRST)
+        await line.write(ctx, SERIAL_CONTROL, word ^ 2)
+        await line.write(ctx, SERIAL_CONTROL, word)
+        assert await line.read(ctx, control, 1) == [0], "without a first step, and with another word in between"
+        await line.write(ctx, SERIAL_CONTROL, CONTROL_FIRST)
+        assert await line.read(ctx, SERIAL_CONTROL, 1) == [1]
+        await line.write(ctx, SERIAL_CONTROL, word)
+        assert await line.read(ctx, SERIAL_CONTROL, 1) == [CONTROL_DONE]
+        assert (await line.read(ctx, control, 1))[0] & 31 == Control.START
+        await line.write(ctx, SERIAL_CONTROL, word)
+        assert ctx.get(core.writes) == 1, "a second step that comes twice is done once"
+        assert await line.read(ctx, SERIAL_CONTROL, 1) == [CONTROL_DONE]
+        await line.write(ctx, SERIAL_CONTROL, CONTROL_FIRST)
+        assert await line.read(ctx, SERIAL_CONTROL, 1) == [1]
+        assert ctx.get(core.writes) == 1
+
+    run_checked(testbench)

@@ -49,6 +49,7 @@ class Bench:
         self.error = self.error_gives = None
         self.written_when_given = []
         self.requests = []
+        self.writes = 0  # into scratchpads
 
     def row_bytes(self, c):
         return c.columns * (4 if c.operation == Operation.RAW else 1)
@@ -136,6 +137,7 @@ class Bench:
                 at = payload.row * lanes + payload.lane
                 assert 0 < payload.count and at + payload.count <= len(content), "a write beyond the scratchpad"
                 content[at:at + payload.count] = list(payload.data)[:payload.count]
+                self.writes += 1
             held = write if valid and not ready else None
             ready = self.choice.random() >= self.stall
             ctx.set(stream.ready, ready)
@@ -481,3 +483,17 @@ def test_rate(command, words):
     print(f"{3 * words} groups in {last - first} cycles")
     assert last - first <= 3 * words + 30
     assert bench.activities.count("busy") >= 3 * words
+
+
+@pytest.mark.parametrize("rows, cols, lanes, bus_bits, operation, columns, writes", [
+    (16, 16, 4, 64, Operation.REQUANTISE, 16, 2), (16, 16, 4, 64, Operation.ADD, 10, 2), (24, 12, 3, 64, Operation.MAX_POOL, 12, 2),
+    (16, 16, 4, 128, Operation.REQUANTISE, 16, 1), (8, 5, 2, 64, Operation.REQUANTISE, 5, 1), (3, 5, 4, 64, Operation.REQUANTISE, 5, 3),
+    (16, 16, 4, 64, Operation.RAW, 15, 8), (5, 6, 3, 64, Operation.RAW, 6, 6)])
+def test_scratchpad_writes_are_few(rows, cols, lanes, bus_bits, operation, columns, writes):
+    """Chunks share a write as far as the port is wide: LOAD has the port in the other cycles."""
+    bench = Bench(small(rows, cols, lanes=lanes, bus_bits=bus_bits))
+    command = Store(operation=operation, target=Target.ACTIVATION, columns=columns, count1=4, stride1=4 * columns // rows + 2, lane=1)
+    expected = bench.expect([command])
+    bench.run([command])
+    bench.check([command], expected)
+    assert bench.writes == 4 * writes

@@ -1,0 +1,81 @@
+"""What travels on a serial line between a host and an accelerator: LiteX's UARTBone frames, and frames that can be trusted.
+
+    WRITE   0x01  n  a3 a2 a1 a0   d3 d2 d1 d0 …     n words to word address a on, no answer
+    READ    0x02  n  a3 a2 a1 a0                     answered by n words, d3 d2 d1 d0 each
+
+Addresses count 32-bit words; addresses and data travel most significant byte first; n is 1 … 255. This is what LiteX's
+``RemoteClient`` and ``litex_server --uart`` speak (litex/soc/cores/uart.py, ``Stream2Wishbone``). It has neither checksum nor
+acknowledgement: a corrupt address writes elsewhere. So the device keeps a CRC-32 (IEEE 802.3, as ``zlib.crc32`` has it) of every
+bit of every byte on the line, both ways, and knows four more frames, marked by bit 7:
+
+    RESTART         0x80                                        the CRC begins anew, as of no bytes
+    CHECKED_WRITE   0x81  n  a3 a2 a1 a0  c0 c1 c2 c3   data …  a write whose header carries the CRC of all before c0
+    CHECKED_READ    0x82  n  a3 a2 a1 a0                        n words, then the digest of everything up to their last byte
+    DIGEST          0x83                                        answered by the digest
+
+- With LONG (0x04) in its first byte, n of a checked frame counts blocks of 16 words, the address being a multiple of 16.
+- c is ``zlib.crc32`` of the bytes before it, least significant byte first. A header whose c is wrong writes nothing, and the
+  device then reads nothing more until the line has been silent for its timeout. So the header is the window of the write: its words
+  go there or nowhere, however the line breaks them, and writing them once more repairs them. After a good header the CRC goes on
+  from ``AFTER_HEADER``.
+- A digest is the register of the CRC, least significant byte first, which is ``zlib.crc32`` inverted. Its own bytes belong to the CRC,
+  and leave ``AFTER_DIGEST``.
+- A frame cut by the timeout, and a byte that comes while the device cannot take it, restart the CRC, so that the next digest is wrong.
+- The first checked header with n > 0 arms the device: from then on, WRITE frames are read and not done. One with n = 0 disarms it.
+
+A program is started in two steps, at ``SERIAL_CONTROL``: first ``CONTROL_FIRST``, then :func:`control_word`, which is CONTROL's bits and
+their complement. The second step is done if the first one was the write before, and only then; any other word in between ends the
+first. Reading gives bit 0 after a first step, and ``CONTROL_DONE`` from a second step that was done until the next first one. (The CRC
+in every header is over all that was said since the host's random number at RESTART: no late or repeated frame passes for another.)
+"""
+
+from __future__ import annotations
+
+import enum
+import zlib
+
+__all__ = ["AFTER_DIGEST", "AFTER_HEADER", "CONTROL_BITS", "CONTROL_DONE", "CONTROL_FIRST", "LONG", "LONG_WORDS", "MOST_WORDS",
+           "POLYNOMIAL", "Frame", "checked_header", "control_word", "digest", "header"]
+
+MOST_WORDS = 255
+LONG = 0x04
+LONG_WORDS = 16
+
+POLYNOMIAL = 0xEDB88320      # of CRC-32, least significant bit first
+AFTER_HEADER = 0x2144DF1C    # zlib.crc32 of any bytes followed by their own zlib.crc32
+AFTER_DIGEST = 0xFFFFFFFF    # of any bytes followed by their own digest
+
+CONTROL_BITS = 5
+CONTROL_FIRST = 0x2B5  # not a word whose two halves are complements
+CONTROL_DONE = 2
+
+
+class Frame(enum.IntEnum):
+    """The first byte of a frame; other bytes between frames are skipped."""
+    WRITE = 0x01
+    READ = 0x02
+    RESTART = 0x80
+    CHECKED_WRITE = 0x81
+    CHECKED_READ = 0x82
+    DIGEST = 0x83
+
+
+def header(frame: int, address: int, count: int) -> bytes:
+    """First bytes of a frame for ``count`` words, or blocks of a long frame, from byte ``address`` on, a multiple of 4."""
+    return bytes((frame, count)) + (address // 4).to_bytes(4, "big")
+
+
+def checked_header(frame: int, address: int, count: int, crc: int) -> bytes:
+    """Likewise of a checked write, after bytes whose ``zlib.crc32`` is ``crc``."""
+    start = header(frame, address, count)
+    return start + zlib.crc32(start, crc).to_bytes(4, "little")
+
+
+def digest(crc: int) -> bytes:
+    """What the device sends after bytes whose ``zlib.crc32`` is ``crc``."""
+    return (crc ^ 0xFFFFFFFF).to_bytes(4, "little")
+
+
+def control_word(bits: int) -> int:
+    """The second step for ``bits`` of CONTROL."""
+    return bits | (~bits & (1 << CONTROL_BITS) - 1) << CONTROL_BITS

@@ -1,0 +1,64 @@
+"""What the parts have, and a configuration that fits each: a board file takes both by the part's name.
+
+Sources: Lattice FPGA-DS-02012 (ECP5, table 1.1), FPGA-DS-02008 (iCE40 UltraPlus, table 2.1), FPGA-DS-02029 (iCE40 LP/HX, table 1.1),
+Gowin DS117 (GW1NR) and DS102 (GW2A), Cologne Chip DS1001 (CCGM1A1), AMD DS180 (7 series) and DS190 (Zynq-7000).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["FITS", "RESOURCES"]
+
+# Two flip-flops per slice and as many LUTs. An LFE5U-12F is a 25F by another name, and the open tools use all of it.
+_25F = {"lut": 24288, "ff": 24288, "dsp": 28, "bram": 56}
+_45F = {"lut": 43848, "ff": 43848, "dsp": 72, "bram": 108}
+_85F = {"lut": 83640, "ff": 83640, "dsp": 156, "bram": 208}
+
+RESOURCES: dict[str, Mapping[str, int]] = {
+    "LFE5U-12F": _25F, "LFE5U-25F": _25F, "LFE5U-45F": _45F, "LFE5U-85F": _85F,
+    "LFE5UM-45F": _45F, "LFE5UM5G-45F": _45F, "LFE5UM5G-85F": _85F,
+    "up5k": {"lut": 5280, "ff": 5280, "dsp": 8, "bram": 30, "spram": 4},
+    "hx8k": {"lut": 7680, "ff": 7680, "dsp": 0, "bram": 32},
+    "GW1NR-LV9QN88PC6/I5": {"lut": 8640, "ff": 6480, "dsp": 20, "bram": 26},
+    "GW2A-LV18PG256C8/I7": {"lut": 20736, "ff": 15552, "dsp": 48, "bram": 46},
+    "CCGM1A1": {"lut": 20480, "ff": 40960, "dsp": 0, "bram": 64},
+    "xc7a35ticsg324-1L": {"lut": 20800, "ff": 41600, "dsp": 90, "bram": 50},
+    "xc7a100tcsg324-1": {"lut": 63400, "ff": 126800, "dsp": 240, "bram": 135},
+    "xc7z020clg400-1": {"lut": 53200, "ff": 106400, "dsp": 220, "bram": 140},
+}
+
+
+def _ecp5(rows: int, cols: int, kib: int, lanes: int) -> dict[str, Any]:
+    return {"array": {"rows": rows, "cols": cols}, "memory": {"activation_kib": kib, "weight_kib": kib, "accumulator_rows": 1024,
+                                                             "bus_bits": 64}, "epilogue": {"lanes": lanes}, "shell": "serial"}
+
+
+# The smallest machine: its engines move byte by byte and do one command at a time.
+_SMALLEST: dict[str, Any] = {
+    "array": {"rows": 2, "cols": 2, "transposer": False},
+    "memory": {"activation_kib": 1, "weight_kib": 1, "accumulator_rows": 128, "parameter_channels": 64, "bus_bits": 32,
+               "address_bits": 17, "outstanding": 1},
+    "epilogue": {"lanes": 1},
+    "control": {"queue_commands": 2, "token_bits": 2, "outer_loops": 1, "inner_loops": 1, "counter_bits": 0,
+                "queue_programs": 0, "watchdog_bits": 0, "engines": "serial", "row_bits": 10, "padding": False, "run_loops": 1},
+    "shell": "serial",
+}
+
+# One multiplier per processing element, four per epilogue lane of an ECP5, fewer of a 7 series part.
+_FIT_25F = _ecp5(4, 4, 16, 2)
+_FIT_45F = _ecp5(8, 8, 32, 2)
+_FIT_85F = _ecp5(12, 12, 48, 3)
+
+FITS: dict[str, Mapping[str, Any]] = {
+    "LFE5U-12F": _FIT_25F, "LFE5U-25F": _FIT_25F, "LFE5U-45F": _FIT_45F, "LFE5U-85F": _FIT_85F,
+    "LFE5UM-45F": _FIT_45F, "LFE5UM5G-45F": _FIT_45F, "LFE5UM5G-85F": _FIT_85F,
+    # A column takes five of the 32 block RAMs.
+    "hx8k": {**_SMALLEST, "array": {"rows": 3, "cols": 1, "transposer": False}, "control": {**_SMALLEST["control"], "row_bits": 11}},
+    "GW1NR-LV9QN88PC6/I5": _SMALLEST,
+    "GW2A-LV18PG256C8/I7": {**_SMALLEST, "array": {"rows": 4, "cols": 4, "transposer": False}},
+    "CCGM1A1": _SMALLEST,
+    "xc7a35ticsg324-1L": _FIT_45F, "xc7a100tcsg324-1": _FIT_85F,
+    "xc7z020clg400-1": {"array": {"rows": 12, "cols": 12}, "shell": "axi"},
+}

@@ -1,0 +1,27 @@
+"""Gowin's GW1N and GW2A: constraints and a project for their tools. The clock is the oscillator's: no PLL is used."""
+
+from .board import Board
+
+__all__ = ["constraints", "project"]
+
+_FAMILIES = {"GW1NR": "GW1NR-9C", "GW2A": "GW2A-18C"}
+
+
+def constraints(board: Board) -> str:
+    """The board's pins as Gowin's tools and nextpnr-himbaechel read them (CST)."""
+    lines = []
+    for port, pin in board.pins.items():
+        lines.append(f'IO_LOC "{port}" {pin.site};')
+        lines += [f'IO_PORT "{port}" {name}={value};' for name, value in pin.attributes.items()]
+    return "\n".join(lines) + "\n"
+
+
+def project(board: Board, top: str, verilog: str) -> dict[str, str]:
+    """What stands beside the Verilog: constraints and a script for ``gw_sh``."""
+    family = _FAMILIES[board.device.partition("-")[0]]
+    script = "\n".join([
+        f"# {board.title}: run  gw_sh gowin.tcl", f"set_device -name {family} {board.device}", f"add_file {verilog}",
+        "add_file board.cst", "add_file board.sdc", f"set_option -top_module {top}", "set_option -verilog_std v2001",
+        "set_option -use_mspi_as_gpio 1", "run all", ""])
+    clock = f"create_clock -name clk -period {1e3 / board.oscillator_mhz:.3f} [get_ports {{oscillator}}]\n"
+    return {"board.cst": constraints(board), "board.sdc": clock, "gowin.tcl": script}

@@ -1,0 +1,74 @@
+"""``make bench-boards``: every board with open tools, built, and the table of what came out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..boards import BOARDS, Board
+from ..gen.build import BuildError, build
+from ..gen.generate import generate
+from ..gen.report import ReportError, read_report
+from ..gen.toolchain import TOOLCHAINS
+from ..gen.tools import ToolError
+from . import console
+from .bench import _markdown, machine, write
+from .settings import choose
+
+__all__ = ["main"]
+
+COLUMNS = ["board", "part", "array", "multipliers", "LUT", "FF", "block RAM", "clock asked for", "credible Fmax", "peak", "device memory"]
+
+
+def _row(board: Board, report: dict[str, Any] | None, why: str) -> list[str]:
+    config = choose(board=board.name).config
+    part = board.summary()["device"]
+    head = [board.name, part, f"{config.array.rows} × {config.array.cols}"]
+    if report is None:
+        return [*head, *["–"] * 4, f"{board.clock_mhz:g} MHz", why, "–", f"{board.memory_kib} KiB"]
+    used = {name: f"{use['used']:,} of {use['available']:,}" for name, use in report["resources"].items()}
+    return [*head, used.get("dsp", "0"), used["lut"], used["ff"], used["bram"], f"{board.clock_mhz:g} MHz",
+            f"{report['fmax_mhz']:.1f} MHz{'' if report['timing_met'] else ' **missed**'}", f"{report['peak_gops']:.2f} GOPS",
+            f"{board.memory_kib} KiB"]
+
+
+def _report(board: Board, folder: Path, *, anew: bool) -> tuple[dict[str, Any] | None, str]:
+    """The report of a build of this version, made where it is missing and ``anew`` says so."""
+    if board.family not in TOOLCHAINS:
+        return None, "the vendor's tools"
+    config = choose(board=board.name).config
+    try:
+        generate(config, folder, board=board)
+        try:
+            return read_report(folder), ""
+        except ReportError:
+            if not anew:
+                return None, "not built"
+        console.progress(f"building {board.name}")
+        build(folder, progress=console.progress)
+        return read_report(folder), ""
+    except (BuildError, ToolError) as error:
+        console.complain(f"{board.name}: {error}")
+        return None, "does not build"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("boards", nargs="*", help="build only these; the others are listed as they are")
+    parser.add_argument("--output", type=Path, default=Path("docs/results"), help="folder of the table")
+    parser.add_argument("--builds", type=Path, default=Path("build/boards"), help="folder of the builds; finished ones are kept")
+    arguments = parser.parse_args()
+    rows = []
+    for name, board in BOARDS.items():
+        report, why = _report(board, arguments.builds / name, anew=not arguments.boards or name in arguments.boards)
+        rows.append(_row(board, report, why))
+    head = ["# Boards", "", machine(1).replace("make bench", "make bench-boards"),
+            "yosys and nextpnr, seed 1, each board's own configuration. "
+            "The credible Fmax is the least of nextpnr's and of what it does not time; its rule is in `systolith report`.", ""]
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    write(arguments.output / "boards.md", [*head, *_markdown(COLUMNS, rows)])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+// A whole board: the model that Verilator makes of `systolith_board`, an adapter at its UART pins, and a pseudo-terminal in front.
+//
+//     board CLOCK_HZ LATENCY_US PACE [CYCLES_FILE]
+//
+// The first line of output is the terminal's name. The adapter sends and samples bit by bit, at the rate that whoever opens the
+// terminal sets, as a USB adapter does; each byte is held back for LATENCY_US of the board's time in either direction. `oscillator`
+// is toggled at CLOCK_HZ, the accelerator's clock: a PLL's body for simulation passes it on. With PACE 1 the board's time does not
+// run ahead of the clock on the wall. CYCLES_FILE, 8 bytes, shows the board's cycles to whoever maps it. Ends with its parent.
+
+#include "Vsystolith_board.h"
+#include "verilated.h"
+
+#include <asm/termbits.h>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <deque>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+namespace {
+
+constexpr uint64_t kLook = 64;        // cycles between looks at the terminal
+constexpr size_t kAhead = 4096;       // bytes that the adapter takes ahead of the line
+constexpr uint64_t kIdle = 1 << 16;   // after so many cycles without a byte a look waits a little
+
+struct Byte {
+    uint64_t due;
+    unsigned char value;
+};
+
+struct Terminal {
+    int master = -1;
+
+    const char* open_pair() {
+        master = posix_openpt(O_RDWR | O_NOCTTY);
+        if (master < 0 || grantpt(master) || unlockpt(master)) return nullptr;
+        const char* name = ptsname(master);
+        const int other = open(name, O_RDWR | O_NOCTTY);  // kept open: a terminal without a reader loses what is written
+        termios2 settings;
+        if (other < 0 || ioctl(other, TCGETS2, &settings)) return nullptr;
+        settings.c_iflag = settings.c_oflag = settings.c_lflag = 0;
+        settings.c_cflag = (settings.c_cflag & ~(CSIZE | PARENB)) | CS8 | CREAD;
+        settings.c_cc[VMIN] = 1;
+        settings.c_cc[VTIME] = 0;
+        return ioctl(other, TCSETS2, &settings) ? nullptr : name;
+    }
+
+    double baud() const {
+        termios2 settings;
+        return ioctl(master, TCGETS2, &settings) || !settings.c_ospeed ? 9600 : settings.c_ospeed;
+    }
+};
+
+// Bits of bytes to the board.
+class Sender {
+public:
+    std::deque<Byte> queue;
+
+    bool busy() const { return bits_ || !queue.empty(); }
+
+    bool step(uint64_t cycle, double bit_cycles) {
+        if (bits_ && cycle >= next_) {
+            level_ = --bits_ ? shift_ & 1 : true;
+            shift_ >>= 1;
+            if (bits_) next_ += bit_cycles;
+        }
+        if (!bits_ && !queue.empty() && queue.front().due <= cycle) {
+            shift_ = queue.front().value | 0x100u;
+            queue.pop_front();
+            bits_ = 10;
+            level_ = false;
+            // Bytes that wait follow without a gap, to the fraction of a cycle.
+            next_ = (next_ > cycle - 1.0 ? next_ : cycle) + bit_cycles;
+        }
+        return level_;
+    }
+
+private:
+    unsigned bits_ = 0, shift_ = 0;
+    bool level_ = true;
+    double next_ = 0;
+};
+
+// Bytes from the board: the middle of each bit counts.
+class Receiver {
+public:
+    bool busy() const { return busy_; }
+
+    bool step(uint64_t cycle, double bit_cycles, bool level, unsigned char& byte) {
+        const bool fell = previous_ && !level;
+        previous_ = level;
+        if (!busy_) {
+            if (fell) {
+                busy_ = true;
+                bit_ = 0;
+                value_ = 0;
+                next_ = cycle + 1.5 * bit_cycles;
+            }
+            return false;
+        }
+        if (cycle < next_) return false;
+        next_ += bit_cycles;
+        if (bit_ < 8) {
+            value_ |= static_cast<unsigned>(level) << bit_++;
+            return false;
+        }
+        busy_ = false;
+        byte = static_cast<unsigned char>(value_);
+        return true;
+    }
+
+private:
+    bool previous_ = true, busy_ = false;
+    unsigned bit_ = 0, value_ = 0;
+    double next_ = 0;
+};
+
+double now_s() {
+    timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec + 1e-9 * time.tv_nsec;
+}
+
+uint64_t* map_cycles(const char* path) {
+    const int file = open(path, O_RDWR | O_CREAT, 0666);
+    if (file < 0 || ftruncate(file, sizeof(uint64_t))) return nullptr;
+    void* place = mmap(nullptr, sizeof(uint64_t), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    return place == MAP_FAILED ? nullptr : static_cast<uint64_t*>(place);
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    if (count < 4) return 2;
+    const double clock_hz = std::atof(arguments[1]);
+    const uint64_t latency = static_cast<uint64_t>(std::atof(arguments[2]) * 1e-6 * clock_hz);
+    const bool pace = std::atoi(arguments[3]);
+    uint64_t unseen = 0;
+    uint64_t* const shown = count > 4 ? map_cycles(arguments[4]) : &unseen;
+    Terminal terminal;
+    const char* name = terminal.open_pair();
+    if (!name || !shown) return 1;
+    std::printf("%s\n", name);
+    std::fflush(stdout);
+
+    VerilatedContext context;
+    Vsystolith_board board(&context);
+    Sender sender;
+    Receiver receiver;
+    std::deque<Byte> received;
+    double bit_cycles = clock_hz / terminal.baud();
+    uint64_t last_byte = 0;
+    const pid_t parent = getppid();
+    const double start_s = now_s();
+    board.rx = 1;
+    for (uint64_t cycle = 0;; ++cycle) {
+        if (cycle % kLook == 0) {
+            const bool idle = cycle - last_byte > kIdle && !sender.busy() && received.empty();
+            pollfd waiting = {terminal.master, POLLIN, 0};
+            const bool room = sender.queue.size() < kAhead;
+            if (room && (!idle || cycle % kIdle == 0) && poll(&waiting, 1, idle ? 5 : 0) > 0) {
+                unsigned char bytes[kAhead];
+                const ssize_t got = read(terminal.master, bytes, sizeof bytes);
+                if (got <= 0) return 0;
+                bit_cycles = clock_hz / terminal.baud();
+                for (ssize_t i = 0; i < got; ++i) sender.queue.push_back({cycle + latency, bytes[i]});
+                last_byte = cycle;
+            }
+            unsigned char bytes[4096];
+            size_t ready = 0;
+            for (; ready < sizeof bytes && !received.empty() && received.front().due <= cycle; received.pop_front())
+                bytes[ready++] = received.front().value;
+            if (ready && write(terminal.master, bytes, ready) != static_cast<ssize_t>(ready)) return 1;
+            *shown = cycle;
+            if (cycle % kIdle == 0) {
+                if (getppid() != parent) return 0;
+            }
+            if (pace && cycle % 4096 == 0) {
+                const double ahead_s = cycle / clock_hz - (now_s() - start_s);
+                if (ahead_s > 1e-4) usleep(static_cast<useconds_t>(1e6 * ahead_s));
+            }
+        }
+        board.rx = sender.step(cycle, bit_cycles);
+        board.oscillator = 0;
+        board.eval();
+        board.oscillator = 1;
+        board.eval();
+        unsigned char byte;
+        if (receiver.step(cycle, bit_cycles, board.tx, byte)) {
+            received.push_back({cycle + latency, byte});
+            last_byte = cycle;
+        }
+    }
+}

@@ -1,0 +1,116 @@
+"""An array alone, placed and routed between registers: what its multipliers cost, and how fast they are without a machine around them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from amaranth import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..boards import Board
+from ..rtl.array import SystolicArray
+from . import tools
+from .fmax import Fmax, credible_fmax
+from .packing import pack_registers
+from .placement import pin_array
+from .report import Netlist, read_netlist, read_timing
+from .toolchain import TOOLCHAINS
+from .verilog import emit
+
+__all__ = ["ArrayHarness", "Fabric", "measure_array"]
+
+_TOP = "harness"
+
+
+class ArrayHarness(wiring.Component):
+    """Every input of an array from a register, every output into one; three pins besides the clock, so that no path ends at a pin.
+
+    ``i`` is shifted into a chain, which ``load`` copies into the array's inputs: fed straight from the chain, equal delays would
+    be merged with those of the array. ``o`` is the parity of all outputs, five cycles or so later. Without an ``array`` the inputs
+    go where its outputs would: what is left is the harness.
+    """
+
+    i: Signal
+    load: Signal
+    o: Signal
+
+    def __init__(self, array: SystolicArray, *, empty: bool = False) -> None:
+        self.array = array
+        self.empty = empty
+        super().__init__({"i": In(1), "load": In(1), "o": Out(1)})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        array = self.array
+        inputs = Cat(array.a, array.swap, array.w, array.w_shift)
+        chain, held = Signal(len(inputs)), Signal(len(inputs))
+        load = Signal()
+        m.d.sync += [chain.eq(Cat(self.i, chain)), load.eq(self.load)]
+        with m.If(load):
+            m.d.sync += held.eq(chain)
+        width = len(Cat(array.psum))
+        if self.empty:
+            outputs = held.replicate(-(-width // len(held)))[:width]
+        else:
+            m.submodules.array = array
+            m.d.comb += inputs.eq(held)
+            outputs = Cat(array.psum)
+        # Four bits into one per stage.
+        stage = 0
+        while len(outputs) > 1 or not stage:
+            parities = Signal(-(-len(outputs) // 4 if stage else len(outputs)), name=f"parities{stage}")
+            m.d.sync += parities.eq(Cat(outputs[n:n + 4].xor() for n in range(0, len(outputs), 4)) if stage else outputs)
+            outputs = parities
+            stage += 1
+        m.d.comb += self.o.eq(outputs)
+        return m
+
+
+@dataclasses.dataclass(frozen=True)
+class Fabric:
+    """Of an array without its harness: look-up tables (a carry cell is two), flip-flops, DSP blocks; and the clock that it reached."""
+
+    lut: int
+    ff: int
+    dsp: int
+    fmax: Fmax
+
+
+def _build(directory: Path, component: wiring.Component, board: Board, pinned: bool) -> tuple[Netlist, int]:
+    (directory / "systolith.v").write_text(emit(component, _TOP), encoding="utf-8")
+    netlist = directory / "netlist.json"
+    TOOLCHAINS[board.family].synthesise(directory / "systolith.v", _TOP, netlist, log=directory / "yosys.log")
+    pack_registers(netlist, _TOP)
+    pins = pin_array(netlist, board) if pinned else 0
+    return read_netlist(netlist, directory / "systolith.v", _TOP, board.family), pins
+
+
+def measure_array(board: Board, directory: Path, *, rows: int, cols: int, multiplier: str, block_rows: int, pinned: bool,
+                  seed: int = 1) -> Fabric:
+    """Synthesise, place and route an array in its harness on an ECP5 board's part.
+
+    Raises
+    ------
+    ToolError
+        A tool is missing or fails.
+    """
+    arguments = {"rows": rows, "cols": cols, "multiplier": multiplier, "block_rows": block_rows}
+    empty, _ = _build(directory, ArrayHarness(SystolicArray(**arguments), empty=True), board, False)
+    whole, _ = _build(directory, ArrayHarness(SystolicArray(**arguments)), board, pinned)
+    area = {kind: sum(block[kind] for block in whole.area.values()) - sum(block[kind] for block in empty.area.values())
+            for kind in ("lut", "ff", "dsp")}
+    toolchain = TOOLCHAINS[board.family]
+    report = directory / "report.json"
+    (directory / "harness.lpf").write_text('FREQUENCY PORT "clk" 250 MHZ;\n', encoding="utf-8")
+    tools.run_tool([
+        tools.find(toolchain.place_and_route), "--" + board.device.removeprefix("LFE5U-").replace("F", "k"), "--speed", board.speed,
+        "--package", board.package, "--router", "router2", "--json", "netlist.json", "--lpf", "harness.lpf", "--lpf-allow-unconstrained",
+        "--textcfg", "routed", "--report", report.name, "--seed", str(seed), "--freq", "250", "--timing-allow-fail"],
+        log=directory / "nextpnr.log", cwd=directory)
+    timing = read_timing(report, 250)
+    fmax = credible_fmax(timing.fmax_mhz, family=board.family, speed=board.speed, path=timing.path,
+                         registered_dsp=whole.registered_dsp, dsp=True, bram=False)
+    return Fabric(area["lut"], area["ff"], area["dsp"], fmax)

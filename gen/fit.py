@@ -1,0 +1,77 @@
+"""Whether a configuration fits a part, known before synthesis; and the nearest one that does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..arch.config import Config, ConfigError, resolve
+from ..boards import Board
+
+__all__ = ["estimate", "excess", "nearest"]
+
+
+def estimate(config: Config, board: Board) -> dict[str, int]:
+    """Multipliers and block RAMs that ``config`` needs on ``board``: a lower bound, known before synthesis."""
+    array = config.array
+    multipliers = array.multiplier_rows * array.cols
+    if config.epilogue.multiplier == "parallel":
+        multipliers += 4 * config.epilogue.lanes  # 32 × 32 bits of 18 × 18 or 16 × 16
+    if board.family == "ecp5":
+        bytes_deep, words_deep, words_per_ram = 2048, 512, 1
+        device_memory = memory_rams = board.memory_bytes // 2048
+    else:
+        bytes_deep, words_deep, words_per_ram = 512, 256, 2
+        device_memory, memory_rams = 0, board.memory_bytes // 32768
+    rams = array.rows * -(-config.activation_rows // bytes_deep) + array.cols * -(-config.weight_rows // bytes_deep)
+    rams += 2 * array.cols * words_per_ram * -(-config.half_rows // words_deep) + device_memory
+    rams += config.epilogue.lanes * words_per_ram * config.epilogue.add  # tables
+    needs = {"dsp": multipliers, "bram": rams}
+    if "spram" in board.resources:
+        needs["spram"] = memory_rams
+    elif board.family == "ice40":  # no multipliers, and the device memory is in block RAMs
+        needs["dsp"], needs["bram"] = 0, rams + board.memory_bytes // bytes_deep
+    return needs
+
+
+def excess(config: Config, board: Board) -> dict[str, int]:
+    """What ``config`` needs of each resource of which ``board`` has less."""
+    return {name: needed for name, needed in estimate(config, board).items() if needed > board.resources[name]}
+
+
+def _smaller(config: Config, name: str) -> Iterator[dict[str, dict[str, object]]]:
+    """Changes that save some of resource ``name``, those that keep most first."""
+    array, memory = config.array, config.memory
+    if name == "dsp":
+        if array.multiplier_kind == "single" and array.rows % 2 == 0:
+            yield {"array": {"multiplier": "fast-inner-product"}}
+        step = array.rows // array.multiplier_rows
+        sizes = [(rows, cols) for rows in range(step, array.rows + 1, step) for cols in range(1, array.cols + 1)]
+        for rows, cols in sorted(sizes, key=lambda size: (-size[0] * size[1], abs(size[0] * array.cols - size[1] * array.rows))):
+            yield {"array": {"rows": rows, "cols": cols}}
+    elif name == "bram":
+        for parts in range(15, 0, -1):
+            yield {"memory": {"activation_kib": max(1, memory.activation_kib * parts // 16),
+                              "weight_kib": max(1, memory.weight_kib * parts // 16)}}
+        yield {"memory": {"activation_kib": max(1, memory.activation_kib // 16), "weight_kib": max(1, memory.weight_kib // 16),
+                          "accumulator_rows": max(16, memory.accumulator_rows // 4)}}
+
+
+def nearest(config: Config, board: Board) -> str | None:
+    """The settings that make ``config`` fit, as ``--set`` takes them, or None where no smaller array or memory helps."""
+    lacking = excess(config, board)
+    settings = config.to_dict()
+    for name in lacking:
+        for change in _smaller(config, name):
+            try:
+                changed = resolve({section: values | change.get(section, {}) if isinstance(values, dict) else values
+                                   for section, values in settings.items()})
+            except ConfigError:
+                continue
+            if name in excess(changed, board):
+                continue
+            rest = nearest(changed, board) if excess(changed, board) else ""
+            if rest is not None:
+                mine = " ".join(f"{section}.{key}={value}" for section, values in change.items() for key, value in values.items()
+                                if value != settings[section][key])
+                return f"{mine} {rest}".strip()
+    return None

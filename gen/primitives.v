@@ -1,0 +1,30 @@
+// Bodies for simulation of the vendors' primitives that a board's top module instantiates. A simulated board's oscillator runs at
+// the frequency that its PLL makes, so that a PLL passes its clock on; it locks after a while, which is the reset.
+
+module EHXPLLL #(
+  parameter CLKI_DIV = 1, CLKFB_DIV = 1, CLKOP_DIV = 8, CLKOP_ENABLE = "ENABLED", CLKOP_CPHASE = 0, CLKOP_FPHASE = 0,
+  parameter FEEDBK_PATH = "CLKOP", PLLRST_ENA = "DISABLED", INTFB_WAKE = "DISABLED", STDBY_ENABLE = "DISABLED",
+  parameter DPHASE_SOURCE = "DISABLED", OUTDIVIDER_MUXA = "DIVA", OUTDIVIDER_MUXB = "DIVB", OUTDIVIDER_MUXC = "DIVC",
+  parameter OUTDIVIDER_MUXD = "DIVD"
+) (
+  input CLKI, CLKFB, RST, STDBY, PHASESEL0, PHASESEL1, PHASEDIR, PHASESTEP, PHASELOADREG, PLLWAKESYNC, ENCLKOP,
+  output CLKOP, LOCK
+);
+  reg [4:0] cycles = 0;
+  assign CLKOP = CLKI;
+  assign LOCK = cycles[4];
+  always @(posedge CLKI) if (!LOCK) cycles <= cycles + 1;
+endmodule
+
+module SB_PLL40_PAD #(
+  parameter FEEDBACK_PATH = "SIMPLE", PLLOUT_SELECT = "GENCLK", parameter [3:0] DIVR = 0, parameter [6:0] DIVF = 0,
+  parameter [2:0] DIVQ = 0, parameter [2:0] FILTER_RANGE = 0
+) (
+  input PACKAGEPIN, RESETB, BYPASS,
+  output PLLOUTGLOBAL, LOCK
+);
+  reg [4:0] cycles = 0;
+  assign PLLOUTGLOBAL = PACKAGEPIN;
+  assign LOCK = cycles[4];
+  always @(posedge PACKAGEPIN) if (!LOCK) cycles <= cycles + 1;
+endmodule

@@ -1,0 +1,83 @@
+"""A whole board in simulation: everything on the part compiled by Verilator, its serial line at a pseudo-terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import select
+import struct
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ..arch.manifest import VERILOG_NAME, Manifest
+from ..boards import Board
+from .simulate import SimulationLibrary, build_model, simulation_cache
+from .tools import ToolError
+
+__all__ = ["SimulatedBoard", "compile_board", "simulated_board"]
+
+HARNESS = Path(__file__).with_name("board_harness.cpp")
+PRIMITIVES = Path(__file__).with_name("primitives.v")
+
+
+def compile_board(directory: str | Path, *, cache: Path | None = None, progress: Callable[[str], None] | None = None) -> SimulationLibrary:
+    """The program that simulates the board whose accelerator was generated in ``directory``.
+
+    Raises
+    ------
+    ToolError
+        Verilator or a C++ compiler is missing or fails, or the folder was generated without a board.
+    ManifestError
+        ``directory`` holds no manifest, or files that do not match it.
+    """
+    directory = Path(directory)
+    manifest = Manifest.read(directory)
+    verilog = manifest.check_verilog(directory)
+    if "board" not in manifest.tops:
+        raise ToolError(f"folder {str(directory)!r} was generated without a board's serial shell; run: systolith generate --board NAME "
+                        f"-o {directory}")
+    return build_model([directory / VERILOG_NAME, PRIMITIVES], manifest.tops["board"], HARNESS, cache=simulation_cache(cache),
+                       key=verilog + PRIMITIVES.read_text(encoding="utf-8"), shared=False, report=progress or (lambda line: None))
+
+
+class SimulatedBoard:
+    """A running simulation.
+
+    ``port`` : the pseudo-terminal's name; ``clock_hz`` : of the simulated accelerator
+    """
+
+    def __init__(self, port: str, clock_hz: float, process: subprocess.Popen[str], cycles: mmap.mmap):
+        self.port = port
+        self.clock_hz = clock_hz
+        self.process = process
+        self._cycles = cycles
+
+    @property
+    def seconds(self) -> float:
+        """The board's own time since it was switched on."""
+        return float(struct.unpack("<Q", self._cycles[:8])[0]) / self.clock_hz
+
+
+@contextlib.contextmanager
+def simulated_board(program: Path, board: Board, *, latency_us: float = 0, real_time: bool = False) -> Iterator[SimulatedBoard]:
+    """Run ``program`` (of :func:`compile_board`) until the end of the ``with`` statement.
+
+    Parameters
+    ----------
+    latency_us : of the adapter, in the board's time, for each byte in either direction
+    real_time : the board's time does not run ahead of the clock on the wall
+    """
+    with tempfile.TemporaryDirectory(prefix="systolith-") as folder:
+        clock = Path(folder) / "cycles"
+        command = [str(program), f"{board.clock_hz:.0f}", f"{latency_us:g}", str(int(real_time)), str(clock)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                if not select.select([process.stdout], [], [], 30)[0] or not (port := process.stdout.readline().strip()):
+                    raise ToolError("the simulated board gave no pseudo-terminal; does this operating system have them?")
+                with open(clock, "rb") as file, mmap.mmap(file.fileno(), 8, access=mmap.ACCESS_READ) as cycles:
+                    yield SimulatedBoard(port, board.clock_hz, process, cycles)
+            finally:
+                process.kill()

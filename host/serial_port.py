@@ -1,0 +1,132 @@
+"""A serial port of this computer: opening it, and what can be wrong with it, each in one line that says what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .device import DeviceError
+
+__all__ = ["PortError", "SerialPort", "list_ports"]
+
+
+_LOOK_S = 0.004  # between looks at the clock
+
+
+class PortError(DeviceError):
+    """The port cannot be opened, or has gone."""
+
+
+def list_ports() -> list[tuple[str, str]]:
+    """Name and description of each serial port that the operating system knows."""
+    from serial.tools.list_ports import comports
+    return sorted((port.device, port.description) for port in comports())
+
+
+def _owner(port: str) -> str | None:
+    """The group that may open ``port``."""
+    try:
+        import grp
+        return grp.getgrgid(os.stat(port).st_gid).gr_name
+    except (ImportError, KeyError, OSError):
+        return None
+
+
+class SerialPort:
+    """Bytes to and from ``name``, which nobody else with an exclusive lock can open meanwhile.
+
+    Parameters
+    ----------
+    name : a device file, or what the operating system calls its ports
+    baud : bits per second
+    silence_s : a read ends when nothing has come for so long
+    clock : of such seconds; a simulated board's own, which may be slow, where one is at the other end
+
+    Raises
+    ------
+    PortError
+        There is no such port, it may not be opened, another program has it, or it does not do that rate.
+    """
+
+    def __init__(self, name: str, baud: int, *, silence_s: float, clock: Callable[[], float] = time.monotonic):
+        import serial
+        self.name = name
+        self.baud = baud
+        self.silence_s = silence_s
+        self._clock = clock
+        self._sent = clock()  # when the line will have carried what was written
+        self._gone = (serial.SerialException, OSError)
+        try:
+            self._port = serial.Serial(name, baud, timeout=_LOOK_S, write_timeout=60, exclusive=True)
+        except (serial.SerialException, OSError, ValueError, OverflowError) as error:
+            raise PortError(self._why(error)) from None
+
+    def _why(self, error: Exception) -> str:
+        code = getattr(error, "errno", None)
+        if code in (errno.EACCES, errno.EPERM):
+            group = _owner(self.name)
+            if group is None:
+                return f"port {self.name!r} may not be opened by you; ask who may"
+            return (f"port {self.name!r} may not be opened by you; it belongs to group {group!r}: "
+                    f"run: sudo usermod -aG {group} $USER, and log in again")
+        if code in (errno.EBUSY, errno.EWOULDBLOCK):
+            return f"port {self.name!r} is in use by another program; close that one"
+        if code in (errno.ENOENT, errno.ENODEV, errno.ENXIO) or not Path(self.name).exists():
+            known = ", ".join(f"{port} ({text})" if text not in ("n/a", port) else port for port, text in list_ports())
+            return f"port {self.name!r} does not exist; there {f'is {known}' if known else 'is no serial port: is the board plugged in?'}"
+        if not isinstance(error, OSError):
+            return f"port {self.name!r} does not do {self.baud} baud; choose another rate, PORT@BAUD"
+        return f"port {self.name!r} is no serial port: {os.strerror(code) if code else ' '.join(str(error).split())}"
+
+    def write(self, data: bytes) -> None:
+        """Hand over all of ``data``; returns when the operating system has it."""
+        self._sent = max(self._sent, self._clock()) + 10 * len(data) / self.baud
+        try:
+            self._port.write(data)
+        except self._gone as error:
+            raise self._lost(error) from None
+
+    def read(self, count: int) -> bytes:
+        """Up to ``count`` bytes; fewer where nothing came for ``silence_s``."""
+        received = bytearray()
+        last = self._clock()
+        try:
+            while len(received) < count:
+                part = self._port.read(min(count - len(received), self._port.in_waiting or 1))
+                if part:
+                    received += part
+                    last = self._clock()
+                elif self._clock() - max(last, self._sent) >= self.silence_s:
+                    break
+        except self._gone as error:
+            raise self._lost(error) from None
+        return bytes(received)
+
+    def drain(self, quiet_s: float, limit_s: float = 10.0) -> None:
+        """Throw away what comes until nothing has come for ``quiet_s``, or raise :class:`PortError` after ``limit_s``."""
+        start = last = self._clock()
+        try:
+            while self._clock() - max(last, self._sent) < quiet_s:
+                if self._port.in_waiting:
+                    self._port.read(self._port.in_waiting)
+                    last = self._clock()
+                    if last > start + limit_s:
+                        raise PortError(f"port {self.name!r} does not fall silent; something else than an accelerator sends there")
+                time.sleep(_LOOK_S / 4)
+        except self._gone as error:
+            raise self._lost(error) from None
+
+    def close(self) -> None:
+        """Give the port back."""
+        with contextlib.suppress(*self._gone):
+            self._port.close()
+
+    def _lost(self, error: Exception) -> PortError:
+        import serial
+        if isinstance(error, serial.SerialTimeoutException):
+            return PortError(f"port {self.name!r} takes no more bytes; is its other end alive?")
+        return PortError(f"port {self.name!r} has gone; is the cable still plugged in?")

@@ -1,0 +1,38 @@
+"""Fields of STORE commands: how many bits of each are kept, and what is wrong with them."""
+
+from amaranth import *
+from amaranth.lib import data
+
+from ..arch.commands import Operation, Store, Target, fields_of
+from ..arch.config import Config
+from ..arch.footprint import field_bits
+from ..arch.registers import ErrorCode
+from .decode import Decoder
+
+__all__ = ["WINDOW_BITS", "store_decoder", "store_objection"]
+
+WINDOW_BITS = next(field.width for field in fields_of(Store) if field.name == "window")
+
+
+def store_decoder(config: Config) -> Decoder:
+    """Of STORE commands, with no more bits of a field than tell what it is or that it is too large."""
+    lanes = max(config.array.rows, config.array.cols)
+    return Decoder(Store, field_bits(config, Store), saturate={
+        "columns": (config.array.cols + 1).bit_length(), "row": config.memory.accumulator_rows.bit_length(),
+        "window_stride": config.half_rows.bit_length(),
+        "parameter_group": config.parameter_groups.bit_length(), "lane": lanes.bit_length()})
+
+
+def store_objection(config: Config, command: data.View) -> Value:
+    """VALUE, UNSUPPORTED or NONE: what the fields of a decoded :class:`Store` tell. VALUE goes first, but for fields that are too large."""
+    local = command.target != Target.MEMORY
+    lanes = Mux(command.target == Target.ACTIVATION, config.array.rows, config.array.cols)
+    value = (
+        (command.count1 == 0) | (command.count2 == 0) | (command.window == 0) | (command.columns == 0)
+        | (command.columns > config.array.cols)
+        | (command.target > max(Target))
+        | (local & (command.lane >= lanes)) | (command.low > command.high))
+    absent = {Operation.ADD: not config.epilogue.add, Operation.MAX_POOL: not config.epilogue.max_pool}
+    unsupported = Cat(command.operation == operation for operation, lacks in absent.items() if lacks).any()
+    return Mux(command.excess, ErrorCode.UNSUPPORTED,
+               Mux(value, ErrorCode.VALUE, Mux(unsupported, ErrorCode.UNSUPPORTED, ErrorCode.NONE)))

@@ -1,0 +1,150 @@
+"""The driver of a serial line, against the functional model behind a pseudo-terminal: products, whole and ragged memory, every error."""
+
+import contextlib
+import dataclasses
+import errno
+import grp
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+import serial
+from fake_board import FakeBoard
+from systolith.arch.config import resolve
+from systolith.arch.manifest import MANIFEST_NAME, Manifest
+from systolith.arch.registers import offset_of
+from systolith.cli.flow import FlowError, connect
+from systolith.host import serial_port
+from systolith.host.accelerator import Accelerator
+from systolith.host.device import DeviceMismatch
+from systolith.host.model_device import ModelDevice
+from systolith.host.serial_device import LinkError, SerialDevice
+from systolith.host.serial_port import PortError, SerialPort
+
+MEMORY_BYTES = 16384
+MANIFEST = Manifest(config=resolve({"array": {"rows": 3, "cols": 5}, "shell": "serial"}), hash="0123456789abcdef" + "0" * 48,
+                    memory_bytes=MEMORY_BYTES, board="ulx3s-85f")
+
+
+QUICK = {"silence_s": 0.3, "pause_s": 0.02}
+
+
+@contextlib.contextmanager
+def board(**options):
+    with FakeBoard(ModelDevice(MANIFEST, memory_bytes=MEMORY_BYTES), **options) as fake:
+        yield fake
+
+
+@contextlib.contextmanager
+def device(manifest=MANIFEST, **options):
+    with board(**options) as fake, SerialDevice(fake.port, manifest, **QUICK) as opened:
+        yield opened
+
+
+def test_a_product_through_the_command_lines_device(tmp_path):
+    (tmp_path / MANIFEST_NAME).write_text(MANIFEST.to_json())
+    rng = np.random.default_rng(1)
+    a, w = rng.integers(-128, 128, (7, 9), np.int8), rng.integers(-128, 128, (9, 11), np.int8)
+    with board() as fake:
+        with connect(f"serial:{fake.port}@1000000", directory=tmp_path) as accelerator:
+            accelerator.device.counts_cycles = False  # the model has no clock
+            assert np.array_equal(accelerator.matmul(a, w), a.astype(np.int32) @ w.astype(np.int32))
+
+
+def test_memory_of_any_alignment_and_length():
+    rng = np.random.default_rng(2)
+    mirror = np.zeros(MEMORY_BYTES, np.uint8)
+    with device() as opened:
+        for count in (0, 1, 2, 3, 4, 5, 255 * 4, 255 * 4 + 1, 3000):
+            address = int(rng.integers(0, MEMORY_BYTES - count))
+            data = rng.integers(0, 256, count, np.uint8)
+            opened.write_memory(address, data)
+            mirror[address:address + count] = data
+            start = int(rng.integers(0, address + 1))
+            assert np.array_equal(opened.read_memory(start, address + count - start), mirror[start:address + count])
+        assert np.array_equal(opened.read_memory(0, MEMORY_BYTES), mirror)
+        with pytest.raises(ValueError, match=f"memory access must lie in 0 … {MEMORY_BYTES}, not 16380 … 16385"):
+            opened.write_memory(16380, np.zeros(5, np.uint8))
+
+
+def test_a_port_that_is_not_there_says_what_is(monkeypatch):
+    monkeypatch.setattr(serial_port, "list_ports", lambda: [("/dev/ttyUSB3", "ULX3S FPGA"), ("/dev/ttyS0", "n/a")])
+    with pytest.raises(PortError, match=re.escape("port '/dev/ttyUSB77' does not exist; there is /dev/ttyUSB3 (ULX3S FPGA), /dev/ttyS0")):
+        SerialPort("/dev/ttyUSB77", 1_000_000, silence_s=1)
+    monkeypatch.setattr(serial_port, "list_ports", lambda: [])
+    with pytest.raises(PortError, match="there is no serial port: is the board plugged in"):
+        SerialPort("/dev/ttyUSB77", 1_000_000, silence_s=1)
+
+
+def test_a_port_that_may_not_be_opened_names_the_group(monkeypatch, tmp_path):
+    node = tmp_path / "ttyUSB0"
+    node.touch()
+
+    def refuse(*_, **__):
+        raise serial.SerialException(errno.EACCES, "could not open port")
+
+    monkeypatch.setattr(serial, "Serial", refuse)
+    group = grp.getgrgid(os.stat(node).st_gid).gr_name
+    with pytest.raises(PortError, match=f"may not be opened by you; it belongs to group '{group}': run: sudo usermod -aG {group} "):
+        SerialPort(str(node), 1_000_000, silence_s=1)
+
+
+def test_what_is_no_port_at_all(tmp_path):
+    node = tmp_path / "notes.txt"
+    node.touch()
+    with pytest.raises(PortError, match="is no serial port"):
+        SerialPort(str(node), 1_000_000, silence_s=1)
+
+
+def test_a_second_client_is_kept_out():
+    with device() as opened, pytest.raises(PortError, match="is in use by another program; close that one"):
+        SerialDevice(opened._port.name, MANIFEST)
+
+
+def test_a_silent_line():
+    with board(silent=True) as fake, pytest.raises(LinkError, match=rf"nothing answers at port '{fake.port}' with 115200 baud; is "):
+        SerialDevice(fake.port, MANIFEST, baud=115200, silence_s=0.05, pause_s=0.02)
+
+
+def test_another_bitstream():
+    with pytest.raises(DeviceMismatch, match="no accelerator answers: register MAGIC must be 0x53595354, not 0x12345678"), \
+            device(register=lambda offset, value: 0x12345678 if offset == 0 else value):
+        pass
+    with pytest.raises(DeviceMismatch, match="HASH_LO must be 0x11111111, not 0x89abcdef; load the bitstream that was built from this "), \
+            device(dataclasses.replace(MANIFEST, hash="1" * 64)):
+        pass
+    with pytest.raises(DeviceMismatch, match="MEMORY_BYTES must be 16384, not 8192; load the bitstream"), \
+            device(register=lambda offset, value: 8192 if offset == offset_of("MEMORY_BYTES") else value):
+        pass
+
+
+def test_a_device_that_knows_plain_frames_only():
+    with board(plain=True) as fake, pytest.raises(DeviceMismatch, match=rf"what answers at port '{fake.port}' is no accelerator of this "):
+        SerialDevice(fake.port, MANIFEST, **QUICK)
+
+
+def test_a_pulled_cable_is_named():
+    with board() as fake:
+        opened = SerialDevice(fake.port, MANIFEST, **QUICK)
+        fake.pull()
+        with opened, pytest.raises(PortError, match=f"port '{opened._port.name}' has gone; is the cable still plugged in"):
+            opened.read_memory(0, 4)
+
+
+def test_what_the_command_line_refuses(tmp_path):
+    (tmp_path / MANIFEST_NAME).write_text(json.dumps(json.loads(MANIFEST.to_json()) | {"board": None}))
+    with pytest.raises(FlowError, match="device 'serial:/dev/ttyUSB0' needs a board's accelerator; add --board, or give a folder "):
+        connect("serial:/dev/ttyUSB0", directory=tmp_path)
+    with pytest.raises(FlowError, match="device must be one of sim, model, serial:PORT"):
+        connect("serial:", directory=tmp_path)
+    with pytest.raises(FlowError, match="baud must be from 300 to 12000000, not 5"):
+        connect("serial:/dev/ttyUSB0@5", board="ulx3s-85f")
+
+
+def test_accelerator_over_the_line_closes_it():
+    with board() as fake:
+        with Accelerator(SerialDevice(fake.port, MANIFEST), MANIFEST):
+            pass
+        SerialDevice(fake.port, MANIFEST).close()

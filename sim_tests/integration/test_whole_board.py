@@ -1,0 +1,133 @@
+"""Whole boards, simulated from their UART pins inwards, driven by the unmodified driver, command line and LiteX's own client."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import select
+import socket
+import subprocess
+import time
+import warnings
+
+import numpy as np
+import pytest
+from systolith.arch.manifest import Manifest, ManifestError
+from systolith.arch.registers import MAGIC, SERIAL_MEMORY, SERIAL_REGISTERS, offset_of
+from systolith.boards import BOARDS
+from systolith.cli import flow
+from systolith.gen import tools
+from systolith.gen.simulate_board import compile_board, simulated_board
+from systolith.host import digits
+from systolith.host.accelerator import Accelerator
+from systolith.host.device import DeviceMismatch
+from systolith.host.inference import infer
+from systolith.host.quantise import quantise
+from systolith.host.serial_device import LinkError, SerialDevice
+
+NIGHTLY = bool(os.environ.get("SYSTOLITH_NIGHTLY"))
+
+
+@pytest.fixture(scope="module", params=["icebreaker", "ulx3s-85f"])
+def running(request, tmp_path_factory):
+    """Folder, manifest and simulation of a board as it ships."""
+    folder = tmp_path_factory.mktemp(request.param)
+    flow.generate_folder(folder, board=request.param)
+    program = compile_board(folder).path
+    with simulated_board(program, BOARDS[request.param]) as board:
+        yield folder, Manifest.read(folder), board
+
+
+def test_products_are_numpys(running):
+    _, manifest, board = running
+    rng = np.random.default_rng(3)
+    with Accelerator(SerialDevice(board.port, manifest), manifest) as acc:
+        assert acc.device.memory_bytes == 128 * 1024
+        for m, n, k in ((1, 1, 1), (9, 7, 13)):
+            a, w = rng.integers(-128, 128, (m, k), np.int8), rng.integers(-128, 128, (k, n), np.int8)
+            assert np.array_equal(acc.matmul(a, w), a.astype(np.int32) @ w.astype(np.int32)), (m, n, k)
+        assert acc.counters["cycles"] > 0
+
+
+def test_the_command_line_drives_it(running):
+    folder, _, board = running
+    done = subprocess.run([tools.find("systolith"), "matmul", "--m", "3", "--n", "5", "--k", "9", "--out", "int8", "--directory", folder,
+                           "--device", f"serial:{board.port}", "--json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["correct"] is True
+
+
+def test_another_rate_and_another_build_are_named(running):
+    _, manifest, board = running
+    with pytest.raises(LinkError, match=rf"nothing answers at port '{board.port}' with 115200 baud"):
+        SerialDevice(board.port, manifest, baud=115200, silence_s=0.3)
+    with pytest.raises(DeviceMismatch, match="HASH_LO must be 0x11111111, not "):
+        SerialDevice(board.port, dataclasses.replace(manifest, hash="1" * 64))
+
+
+def free_port():
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def test_litex_reads_the_identity_through_the_same_wire(running):
+    from litex.tools.litex_client import RemoteClient
+    _, manifest, board = running
+    number = free_port()
+    command = [tools.find("litex_server", extra="litex"), "--uart", "--uart-port", board.port, "--uart-baudrate",
+               str(BOARDS[manifest.board].baud), "--bind-port", str(number)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          env={**os.environ, "PYTHONUNBUFFERED": "1"}) as server:
+        try:
+            said = ""
+            while "tcp port" not in said:
+                assert server.poll() is None and select.select([server.stdout], [], [], 30)[0], said
+                said += server.stdout.readline()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)  # LiteX leaves files open
+                client = RemoteClient("localhost", number)
+            for _ in range(100):  # the server says its port before it listens there
+                with contextlib.suppress(ConnectionRefusedError):
+                    client.open()
+                    break
+                time.sleep(0.05)
+            assert client.read(SERIAL_REGISTERS + offset_of("MAGIC")) == MAGIC
+            client.write(SERIAL_REGISTERS + offset_of("BASE3_LO"), 0x5678)
+            assert client.read(SERIAL_REGISTERS + offset_of("BASE3_LO")) == 0x5678
+            client.write(SERIAL_MEMORY + 64, [0x12345678, 0, 0x9ABCDEF0])
+            assert client.read(SERIAL_MEMORY + 64, 3) == [0x12345678, 0, 0x9ABCDEF0]
+            client.close()
+        finally:
+            server.kill()
+
+
+@pytest.mark.skipif(not NIGHTLY, reason="over the line of the simulated ULX3S it takes minutes: SYSTOLITH_NIGHTLY=1")
+def test_the_demo_network(tmp_path):
+    data = digits.load()
+    network = quantise(digits.train(data), data.train_images)
+    inputs = network.input.quantise(data.test_images)[:8]
+    with flow.simulated_board(board="ulx3s-85f") as (folder, board), flow.connect(f"serial:{board.port}", directory=folder) as acc:
+        assert np.array_equal(infer(acc, network, inputs).output, network.reference(inputs))
+
+
+def test_the_command_that_simulates_a_board(tmp_path):
+    command = [tools.find("systolith"), "simulate-board", "--board", "icebreaker", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            document = json.loads(process.stdout.readline())
+            with flow.connect(document["device"], directory=document["directory"]) as acc:
+                assert acc.read("MAGIC") == MAGIC
+        finally:
+            process.terminate()
+
+
+def test_what_cannot_be_simulated(tmp_path):
+    flow.generate_folder(tmp_path / "bare", assignments=["array.rows=2", "array.cols=2"])
+    with pytest.raises(tools.ToolError, match="was generated without a board's serial shell; run: systolith generate --board NAME"):
+        compile_board(tmp_path / "bare")
+    with pytest.raises(flow.FlowError, match="a board is simulated whole; give a folder generated for one, or --board"), \
+            flow.simulated_board(assignments=["array.rows=2"]):
+        pass
+    with pytest.raises(ManifestError, match=r"has no readable manifest\.json"):
+        compile_board(tmp_path)
