@@ -73,7 +73,8 @@ class Machine:
         self.pending = self.preloader = 0    # EXECUTE: room for a command in the streamer and in the preloader
         self.first_row = self.last_row = -100  # of the last tile: its first row, and behind its last one
         # Constants of the rules.
-        self.more_words = [latency.load_begin + 1, latency.execute_check + 1, latency.store_begin + 1]  # from the fields before to a command, besides its words
+        # From the fields before to a command, besides its words.
+        self.more_words = [latency.load_begin + 1, latency.execute_check + 1, latency.store_begin + 1]
         self.decoded = [latency.load_begin, latency.execute_check, latency.store_begin]
         self.written = latency.load_write + latency.visible
         self.settle = latency.settle
