@@ -6,118 +6,31 @@ from bisect import bisect_right
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 
-import numpy as np
+from .commands import Target
+from .cycles_rows import Rows
+from .latency import Latency, Memory
 
-from . import footprint
-from .commands import Operation, Store, Target
-from .config import Config
-from .latency import STORE_BURST_BEATS, Latency, Memory
-
-__all__ = ["Rows", "StorePath", "store_rows"]
+__all__ = ["Known", "StorePath"]
 
 _WAITING = 16   # bursts without a response, and rows of the queue that the walk fills
-_ROOM = 10      # rows that may wait behind the walk when it steps,
+_ROOM = 10      # rows that may wait behind the walk when it steps
 _UNSEEN = 4     # and that are on their way to where they are counted
 _PLACES = 26    # rows of which the place may wait then
-_WALKED = 4     # cycles of the walk that a row spends behind its step
 _NEVER = 1 << 62
 _LONG_AGO = 1 << 62
 _PACKED = 4     # words between the packer and the bus
 
 
-class _Part(NamedTuple):
-    """Words of a row that belong to one burst: how many, chunks of the row behind the last one that they need, whether the burst ends."""
+class Known(NamedTuple):
+    """What a command does, in cycles from its tokens on: see :meth:`StorePath.run`; what it leaves behind, and until when."""
 
-    words: int
-    behind: int
-    ends: bool
-
-
-class Rows(NamedTuple):
-    """The rows of one STORE.
-
-    ``chunks``, ``window``, ``interval`` : of a row, cycles in which one is read, and cycles from the last of them to the next one's first;
-    ``parts`` : of each row; ``over`` : whether a row's end takes the packer a cycle more; ``words`` : on the bus; ``settings`` : the
-    epilogue must be empty for them to change; ``latency`` : from a read to its chunk; ``walk`` : from tokens to the first row;
-    ``pieces`` : writes to a scratchpad that the chunks of a row take, and that its last one does, as many as there are chunks (and 1) for
-    memory; ``target`` : what is written
-    """
-
-    chunks: int
-    window: int
-    interval: int
-    parts: list[tuple[_Part, ...]]
-    over: list[bool]
-    words: int
-    busy: int
-    settings: tuple[int, ...]
-    latency: int
-    walk: int
-    pieces: tuple[int, int]
-    target: Target
-
-    @property
-    def local(self) -> bool:
-        return self.target != Target.MEMORY
-
-
-def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
-    """What a STORE reads and writes; ``base`` is the address behind its base register."""
-    raw, lanes, bus = c.operation == Operation.RAW, config.epilogue.lanes, config.bus_bytes
-    chunk_bytes = 4 * config.raw_lanes if raw else lanes
-    if raw:
-        whole, rest = divmod(c.columns, lanes)
-        chunks = whole * -(-lanes // config.raw_lanes) + -(-rest // config.raw_lanes)
-    else:
-        chunks = -(-c.columns // lanes)
-    count, size = footprint.run_count(c), footprint.store_bytes(c)
-    walk = latency.store_walk + c.window - 1
-    interval, delay = (1, latency.raw) if raw else (latency.interval, latency.requantise)
-    settings = (c.operation, int(raw and c.bias), c.zero_point, c.low, c.high)
-    if c.target != Target.MEMORY:
-        pieces = _pieces(config, c, chunk_bytes)
-        walk += footprint.target_rows(config, c, np.arange(1)).size - latency.lookup
-        busy = count * max(chunks * c.window, pieces[0])
-        return Rows(chunks, c.window, interval, [()] * count, [False] * count, 0, busy, settings, delay, walk, pieces, Target(c.target))
-    start = base + footprint.memory_offsets(c, np.arange(count))
-    joined = np.append(start[1:] == start[:-1] + size, False)   # to the next one
-    known: dict[tuple[int, bool], tuple[tuple[_Part, ...], bool]] = {}
-    kinds = []
-    for kind in zip((start % (STORE_BURST_BEATS * bus)).tolist(), joined.tolist(), strict=True):
-        if kind not in known:
-            known[kind] = _parts(*kind, size, chunks, chunk_bytes, bus)
-        kinds.append(known[kind])
-    parts, over = [parts for parts, _ in kinds], [over for _, over in kinds]
-    words = sum(part.words for row in parts for part in row)
-    return Rows(chunks, c.window, interval, parts, over, words, max(words, count * chunks * c.window), settings, delay, walk,
-                (chunks, 1), Target.MEMORY)
-
-
-def _pieces(config: Config, c: Store, chunk_bytes: int) -> tuple[int, int]:
-    """Writes that the chunks of a row take in a scratchpad, and how many its last one takes."""
-    width = config.write_bytes(config.array.rows if c.target == Target.ACTIVATION else config.array.cols)
-    group = config.epilogue.lanes * (4 if c.operation == Operation.RAW else 1)  # bytes that are cut into chunks, the last one smaller
-    sizes = np.array([min(chunk_bytes, group - at) for at in range(0, group, chunk_bytes)])
-    whole, rest = divmod(footprint.store_bytes(c), group)
-    last = np.array([min(chunk_bytes, rest - at) for at in range(0, rest, chunk_bytes)], int)
-    of_group, of_last = -(-sizes // width), -(-last // width)
-    return int(whole * of_group.sum() + of_last.sum()), int((of_last if rest else of_group)[-1])
-
-
-def _parts(start: int, joined: bool, size: int, chunks: int, chunk_bytes: int, bus: int) -> tuple[tuple[_Part, ...], bool]:
-    """A row from byte ``start`` of a block on, by bursts. A word counts where it is completed, or where the run ends with it."""
-    block, stop = STORE_BURST_BEATS * bus, start + size
-    parts = []
-    at = start // bus
-    for boundary in range(block, stop + 1, block):
-        parts.append(_Part(boundary // bus - at, chunks - -(-(boundary - start) // chunk_bytes), True))
-        at = boundary // bus
-    last = stop // bus if joined else -(-stop // bus)
-    if last > at or not parts:
-        parts.append(_Part(last - at, 0, not joined))
-    # A run's last chunk that reaches into another word takes the packer two cycles.
-    tail = (size - 1) % chunk_bytes + 1
-    return tuple(parts), not joined and (stop - 1) // bus != (stop - tail) // bus
+    free: int
+    read: int
+    done: int
+    drained: int
+    state: tuple[tuple[int, ...], ...]
+    quiet: int
+    windows: tuple[tuple[int, int], ...]
 
 
 class StorePath:
@@ -126,115 +39,224 @@ class StorePath:
     Attributes
     ----------
     read : cycle after the last one in which a group was read
+    known, found : what a command did that found the same, by the command before, and by what that had left behind
     """
 
-    def __init__(self, latency: Latency, memory: Memory):
+    def __init__(self, latency: Latency, memory: Memory, known: dict[Hashable, Known] | None = None,
+                 found: dict[Hashable, Known] | None = None):
         self.latency = latency
         self.memory = memory
         self.read = 0
         self.settings: tuple[int, ...] = ()
         self.target = Target.MEMORY
-        self.done = 0           # the command before is complete
+        self.done = 0           # the last byte of all is written
         self.drained = 0        # when the epilogue's pipeline is empty
         self.packed = 0         # when the packer takes the next chunk
+        self.slow = 0           # until then, every other word of the memory is read
         self.word = 0           # when the next word may leave
         self.burst = 0          # the last burst was asked for
         self.asked = 0          # when the next row may be taken to be asked for
         self.responses = [0] * _WAITING
-        self.known: dict[tuple[Hashable, ...], tuple[Any, ...]] = {}  # what a command did that found the same
+        self.known = {} if known is None else known
+        self.found = {} if found is None else found
+        self.base = 0
         self.row = 0                 # the command's first row in the lists below
         self.steps: list[int] = []   # rows that may be in somebody's way: when each was walked,
         self.takes: list[int] = []   # taken to be read,
         self.asks: list[int] = []    # taken to be asked for,
         self.reads: list[int] = []   # was read to the end,
         self.left: list[int] = []    # has left the epilogue
+        self.windows: list[tuple[int, int]] = []  # cycles (first, behind the last) in which the command writes into its scratchpad
         self.sent = self.unsent = 0  # rows of which the words may leave; words of the others
+        self.last = Known(0, 0, 0, 0, self.state(0), 0, ())
 
     def walked(self, rows: Rows, time: int) -> int:
         """When the fields of a command are free that cannot be read yet: its rows are walked all the same, if the queues hold them."""
         if len(rows.parts) > _ROOM + _UNSEEN + 1 or self.read > time:
             return _NEVER
         ready = 0 if rows.settings == self.settings else self.drained
-        return max(time + rows.walk + len(rows.parts), time + rows.walk + 2, ready)
+        walk = time + max(self._change(rows, time), rows.window - 1) + rows.walk
+        return max(walk + len(rows.parts), walk + 2, ready)
+
+    def _change(self, rows: Rows, time: int) -> int:
+        """For how long a command waits because those before go elsewhere and are not complete."""
+        return 0 if rows.target is self.target else max(0, self.done + self.latency.store_target - time)
 
     def run(self, rows: Rows, time: int, granted: int) -> tuple[int, int, int]:
         """Rows of a command whose tokens are taken at ``time``, from a half that may be read from ``granted`` on.
 
         Returns when its fields are free, when its last row has been read, and when its last byte is written.
         """
-        self._forget(time)
-        key = id(rows), max(granted - time, 0), rows.settings == self.settings, rows.target == self.target, *self.state(time)
-        known = self.known.get(key)
-        if known is None:
-            result = self._run(rows, time, granted)
-            self._forget(result[0])  # the next command begins later
-            known = self.known[key] = (*(one - time for one in result), self.state(time, low=-_LONG_AGO))
-        free, read, done, state = known
+        begins = id(rows), max(granted - time, 0), rows.settings == self.settings, self._change(rows, time)
+        if self.memory.half_duplex:
+            known = self._find(rows, time, granted, begins)
+        else:
+            key = begins, self.since(time)
+            if key not in self.known:
+                self.known[key] = self._find(rows, time, granted, begins)
+            known = self.known[key]
+        self.last, self.base = known, time
+        self.windows = [(first + time, stop + time) for first, stop in known.windows]
         self.settings, self.target = rows.settings, rows.target
-        self._restore(time, state)
-        return time + free, time + read, time + done
+        self.read, self.drained, self.done = time + known.read, time + known.drained, time + known.done
+        if self.memory.half_duplex:
+            self._restore()
+        return time + known.free, self.read, self.done
+
+    def _find(self, rows: Rows, time: int, granted: int, begins: Hashable) -> Known:
+        """What a command does, looked up by all that is left behind, or gone through row by row."""
+        if not self.memory.half_duplex:
+            self._restore()
+        self._forget(time)
+        key = begins, max(self.slow - time, 0), self.state(time)
+        known = self.found.get(key)
+        if known is None:
+            free, read, done = self._run(rows, time, granted)
+            self._forget(free)  # the next command begins later
+            state = self.state(time, low=-_LONG_AGO)
+            known = self.found[key] = Known(
+                free - time, read - time, done - time, self.drained - time, state,
+                max(max(many, default=0) for many in state) + 2, tuple([(first - time, stop - time) for first, stop in self.windows]))
+        return known
+
+    def since(self, time: int) -> Hashable:
+        """What is left behind at ``time``: a command and for how long it has been there, or None."""
+        return None if time - self.base >= self.last.quiet else (id(self.last), time - self.base)
 
     def state(self, time: int, *, low: int = 0) -> tuple[tuple[int, ...], ...]:
         """Everything that is left behind, from ``time`` on: what is past is all the same."""
         lists = (self.steps, self.takes, self.asks, self.reads, self.left, self.responses)
-        numbers = (self.read, self.drained, self.packed, self.word, self.burst, self.asked, self.done)
+        numbers = (self.read, self.drained, self.packed, self.word, self.burst, self.asked)
         return tuple([tuple([max(one - time, low) for one in many]) for many in (numbers, *lists)])
 
-    def shift(self, cycles: int) -> None:
-        """Everything so many cycles later."""
-        self._restore(cycles, self.state(0, low=-_LONG_AGO))
+    def seen(self, time: int) -> Hashable:
+        """All that matters to later commands, from ``time`` on."""
+        return self.settings, self.target, self.state(time) if self.memory.half_duplex else self.since(time)
 
-    def _restore(self, time: int, state: tuple[tuple[int, ...], ...]) -> None:
-        numbers, *lists = state
-        self.read, self.drained, self.packed, self.word, self.burst, self.asked, self.done = [one + time for one in numbers]
+    def save(self) -> tuple[Any, ...]:
+        """For :meth:`go_on`."""
+        last = self.last
+        if self.memory.half_duplex:
+            last = last._replace(state=self.state(self.base, low=-_LONG_AGO))
+        return last, self.base, self.settings, self.target, self.read, self.drained, self.done, self.slow
+
+    def go_on(self, saved: tuple[Any, ...], cycles: int) -> None:
+        """As if it had been saved so many cycles later."""
+        self.last, base, self.settings, self.target, read, drained, done, slow = saved
+        self.base, self.read, self.drained, self.done, self.slow = (one + cycles for one in (base, read, drained, done, slow))
+        if self.memory.half_duplex:
+            self._restore()
+
+    def _restore(self) -> None:
+        """Everything that the last command left behind."""
+        time = self.base
+        numbers, *lists = self.last.state
+        self.read, self.drained, self.packed, self.word, self.burst, self.asked = [one + time for one in numbers]
         for many, values in zip((self.steps, self.takes, self.asks, self.reads, self.left, self.responses), lists, strict=True):
             many[:] = [one + time for one in values]
 
     def _run(self, rows: Rows, time: int, granted: int) -> tuple[int, int, int]:
         latency = self.latency
         change = rows.settings != self.settings
-        self.settings = rows.settings
+        local = rows.target is not Target.MEMORY
         chunks, each = rows.chunks, rows.window - 1 + rows.interval
         spare = latency.chunks - 1
-        step = time + rows.walk - _WALKED
-        if rows.target != self.target:
-            step = max(step, self.done + latency.store_target + rows.walk - rows.window + 1 - _WALKED)
-        self.target = rows.target
+        step = time + max(self._change(rows, time), rows.window - 1) + rows.walk - 4
         self.row = self.sent = len(self.left)
+        self.windows = []
         self.unsent = 0
-        for index in range(len(rows.parts)):
-            step = self._room(rows, step + 1)
-            self.steps.append(step)
+        steps, takes, asks, reads, left = self.steps, self.takes, self.asks, self.reads, self.left
+        seen: dict[tuple[int, ...], tuple[int, int]] = {}
+        index, first, look, count = -1, 0, max(rows.period, 8), len(rows.parts)
+        while (index := index + 1) < count:
+            if index == look and index < rows.regular - rows.period and self.slow <= self.word:
+                look += rows.period
+                now, at = self._now(local)
+                before, since = seen.get(now, (index, 0))
+                seen[now] = index, at
+                if index > before and (skipped := self._skip(rows, index, index - before, at - since, each)):
+                    index, look = index + skipped, -1
+                    step = self.steps[-1]
+                    if index == count:
+                        break
+            step = self._room(rows, step + 1, index > 0) if len(steps) > _ROOM else step + 1
+            if index and steps[-1] < step - 1:  # the row before was held until now
+                steps[-1] = step - 1
+            steps.append(step)
             valid = step + 3
-            take = max(valid + 2, self.read - 1)
-            if not index and change:
-                take = max(take, self.drained)
-            self.takes.append(take)
-            begin = max(take + 1, granted)
+            take = self.read - 1
+            if take < valid + 2:
+                take = valid + 2
+            if not index:
+                take = first = max(take, self.drained) if change else take
+            takes.append(take)
+            begin = take + 1 if take >= granted else granted
             end = begin + chunks * each
-            if (index + 1) * chunks > spare:
-                begin = max(begin, self._leaves(rows, index * chunks - spare) + 2)
-                end = max(begin + chunks * each, self._leaves(rows, (index + 1) * chunks - 1 - spare) + 2 + each)
+            behind = (index + 1) * chunks - 1 - spare   # the chunk of which the place is needed for the last one
+            if behind >= 0:
+                row = self.row + behind // chunks
+                if row >= len(left) or left[row] + 2 > begin:
+                    begin = max(begin, self._leaves(rows, index * chunks - spare) + 2)
+                    end = max(begin + chunks * each, self._leaves(rows, behind) + 2 + each)
             self.read = end
-            self.reads.append(end - rows.interval)
-            if rows.local:
-                self.asks.append(valid)
-                self._leave(rows, len(self.left))
-                self.sent = len(self.left)
+            reads.append(end - rows.interval)
+            if local:
+                asks.append(valid)
+                self._place(self._leave(rows, len(left)), rows, each)
+                self.sent = len(left)
                 continue
-            ask = self.asked = max(valid + 2, self.asked)
-            self.asks.append(ask)
-            self.asked += 1
-            if bursts := sum(part.ends for part in rows.parts[index]):
+            ask = valid + 2
+            if ask < self.asked:
+                ask = self.asked
+            asks.append(ask)
+            self.asked = ask + 1
+            if bursts := rows.bursts[index]:
                 self._write(rows, bursts)
             else:
-                self.unsent += sum(part.words for part in rows.parts[index])
-                if self.unsent < _PACKED and len(self.left) == len(self.reads) - 1:
-                    self._leave(rows, len(self.left))
+                self.unsent += rows.sizes[index]
+                if self.unsent < _PACKED and len(left) == len(reads) - 1:
+                    self._leave(rows, len(left))
         self.drained = self.read - rows.interval + rows.latency - 1
-        free = max(step + 4, self.takes[self.row] + 1)
-        self.done = self.packed + latency.visible if rows.local else self.responses[-1]
-        return free, self.read, self.done
+        free = max(step + 4, first + 1)
+        done = self.packed + latency.visible if local else self.responses[-1]
+        return free, self.read, done
+
+    def _window(self, rows: Rows) -> int:
+        """As many rows as matter to the next one."""
+        return max(_PLACES + _UNSEEN + 4, self.latency.chunks // rows.chunks + 2)
+
+    def _now(self, local: bool) -> tuple[tuple[int, ...], int]:
+        """How things stand behind a row, relative to when it was walked, and when that was."""
+        at, count = self.steps[-1], len(self.steps)
+        bus = (0, 0, 0) if local else (self.word - at, self.burst - at, self.asked - at)
+        return (len(self.left) - count, self.sent - count, self.unsent, self.read - at, self.packed - at, *bus, self.takes[-1] - at,
+                self.asks[-1] - at, self.left[-1] - at), at
+
+    def _skip(self, rows: Rows, index: int, period: int, later: int, each: int) -> int:
+        """Where all that matters to the next rows is as it was ``period`` rows before, only ``later``, go on behind the last row for
+        which it stays so; how many rows that skips."""
+        window = self._window(rows)
+        lists = self.steps, self.takes, self.asks, self.reads, self.left
+        bursts = sum(rows.bursts[index - period:index])
+        many: list[int]
+        for many, width, past in (*[(many, window, period) for many in lists], (self.responses, _WAITING, bursts)):
+            if past and (len(many) < width + past or [one + later for one in many[-width - past:-past]] != many[-width:]):
+                return 0
+        times = (rows.regular - index) // period
+        cycles = times * later
+        if rows.target is not Target.MEMORY:
+            for time in range(1, times + 1):
+                for end in self.left[-period:]:
+                    self._place(end + time * later, rows, each)
+        gone = len(self.steps) - window
+        for many in lists:
+            many[:] = [one + cycles for one in many[gone:]]
+        self.responses[:] = [one + cycles for one in self.responses[-_WAITING:]]
+        self.sent -= gone
+        self.row = len(self.steps) - index - times * period
+        self.read, self.packed, self.word = self.read + cycles, self.packed + cycles, self.word + cycles
+        self.burst, self.asked = self.burst + cycles, self.asked + cycles
+        return times * period
 
     def _forget(self, time: int) -> None:
         """Drop rows that are in nobody's way any more."""
@@ -243,10 +265,15 @@ class StorePath:
             del rows[:done]
         del self.responses[:-_WAITING]
 
-    def _room(self, rows: Rows, time: int) -> int:
-        """When there is room for a row, from ``time`` on: a step is seen 5 cycles later, and what leaves a queue 2 cycles."""
+    def _room(self, rows: Rows, time: int, held: bool) -> int:
+        """When there is room for a row, from ``time`` on: a step is seen 5 cycles later, and what leaves a queue 2 cycles.
+
+        The row before it in its command is ``held`` until this one steps.
+        """
         while len(self.steps) > _ROOM:
             arrived = bisect_right(self.steps, time - _UNSEEN - 1)
+            if held and arrived == len(self.steps):
+                arrived -= 1
             later = 0
             if arrived > _ROOM:
                 later = max(self.takes[arrived - _ROOM - 1], self.asks[arrived - _ROOM - 1]) + 2
@@ -267,44 +294,82 @@ class StorePath:
             return 0
         if self.row + row >= len(self.left):
             self._write(rows, 1)
-        behind = rows.chunks - 1 - place
-        return self.left[self.row + row] - behind * rows.pieces[0] // rows.chunks
+        return self.left[self.row + row] - (rows.chunks - 1 - place)
 
     def _leave(self, rows: Rows, row: int) -> int:
-        """When the last chunk of a row leaves the epilogue: chunks come one after the other, and are taken piece by piece."""
-        pieces, last = rows.pieces
-        come = self.reads[row] + rows.latency
-        end = max(come + last - 1, self.packed + pieces - 1)
-        if rows.local:
-            end = max(end, come - (rows.chunks - 1) * (rows.window - 1 + rows.interval) + pieces - 1)
+        """When the last chunk of a row leaves the epilogue, as far as the packer takes it."""
+        end = self.reads[row] + rows.latency
+        if rows.pieces > rows.chunks:  # those before take the placer longer than they come
+            end = max(end, end - (rows.chunks - 1) * (rows.window - 1 + rows.interval) + rows.pieces - rows.final)
+        end = max(end, self.packed + rows.pieces - rows.final) + rows.final - 1
         self.left.append(end)
         self.packed = end + 1 + rows.over[row - self.row]
         return end
 
+    def _written(self, time: int, cycles: int) -> int:
+        """When words are written that take so many cycles from ``time`` on if they are alone."""
+        return time + cycles + min(cycles, max(0, self.slow - time) // 2)
+
+    def first_word(self, rows: Rows, time: int, granted: int) -> int:
+        """When a command's first word may leave, about."""
+        read = max(time + self._change(rows, time) + rows.walk + 3, granted, self.read) + rows.window - 1
+        return read + rows.latency + rows.parts[0][0].words + self.latency.store_words
+
+    def postpone(self, time: int, cycles: int) -> None:
+        """Words that are written from ``time`` on are so later, as far as they are not yet."""
+        def later(one: int) -> int:
+            return one + cycles if one >= time + cycles else max(one, 2 * one - time)
+
+        self.slow = max(self.slow, time + 2 * cycles)
+        self.word, self.read, self.packed, self.drained = later(self.word), later(self.read), later(self.packed), later(self.drained)
+        for many in (self.takes, self.reads, self.left):
+            many[:] = [later(one) for one in many]
+        self.responses[:] = [later(one - self.memory.latency) + self.memory.latency for one in self.responses]
+
+    def _place(self, end: int, rows: Rows, each: int) -> None:
+        """Chunks of a row leave for the scratchpad, the last one at ``end``; one every ``each`` cycles where that is more than one."""
+        pieces = rows.pieces
+        if each > 1 or rows.share > 1:  # in the cycle in which a write has all its chunks
+            self.windows += [(end - behind * each, end - behind * each + 1) for behind in reversed(range(pieces))
+                             if not behind or (pieces - behind) % rows.share == 0]
+        elif self.windows and self.windows[-1][1] == end + 1 - pieces:
+            self.windows[-1] = self.windows[-1][0], end + 1
+        else:
+            self.windows.append((end + 1 - pieces, end + 1))
+
     def _write(self, rows: Rows, bursts: int) -> None:
         """Ask for as many bursts; then the words of all rows that were read leave."""
-        latency, beat = self.latency, self.memory.cycles_per_beat
+        beat, slow, responses, left = self.memory.cycles_per_beat, self.slow, self.responses, self.left
+        to_word, to_response = self.latency.store_words, self.memory.latency
+        burst, word, base = self.burst, self.word, self.row
         asked = []
         for _ in range(bursts):
-            self.burst = max(self.asked, self.burst + 2, self.responses[-_WAITING] + 1)
-            self.responses.append(_NEVER)
-            asked.append(self.burst + latency.store_burst - 1)
-        self.asked = self.burst
+            burst = max(self.asked, burst + 2, responses[-_WAITING] + 1)
+            responses.append(_NEVER)
+            asked.append(burst + self.latency.store_burst - 1)
+        self.asked = self.burst = burst
+        waiting, wanted = bursts, asked[0]  # bursts of which the words do not all leave yet, and when the first of them may begin
         for row in range(self.sent, len(self.reads)):
-            early = row < len(self.left)
-            end = self.left[row] if early else self._leave(rows, row)
-            over = rows.over[row - self.row]
-            for part in rows.parts[row - self.row]:
-                late = 0 if part.behind else over
-                free = max(self.word, asked[0] if asked else 0)
-                self.word = max(end - part.behind + latency.store_words + late, free + beat * part.words)
-                if part.ends and asked:
-                    asked.pop(0)
-                    self.responses[-1 - len(asked)] = self.word + self.memory.latency
+            early = row < len(left)
+            end = left[row] if early else self._leave(rows, row)
+            over = rows.over[row - base]
+            for words, behind, ends in rows.parts[row - base]:
+                if word < wanted:
+                    word = wanted
+                word = word + beat * words if slow <= word else self._written(word, beat * words)
+                leaves = end - behind + to_word + (0 if behind else over)
+                if word < leaves:
+                    word = leaves
+                if ends and waiting:
+                    responses[-waiting] = word + to_response
+                    waiting -= 1
+                    wanted = asked[-waiting] if waiting else 0
             if not early:  # what the bus does not take fills the words before it
-                self.left[row] = max(end, self.word - _PACKED - latency.store_words + 1)
-                self.packed = self.left[row] + 1 + over
+                if word - _PACKED - to_word + 1 > end:
+                    end = left[row] = word - _PACKED - to_word + 1
+                self.packed = end + 1 + over
+        self.word = word
         self.sent = len(self.reads)
         self.unsent = 0
-        for _ in asked:
-            self.responses[-1] = self.word + self.memory.latency
+        if waiting:
+            responses[-1] = word + to_response

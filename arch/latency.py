@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from .commands import Execute
 from .config import Config
 
 __all__ = ["LOAD_BURST_BEATS", "STORE_BURST_BEATS", "Latency", "Memory"]
@@ -105,6 +106,11 @@ class Latency:
         crossings = (array.multiplier_rows - 1) // array.block_rows if array.block_rows else 0
         element = 6 if array.multiplier_kind == "fast-inner-product" else 3  # from an activation to the foot, rows besides
         return array.multiplier_rows + crossings + array.cols + element + 1
+
+    def counting(self, c: Execute) -> int:
+        """Of a command whose output rows are counted bit by bit before it begins."""
+        repeats = (c.y_count, c.b_count)[:self.config.control.inner_loops - 1]
+        return 0 if all(count == 1 for count in repeats) else 1 + sum(count.bit_length() + 1 for count in repeats)
 
     @property
     def fill_to_emit(self) -> int:

@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 
 from .commands import Command, Engine, Execute, Load
 from .config import Config
-from .cycles_read import load_bursts
+from .cycles_bursts import load_bursts
 from .footprint import accumulator_count, tile_count
 from .plan_passes import tile_cycles
 from .program import Region

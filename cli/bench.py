@@ -78,7 +78,7 @@ def random_cases(seed: int, count: int = 50, top: int = 300) -> list[Case]:
 
 
 class _Speed:
-    """Cycles and seconds of everything that was simulated."""
+    """Cycles, and seconds of a processor, of everything that was simulated."""
 
     def __init__(self) -> None:
         self.cycles, self.seconds = 0, 0.0
@@ -105,7 +105,7 @@ def _measure(group: Group, seed: int, speed: _Speed) -> Iterator[list[str]]:
     settings = flow.Settings(memory_latency=group.latency, memory=group.memory, seed=seed)
     with flow.connect("sim", board=group.board, assignments=group.assignments, settings=settings, progress=console.progress) as accelerator:
         _, memory = flow.device_memory(accelerator.manifest, settings)
-        watch = Stopwatch(accelerator)
+        watch = Stopwatch(accelerator, time.process_time)
         for case in group.cases:
             console.progress(f"{case.m} × {case.n} × {case.k} {case.out}")
             result = flow.matmul(accelerator, case.m, case.n, case.k, out=case.out, seed=seed, memory=memory)
@@ -148,9 +148,10 @@ def matmul_page(output: Path, seed: int) -> None:
     head = ["# Matrix products", "", machine(seed),
             "Operands cold in memory, the program's fetch included; every result equal to NumPy. Predictions are made before the run, from "
             "configuration, program and memory alone; a difference of more than 1 % and 8 cycles would be marked **far**.", "",
-            f"{exact} of {total} predictions are equal to the cycle. {speed.cycles:,} cycles simulated in {speed.seconds:.0f} s: "
-            f"{speed.cycles / speed.seconds / 1e6:.2f} M cycles/s. The roof of few rows on a 64-bit bus: 8 weights, so 8 MACs per row "
-            "of A and cycle.", ""]
+            f"{exact} of {total} predictions are equal to the cycle. {speed.cycles:,} cycles simulated in {speed.seconds:.0f} s "
+            f"of a processor: {speed.cycles / speed.seconds / 1e6:.2f} M cycles/s. «Prediction ÷ simulation» compares such seconds, of a "
+            "prediction after planning, which leaves behind what it found out about commands that are the same. The roof of few rows on a "
+            "64-bit bus: 8 weights, so 8 MACs per row of A and cycle.", ""]
     write(output / "matmul.md", [*head, *lines])
 
 

@@ -325,14 +325,14 @@ def matmul(accelerator: Accelerator, m: int, n: int, k: int, *, out: str = "int3
 
 
 def _analysis(accelerator: Accelerator, macs: int, memory: Memory) -> dict[str, Any]:
-    """Predicted cycles, and how long that took; what bounds the last product; and where the array's cycles went."""
+    """Predicted cycles, and how many seconds of a processor that took; what bounds the last product; and where the array's cycles went."""
     from ..arch.cycles import predict_cycles
     from ..arch.roofline import explain, roofline
     counters, config = accelerator.counters, accelerator.config
-    start = time.perf_counter()
+    start = time.process_time()
     predicted = sum(predict_cycles(config, plan.program, memory=memory, bases=bases).cycles
                     for plan, bases in zip(accelerator.plans, accelerator.bases, strict=True))
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     result: dict[str, Any] = {"predicted_cycles": predicted, "prediction_seconds": seconds}
     if not config.control.counter_bits:
         return result  # nothing has counted the bytes

@@ -1,34 +1,90 @@
-"""The cycle model skips what repeats itself, and skipping changes nothing."""
+"""The cycle model skips what repeats itself and remembers what it found out, and neither changes anything."""
 
 import pytest
-from systolith.arch import cycles
+from systolith.arch import cycles, cycles_machine
+from systolith.arch.commands import Execute, Load, Store
 from systolith.arch.config import resolve
-from systolith.arch.cycles import Machine, Memory, predict_cycles
+from systolith.arch.cycles import Memory, predict_cycles
+from systolith.arch.cycles_kinds import shapes_of
+from systolith.arch.cycles_machine import Machine
+from systolith.arch.cycles_repeat import Repeats
+from systolith.arch.cycles_store import StorePath
 from systolith.arch.plan_gemm import plan_gemm
 
 SMALL = resolve({"array": {"rows": 8, "cols": 8}, "memory": {"activation_kib": 4, "weight_kib": 4, "accumulator_rows": 128}})
+MEMORIES = [Memory(), Memory(latency=100), Memory(cycles_per_beat=4, half_duplex=True)]
+
+
+def predict(program, memory=None, bases=(), config=SMALL):
+    """Without anything from before."""
+    shapes_of.cache_clear()
+    return predict_cycles(config, program, memory=memory, bases=bases)
+
+
+@pytest.fixture
+def skips(monkeypatch):
+    """Every stretch that is skipped: the commands behind it."""
+    skipped = []
+    go_on = Repeats._go_on
+    monkeypatch.setattr(Repeats, "_go_on", lambda repeats, *arguments: skipped.append(repeats.skipped) or go_on(repeats, *arguments))
+    return skipped
 
 
 @pytest.mark.parametrize("shape, out", [((64, 512, 256), "int32"), ((1, 512, 1024), "int32"), ((120, 96, 512), "int8")])
-@pytest.mark.parametrize("memory", [Memory(), Memory(latency=100), Memory(cycles_per_beat=4, half_duplex=True)])
-def test_skipping_changes_nothing(shape, out, memory, monkeypatch):
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_skipping_changes_nothing(shape, out, memory, monkeypatch, skips):
     program = plan_gemm(SMALL, *shape, out=out).program
+    monkeypatch.setattr(cycles_machine, "_LONG", len(program))
+    skipping = predict(program, memory, (64, 0, 320))
+    found = len(skips)
+    monkeypatch.setattr(cycles_machine, "_LONG", len(program) + 1)
+    assert predict(program, memory, (64, 0, 320)) == skipping
+    assert len(skips) == found
+
+
+def test_much_is_skipped(monkeypatch, skips):
+    program = plan_gemm(SMALL, 1, 512, 4096).program
     begun = []
     begin = Machine._begin
     monkeypatch.setattr(Machine, "_begin", lambda machine, *arguments: begun.append(1) or begin(machine, *arguments))
-    monkeypatch.setattr(cycles, "_LONG", len(program))
-    skipping = predict_cycles(SMALL, program, memory=memory)
-    assert len(begun) <= len(program)
-    monkeypatch.setattr(cycles, "_LONG", len(program) + 1)
-    whole = predict_cycles(SMALL, program, memory=memory)
-    assert skipping == whole
+    predict(program)
+    assert len(begun) + skips[-1] >= len(program) > 2 * len(begun)
 
 
-def test_much_is_skipped(monkeypatch):
-    program = plan_gemm(SMALL, 1, 512, 1024).program
-    begun = []
-    begin = Machine._begin
-    monkeypatch.setattr(Machine, "_begin", lambda machine, *arguments: begun.append(1) or begin(machine, *arguments))
-    monkeypatch.setattr(cycles, "_LONG", 100)
-    predict_cycles(SMALL, program)
-    assert len(begun) < len(program)
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("target, stride", [(0, 8), (0, 40), (0, 300), (1, 1)])
+def test_skipping_rows_changes_nothing(target, stride, memory, monkeypatch):
+    """Rows of a STORE that repeat themselves, alone and behind each other."""
+    rows = {"count1": 400, "stride1": stride, "target": target}
+    program = [
+        Execute(x_count=400, activation_x=1, k_last=8, post=2),
+        Store(columns=16, operation=1, wait=2, **rows), Store(columns=7, operation=1, **rows), Store(columns=16, operation=target, **rows),
+    ]
+    skipped = []
+    skip = StorePath._skip
+    monkeypatch.setattr(StorePath, "_skip", lambda *arguments: skipped.append(skip(*arguments)) or skipped[-1])
+    skipping = predict(program, memory, config=resolve())
+    assert any(skipped) or memory.half_duplex or stride == 300  # whose rows have too long a period
+    monkeypatch.setattr(StorePath, "_skip", lambda *arguments: 0)
+    assert predict(program, memory, config=resolve()) == skipping
+
+
+def test_what_is_remembered_changes_nothing():
+    """Programs that share commands, in any order, and one that comes again; a caller may change what it got."""
+    programs = [plan_gemm(SMALL, *shape, out=out).program
+                for shape in ((30, 40, 50), (30, 41, 50), (64, 40, 50)) for out in ("int32", "int8")]
+    fresh = [predict(program) for program in programs]
+    shapes_of.cache_clear()
+    for number in (3, 1, 0, 5, 2, 4, 3, 0):
+        prediction = predict_cycles(SMALL, programs[number])
+        assert prediction == fresh[number]
+        prediction.busy.clear()
+
+
+def test_little_is_remembered(monkeypatch):
+    monkeypatch.setattr(cycles, "_PROGRAMS", 2)
+    shapes_of.cache_clear()
+    loads = [[Load(run=8 * length, count1=2, stride1=8 * length)] for length in range(1, 6)]
+    first = [predict_cycles(SMALL, program) for program in loads]
+    assert len(shapes_of(SMALL, Memory()).predictions) == 2
+    assert [predict_cycles(SMALL, program) for program in loads] == first

@@ -1,0 +1,166 @@
+"""What the cycle model has to know of each command, once for all that are alike in what matters to time."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from . import footprint
+from .commands import PEERS, Command, Engine, Execute, Load, Store
+from .config import Config
+from .cycles_bursts import Bursts, load_bursts
+from .cycles_rows import Rows, store_rows
+from .cycles_store import Known
+from .latency import LOAD_BURST_BEATS, Latency, Memory
+
+__all__ = ["ENGINES", "Kind", "Shapes", "Stream", "pair", "shapes_of"]
+
+ENGINES = (Engine.LOAD, Engine.EXECUTE, Engine.STORE)
+_MOST = 20_000   # commands to remember
+
+_LOAD = attrgetter("wait", "post", "bank", "run", "count1", "count2", "stride1", "stride2", "base", "offset")
+_EXECUTE = attrgetter("wait", "post", "accumulator_row", "x_count", "y_count", "b_count", "ky_count", "kx_count", "ct_count", "transpose")
+_STORE = attrgetter("wait", "post", "row", "operation", "target", "lane", "window", "columns", "count1", "count2", "stride1", "stride2",
+                    "bias", "zero_point", "low", "high", "base", "destination")
+
+
+class Stream(NamedTuple):
+    """Rows of one EXECUTE.
+
+    ``rows``, ``tiles`` : rows per tile, and tiles; ``counting`` : cycles by which the command begins later; ``lead`` : from its tokens to
+    the first vector's step; ``gap`` : from a tile's first row to the next one's first vector; ``vectors`` : from there to its first row;
+    ``each`` : from tile to tile
+    """
+
+    rows: int
+    tiles: int
+    counting: int
+    lead: int
+    gap: int
+    vectors: int
+    each: int
+
+
+class Kind:
+    """Commands alike.
+
+    number : of all kinds of a program
+    engine : 0 LOAD, 1 EXECUTE, 2 STORE
+    words : of the command
+    waits, posts : pairs of engines, as :func:`pair` numbers them, of which a token is taken, or to which one is given
+    half : of the accumulator
+    detail : what it moves
+    """
+
+    __slots__ = ("detail", "engine", "half", "number", "posts", "waits", "words")
+
+    def __init__(self, number: int, command: Command, half: int, detail: Bursts | Stream | Rows):
+        engine = command.engine
+        self.number, self.engine, self.words = number, int(engine) - 1, command.words
+        peers = [int(peer) - 1 for peer in PEERS[engine]]
+        self.waits = tuple([pair(peer, self.engine) for bit, peer in enumerate(peers) if command.wait >> bit & 1])
+        self.posts = tuple([pair(self.engine, peer) for bit, peer in enumerate(peers) if command.post >> bit & 1])
+        self.half = half
+        self.detail: Any = detail
+
+
+def pair(giver: int, taker: int) -> int:
+    """The number of the tokens that ``giver`` gives to ``taker``, 0 … 8."""
+    return 3 * giver + taker
+
+
+def stream(config: Config, c: Execute, latency: Latency) -> Stream:
+    array = config.array
+    rows, tiles = footprint.accumulator_count(c), footprint.tile_count(c)
+    vectors = max(array.rows + 1 + latency.shift_to_swap, latency.tile)
+    lead, gap = latency.execute_preload, latency.swap_to_shift - 2
+    if c.transpose:
+        fill = array.cols * -(-array.rows // array.cols) - 1 + latency.fill_to_emit
+        lead += fill
+        gap = max(gap, latency.emit_to_fill + fill - latency.shift_to_swap - 2)
+    return Stream(rows, tiles, latency.counting(c), lead, gap, vectors, max(rows, gap + vectors))
+
+
+class Shapes:
+    """What has been found out about commands of one accelerator with one memory; it stays from program to program, up to a size.
+
+    Attributes
+    ----------
+    known, found : for :class:`~.cycles_store.StorePath`
+    predictions : of whole programs, by the numbers of their commands' kinds
+    """
+
+    def __init__(self, config: Config, memory: Memory):
+        self.config, self.memory = config, memory
+        self.latency = Latency(config)
+        self.block = LOAD_BURST_BEATS * config.bus_bytes - 1   # of an address, what matters to bursts
+        self.known: dict[Hashable, Known] = {}
+        self.found: dict[Hashable, Known] = {}
+        self.predictions: dict[bytes, Any] = {}
+        self._by_fields: dict[tuple[Any, ...], Kind] = {}
+        self._details: dict[Hashable, Any] = {}
+        self._kinds: dict[Hashable, Kind] = {}
+
+    def kinds(self, program: Sequence[Command], bases: Sequence[int]) -> list[Kind]:
+        """The kind of each command; ``bases`` has all base registers."""
+        if len(self._by_fields) + len(self.known) > _MOST:
+            for known in (self.known, self.found, self._by_fields, self._details, self._kinds, self.predictions):
+                known.clear()
+        half_rows, block, by_fields = self.config.half_rows, self.block, self._by_fields
+        result = []
+        for command in program:
+            if isinstance(command, Execute):
+                values = _EXECUTE(command)
+                key = (1, *values[:2], values[2] >= half_rows, *values[3:])
+            elif isinstance(command, Load):
+                values = _LOAD(command)
+                key = (0, *values[:-2], bases[values[-2]] + values[-1] & block)
+            else:
+                values = _STORE(command)
+                key = (2, *values[:2], values[2] >= half_rows, *values[3:-2], bases[values[-2]] + values[-1] & block)
+            kind = by_fields.get(key)
+            if kind is None:
+                kind = by_fields[key] = self._new(key, command, bases)
+            result.append(kind)
+        return result
+
+    def _new(self, key: tuple[Any, ...], command: Command, bases: Sequence[int]) -> Kind:
+        config, latency = self.config, self.latency
+        half = 0
+        what: Any = None
+        match command:
+            case Load():
+                what = self._detail(key[3:], lambda: load_bursts(config, command, bases[command.base], self.memory.cycles_per_beat))
+            case Execute():
+                half = command.accumulator_row // config.half_rows
+                what = self._detail(key[4:], lambda: stream(config, command, latency))
+            case Store():
+                half = command.row // config.half_rows
+                what = self._detail(key[4:], lambda: store_rows(config, command, bases[command.base], latency))
+        same = command.engine, command.wait, command.post, half, id(what)
+        if same not in self._kinds:
+            self._kinds[same] = Kind(len(self._kinds), command, half, what)
+        return self._kinds[same]
+
+    def _detail(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        """One object for all that move the same."""
+        if key not in self._details:
+            made = make()
+            match made:
+                case Bursts():
+                    same: Hashable = (Engine.LOAD, made.before_last, made.busy, made.bank, made.tail, *made.ends)
+                case Rows():
+                    same = (Engine.STORE, made.chunks, made.window, made.target, made.walk, made.pieces, made.final, made.share,
+                            *made.parts, *made.over, *made.settings)
+                case _:
+                    same = made
+            self._details[key] = self._details.setdefault(same, made)
+        return self._details[key]
+
+
+@functools.lru_cache(maxsize=8)
+def shapes_of(config: Config, memory: Memory) -> Shapes:
+    """The same for the same accelerator and memory."""
+    return Shapes(config, memory)
