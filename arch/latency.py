@@ -37,14 +37,10 @@ class Latency:
 
     config: Config
 
-    # Program: from START to the first request; from a word's arrival to its dispatch; from a command's last word dispatched to its
-    # fields; from the last word of a burst that is dispatched to the request that takes its place.
-    fetch_request = 9
-    fetch_next = 3    # from one request to the next, at least
+    # Program: from a command's last word dispatched to its fields.
     header = 1        # to look at a command's first word
     queue_free = 2    # from a command that begins until one may move into its place
     decode = 3
-    refill = 2
     # LOAD: from fields to tokens, from tokens to the first request, from a word to its write.
     load_begin = 6
     load_request = 4
@@ -69,6 +65,21 @@ class Latency:
     token = 1         # from a give to the cycle in which a waiting command begins
     lock_rows = 5     # from the first cycle without a claim to EXECUTE's first row
     lock_reads = 2    # and to STORE's first read
+
+    @property
+    def fetch_request(self) -> int:
+        """From START to the first request for program words."""
+        return 9 if self.config.control.looks_ahead else 7
+
+    @property
+    def fetch_next(self) -> int:
+        """From one request for program words to the next, at least."""
+        return 3 if self.config.control.looks_ahead else 1
+
+    @property
+    def refill(self) -> int:
+        """From the last word of a burst that is dispatched to the request that takes its place."""
+        return 2 if self.config.control.looks_ahead else 1
 
     @property
     def fetch_word(self) -> int:
