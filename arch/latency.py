@@ -50,7 +50,6 @@ class Latency:
     # EXECUTE: from tokens to the first vector's step, from there to the first row besides the vectors, from a row to room for the next
     # command's.
     execute_check = 1   # from fields to what can be known before a command begins
-    execute_begin = 1   # from the cycle in which tokens are taken
     execute_preload = 2
     tile = 4          # from a tile's first vector's step to its first row, at least
     row_pending = -2
@@ -65,6 +64,11 @@ class Latency:
     token = 1         # from a give to the cycle in which a waiting command begins
     lock_rows = 5     # from the first cycle without a claim to EXECUTE's first row
     lock_reads = 2    # and to STORE's first read
+
+    @property
+    def execute_begin(self) -> int:
+        """From the cycle in which EXECUTE's tokens are taken."""
+        return int(self.config.control.looks_ahead)
 
     @property
     def fetch_request(self) -> int:
