@@ -38,14 +38,10 @@ class Latency:
 
     config: Config
 
-    # Program: from START to the first request; from a word's arrival to its dispatch; from a command's last word dispatched to its
-    # fields; from the last word of a burst that is dispatched to the request that takes its place.
-    fetch_request = 9
-    fetch_next = 3    # from one request to the next, at least
+    # Program: from a command's last word dispatched to its fields.
     header = 1        # to look at a command's first word
     queue_free = 2    # from a command that begins until one may move into its place
     decode = 3
-    refill = 2
     # LOAD: from fields to tokens, from tokens to the first request, from a word to its write.
     load_begin = 6
     load_request = 4
@@ -55,7 +51,6 @@ class Latency:
     # EXECUTE: from tokens to the first vector's step, from there to the first row besides the vectors, from a row to room for the next
     # command's.
     execute_check = 1   # from fields to what can be known before a command begins
-    execute_begin = 1   # from the cycle in which tokens are taken
     execute_preload = 2
     tile = 4          # from a tile's first vector's step to its first row, at least
     row_pending = -2
@@ -70,6 +65,26 @@ class Latency:
     token = 1         # from a give to the cycle in which a waiting command begins
     lock_rows = 5     # from the first cycle without a claim to EXECUTE's first row
     lock_reads = 2    # and to STORE's first read
+
+    @property
+    def execute_begin(self) -> int:
+        """From the cycle in which EXECUTE's tokens are taken."""
+        return int(self.config.control.looks_ahead)
+
+    @property
+    def fetch_request(self) -> int:
+        """From START to the first request for program words."""
+        return 9 if self.config.control.looks_ahead else 7
+
+    @property
+    def fetch_next(self) -> int:
+        """From one request for program words to the next, at least."""
+        return 3 if self.config.control.looks_ahead else 1
+
+    @property
+    def refill(self) -> int:
+        """From the last word of a burst that is dispatched to the request that takes its place."""
+        return 2 if self.config.control.looks_ahead else 1
 
     @property
     def fetch_word(self) -> int:

@@ -188,7 +188,7 @@ class DeviceMemory(wiring.Component):
         ]
         m.d.comb += [
             self.host.read_data.eq(host_word_read if self.ports == 1 else host_data),
-            self.host.ready.eq(host_valid & host_writes | host_stage[1 if self.ports == 1 else stages]),
+            self.host.ready.eq(host_writes & (1 if self.ports == 1 else host_valid) | host_stage[1 if self.ports == 1 else stages]),
         ]
 
         write_address = Mux(host_write, host_word, writes.word)

@@ -72,7 +72,6 @@ class Dispatch(wiring.Component):
         header = self.i.payload
         looked = Signal()
         opcode = Signal(len(COMMANDS), reset_less=True)  # one bit each
-        length = Signal(8, reset_less=True)
         fits, more, blocked = Signal(reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
         full = Signal(len(COMMANDS))
         words = Signal(8)
@@ -80,7 +79,7 @@ class Dispatch(wiring.Component):
         m.d.sync += looked.eq(self.i.valid & in_header & ~move)
         with m.If(in_header):
             m.d.sync += [
-                opcode.eq(Cat(header[:4] == code for code in COMMANDS)), length.eq(words), more.eq(left != 0),
+                opcode.eq(Cat(header[:4] == code for code in COMMANDS)), more.eq(left != 0),
                 fits.eq((header[8:16] == words) & (left >= words)),
                 blocked.eq((Cat(header[:4] == code for code in COMMANDS) & full).any()),
             ]
@@ -117,7 +116,11 @@ class Dispatch(wiring.Component):
                     m.d.comb += self.stuck.eq(1)
                 with m.Else():
                     m.d.comb += [move.eq(1), self.moved.eq(1)]
-                    m.d.sync += [rest.eq(length - 1), in_header.eq(length == 1)]
+                    # No command is a header alone.
+                    m.d.sync += in_header.eq(0)
+                    for index, command in enumerate(COMMANDS.values()):
+                        with m.If(opcode[index]):
+                            m.d.sync += rest.eq(command.words - 1)
         m.d.comb += self.i.ready.eq(move)
         with m.If(move):
             m.d.sync += left.eq(left - 1)

@@ -81,16 +81,18 @@ class ExecuteEngine(wiring.Component):
 
         # A command begins when both sequencers have room for it and its tokens are there: in the cycle after that, because everything in
         # here begins with it. They copy what they need of it, so that the next one is decoded meanwhile; or, without look-ahead, it
-        # stays where it is until its last row was issued.
+        # begins in the same cycle and stays where it is until its last row was issued.
         begins = Signal()
-        m.d.sync += begins.eq(self.tokens.taken)
+        later = m.d.sync if self.config.control.looks_ahead else m.d.comb
+        later += begins.eq(self.tokens.taken)
+        free = ~begins if self.config.control.looks_ahead else Const(1)
         begun, leaves = Signal(), begins
         if not self.config.control.looks_ahead:
             leaves = begun & ~streamer.busy
             with m.If(begins | leaves):
                 m.d.sync += begun.eq(begins)
         m.d.comb += [
-            self.tokens.take.eq(front.o.valid & preloader.i.ready & streamer.i.ready & ~begins & ~begun & ~stop),
+            self.tokens.take.eq(front.o.valid & preloader.i.ready & streamer.i.ready & free & ~begun & ~stop),
             self.tokens.take_mask.eq(command.wait),
             front.o.ready.eq(leaves), preloader.i.valid.eq(begins), streamer.i.valid.eq(begins),
             preloader.i.payload.eq(command), streamer.i.payload.eq(command), self.control.started.eq(begins),

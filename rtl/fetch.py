@@ -25,7 +25,8 @@ class Fetch(wiring.Component):
     Parameters
     ----------
     address_bits, bus_bits : of the memory
-    parted : words wait in registers for the consumer, whose ready comes late in its cycle; otherwise they come a cycle earlier
+    parted : words wait in registers for the consumer, whose ready comes late in its cycle, and bursts are decided before they are asked
+        for; otherwise both come sooner, with less area
 
     Members
     -------
@@ -85,7 +86,9 @@ class Fetch(wiring.Component):
         beats = Signal(range(burst_beats + 1), reset_less=True)
         room = Signal()  # a cycle late, and a request comes at most in every other
         boundary = Signal.like(to_boundary)
-        m.d.sync += room.eq(reserved <= depth - burst_beats)
+        # What the next burst is goes into registers first, if words do.
+        ahead, first_state = (m.d.sync, "PREPARE") if self.parted else (m.d.comb, "REQUEST")
+        ahead += room.eq(reserved <= depth - burst_beats)
         m.d.comb += [
             address.eq(self.lookup.base + self.offset),
             self.error.address.eq(Cat(C(0, 2), index, beat_address)),
@@ -118,20 +121,26 @@ class Fetch(wiring.Component):
                     self.error.valid.eq(~inside | ~aligned),
                     self.error.code.eq(Mux(inside, ErrorCode.VALUE, ErrorCode.ADDRESS)),
                 ]
-                m.next = "PREPARE"
+                m.next = first_state
                 with m.If(self.error.valid):
                     m.next = "IDLE"
-            with m.State("PREPARE"):
-                m.d.comb += settled.eq(1)
-                m.d.sync += [to_boundary.eq(boundary), beats.eq(Mux(beats_left < boundary, beats_left, boundary))]
-                m.next = "REQUEST"
+            if self.parted:
+                with m.State("PREPARE"):
+                    m.d.comb += settled.eq(1)
+                    m.next = "REQUEST"
             with m.State("REQUEST"):
                 m.d.comb += settled.eq(1)
                 # A request that was offered stays, halt waits for it.
-                m.d.sync += asks.eq(Mux(asks, ~self.read.request.ready, (beats != 0) & room & ~self.halt))
+                if self.parted:
+                    m.d.sync += asks.eq(Mux(asks, ~self.read.request.ready, (beats != 0) & room & ~self.halt))
+                else:
+                    offered = Signal()
+                    m.d.sync += offered.eq(asks & ~self.read.request.ready)
+                    m.d.comb += asks.eq((beats_left != 0) & room & (~self.halt | offered))
                 with m.If(requested):
                     m.d.sync += [beat_address.eq(beat_address + to_boundary), beats_left.eq(beats_left - beats)]
-                    m.next = "PREPARE"
+                    m.next = first_state
+        ahead += [to_boundary.eq(boundary), beats.eq(Mux(beats_left < boundary, beats_left, boundary))]
 
         m.d.sync += reserved.eq(reserved + Mux(requested, beats, 0) - pop)
         m.d.comb += [
