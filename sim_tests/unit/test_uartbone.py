@@ -22,7 +22,7 @@ class TB:
     """Feeds bytes, answers the bus from a dictionary with random delays, collects answers with random back-pressure."""
 
     def __init__(self, seed=0, stalls=True):
-        self.dut = UARTBone(timeout_cycles=TIMEOUT)
+        self.dut = UARTBone(timeout_ticks=TIMEOUT)
         self.rng = random.Random(seed)
         self.stalls = stalls
         self.memory = {}
@@ -90,8 +90,8 @@ class TB:
 
 
 def test_construction():
-    with pytest.raises(ValueError, match="timeout_cycles must be at least 1, not 0"):
-        UARTBone(timeout_cycles=0)
+    with pytest.raises(ValueError, match="timeout_ticks must be at least 1, not 0"):
+        UARTBone(timeout_ticks=0)
 
 
 @pytest.mark.parametrize("stalls", [False, True])
