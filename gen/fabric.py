@@ -61,7 +61,7 @@ class ArrayHarness(wiring.Component):
         # Four bits into one per stage.
         stage = 0
         while len(outputs) > 1 or not stage:
-            parities = Signal(-(-len(outputs) // 4 if stage else len(outputs)), name=f"parities{stage}")
+            parities = Signal(-(-len(outputs) // 4) if stage else len(outputs), name=f"parities{stage}")
             m.d.sync += parities.eq(Cat(outputs[n:n + 4].xor() for n in range(0, len(outputs), 4)) if stage else outputs)
             outputs = parities
             stage += 1
