@@ -52,12 +52,9 @@ class ArrayHarness(wiring.Component):
         with m.If(load):
             m.d.sync += held.eq(chain)
         width = len(Cat(array.psum))
-        if self.empty:
-            outputs = held.replicate(-(-width // len(held)))[:width]
-        else:
-            m.submodules.array = array
-            m.d.comb += inputs.eq(held)
-            outputs = Cat(array.psum)
+        m.submodules.array = array  # of which synthesis leaves nothing where nobody reads its outputs
+        m.d.comb += inputs.eq(held)
+        outputs = held.replicate(-(-width // len(held)))[:width] if self.empty else Cat(array.psum)
         # Four bits into one per stage.
         stage = 0
         while len(outputs) > 1 or not stage:
