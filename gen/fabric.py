@@ -52,16 +52,13 @@ class ArrayHarness(wiring.Component):
         with m.If(load):
             m.d.sync += held.eq(chain)
         width = len(Cat(array.psum))
-        if self.empty:
-            outputs = held.replicate(-(-width // len(held)))[:width]
-        else:
-            m.submodules.array = array
-            m.d.comb += inputs.eq(held)
-            outputs = Cat(array.psum)
+        m.submodules.array = array  # of which synthesis leaves nothing where nobody reads its outputs
+        m.d.comb += inputs.eq(held)
+        outputs = held.replicate(-(-width // len(held)))[:width] if self.empty else Cat(array.psum)
         # Four bits into one per stage.
         stage = 0
         while len(outputs) > 1 or not stage:
-            parities = Signal(-(-len(outputs) // 4 if stage else len(outputs)), name=f"parities{stage}")
+            parities = Signal(-(-len(outputs) // 4) if stage else len(outputs), name=f"parities{stage}")
             m.d.sync += parities.eq(Cat(outputs[n:n + 4].xor() for n in range(0, len(outputs), 4)) if stage else outputs)
             outputs = parities
             stage += 1
