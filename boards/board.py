@@ -89,6 +89,6 @@ class Board:
 
     def summary(self) -> dict[str, Any]:
         """The line of ``systolith boards``."""
-        return {"name": self.name, "device": f"{self.device}-{self.speed}{self.package}" if self.speed else f"{self.device}-{self.package}",
+        return {"name": self.name, "device": f"{self.device}-{self.speed}{self.package}".rstrip("-"),
                 "clock_mhz": self.clock_mhz, "oscillator_mhz": self.oscillator_mhz, "link": self.link,
                 "memory_kib": self.memory_kib, "toolchain": self.toolchain + (f" ({self.experimental})" if self.experimental else "")}
