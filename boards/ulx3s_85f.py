@@ -35,7 +35,7 @@ BOARD = Board(
         "led": Pin("B2", _LVCMOS33 | {"DRIVE": "4"}),
     },
     # 144 multipliers in the array and 4 in each of three epilogue lanes: all 156. Their blocks lie in three rows across the part, four
-    # multipliers deep. Two MACs for each (rows 24, "fast-inner-product") fit as well, but nextpnr does not get all of its wires routed.
+    # multipliers deep. Two MACs for each (rows 24, "fast-inner-product") fit as well, but nextpnr has not routed them yet.
     settings={
         "array": {"rows": 12, "cols": 12, "block_rows": 4},
         "memory": {"activation_kib": 48, "weight_kib": 48, "accumulator_rows": 1024, "bus_bits": 64},
