@@ -16,7 +16,7 @@ from systolith.host.serial_device import LinkError, PortError, SerialDevice
 
 NIGHTLY = bool(os.environ.get("SYSTOLITH_NIGHTLY"))
 SEED = 1
-CAMPAIGNS = [(SEED + index, 500) for index in range(20)] if NIGHTLY else [(SEED, 200)]  # seed, faults
+CAMPAIGNS = [(SEED + index, 500) for index in range(20)] if NIGHTLY else [(SEED, 100)]  # seed, faults
 STARTS = 400 if NIGHTLY else 15
 RATE = 1 / 800  # faults per byte
 
@@ -42,11 +42,18 @@ def running(small):
 
 @pytest.mark.parametrize(("seed", "count"), CAMPAIGNS)
 def test_no_fault_is_silent(running, seed, count):
-    """Products and memory of random content over a bad cable: every byte right, and every fault noticed or harmless."""
+    """Products and memory of random content over a bad cable: every byte right, or the driver gives up by name; nothing else."""
     manifest, board = running
     rng = np.random.default_rng(seed)
     mirror = np.zeros(SMALL.memory_bytes, np.uint8)
+    named = 0
     with FaultyLine(board.port, seed=seed) as line, Accelerator(opened(line, manifest, board), manifest) as acc:
+        def sound_line(work):
+            line.rate = 0
+            result = work()
+            line.rate = RATE
+            return result
+
         acc.device.write_memory(0, mirror)
         line.rate = RATE
         rounds = 0
@@ -57,23 +64,33 @@ def test_no_fault_is_silent(running, seed, count):
             data = rng.integers(0, 256, size, np.uint8)
             if rounds % 2:
                 data[:] = np.repeat(data[:size // 8 + 1] % 4, 8)[:size]  # runs of bytes that look like commands
-            acc.device.write_memory(address, data)
-            mirror[address:address + size] = data
             start = int(rng.integers(max(0, address - 50), address + 1))
-            assert np.array_equal(acc.device.read_memory(start, 250), mirror[start:start + 250]), (seed, rounds)
-            if rounds % 3 == 0:
-                m, n, k = (int(side) for side in rng.integers(1, 7, 3))
-                a, w = rng.integers(-128, 128, (m, k), np.int8), rng.integers(-128, 128, (k, n), np.int8)
-                assert np.array_equal(acc.matmul(a, w), a.astype(np.int32) @ w), (seed, rounds)
-                line.rate = 0
-                mirror[:] = acc.device.read_memory(0, SMALL.memory_bytes)
-                line.rate = RATE
-        line.rate = 0
-        assert np.array_equal(acc.device.read_memory(0, SMALL.memory_bytes), mirror)
+            m, n, k = (int(side) for side in rng.integers(1, 7, 3))
+            a, w = rng.integers(-128, 128, (m, k), np.int8), rng.integers(-128, 128, (k, n), np.int8)
+            try:
+                acc.device.write_memory(address, data)
+                mirror[address:address + size] = data
+                assert np.array_equal(acc.device.read_memory(start, 250), mirror[start:start + 250]), (seed, rounds)
+                if rounds % 3 == 0:
+                    assert np.array_equal(acc.matmul(a, w), a.astype(np.int32) @ w), (seed, rounds)
+            except LinkError as error:  # ten repetitions of one transfer in a row were hit
+                assert "failed 10 times in a row" in str(error) or "nothing answers" in str(error)
+                named += 1
+                before = mirror.copy()
+                mirror[:] = sound_line(lambda: acc.device.read_memory(0, SMALL.memory_bytes))
+                if rounds % 3:  # no product wrote anywhere
+                    outside = np.ones(mirror.size, bool)
+                    outside[address:address + size] = False
+                    assert np.array_equal(mirror[outside], before[outside]), (seed, rounds)
+            else:
+                if rounds % 3 == 0:
+                    mirror[:] = sound_line(lambda: acc.device.read_memory(0, SMALL.memory_bytes))
+        assert np.array_equal(sound_line(lambda: acc.device.read_memory(0, SMALL.memory_bytes)), mirror)
         faults, noticed = sum(line.faults.values()), acc.device.link.faults
-    print(f"seed {seed}: {faults} faults ({line.faults}), {noticed} transfers repeated, {rounds} rounds")
+    print(f"seed {seed}: {faults} faults ({line.faults}), {noticed} transfers repeated, {named} named errors, {rounds} rounds")
     assert all(line.faults[name] > 0 for name in FAULTS)
     assert noticed > faults / 4
+    assert named < rounds / 4
 
 
 def test_a_cable_pulled_in_mid_transfer(running):
