@@ -14,7 +14,7 @@ import numpy as np
 
 from .commands import Command
 from .config import Config
-from .cycles_kinds import shapes_of
+from .cycles_kinds import Shapes, shapes_of
 from .cycles_machine import Machine, Prediction
 from .latency import Memory
 from .registers import BASES
@@ -25,7 +25,7 @@ _PROGRAMS = 256  # predictions to remember
 
 
 def predict_cycles(config: Config, program: Iterable[Command], *, memory: Memory | None = None,
-                   bases: Sequence[int] = ()) -> Prediction:
+                   bases: Sequence[int] = (), fresh: bool = False) -> Prediction:
     """Predict a program that ends without an error.
 
     What was found out about commands and programs is kept for the next ones: a planner that has chosen among programs by their cycles
@@ -37,8 +37,9 @@ def predict_cycles(config: Config, program: Iterable[Command], *, memory: Memory
     program : commands with their tokens
     memory : device memory, by default :class:`Memory` as it stands
     bases : addresses in base registers; those that are not given are taken to be 0
+    fresh : use nothing that is kept from before, as for timing the model itself
     """
-    shapes = shapes_of(config, memory or Memory())
+    shapes = Shapes(config, memory or Memory()) if fresh else shapes_of(config, memory or Memory())
     kinds = shapes.kinds(list(program), (*bases, *[0] * BASES))
     key = np.array([kind.number for kind in kinds], np.int32).tobytes()
     known = shapes.predictions

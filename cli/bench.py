@@ -150,8 +150,8 @@ def matmul_page(output: Path, seed: int) -> None:
             "configuration, program and memory alone; a difference of more than 1 % and 8 cycles would be marked **far**.", "",
             f"{exact} of {total} predictions are equal to the cycle. {speed.cycles:,} cycles simulated in {speed.seconds:.0f} s "
             f"of a processor: {speed.cycles / speed.seconds / 1e6:.2f} M cycles/s. «Prediction ÷ simulation» compares such seconds, of a "
-            "prediction after planning, which leaves behind what it found out about commands that are the same. The roof of few rows on a "
-            "64-bit bus: 8 weights, so 8 MACs per row of A and cycle.", ""]
+            "prediction that uses nothing found out before. The roof of few rows on a 64-bit bus: 8 weights, so 8 MACs per row of A and "
+            "cycle.", ""]
     write(output / "matmul.md", [*head, *lines])
 
 
