@@ -100,13 +100,14 @@ class Shapes:
         self.found: dict[Hashable, Known] = {}
         self.predictions: dict[bytes, Any] = {}
         self._by_fields: dict[tuple[Any, ...], Kind] = {}
-        self._details: dict[Hashable, Any] = {}
+        self._details: dict[Hashable, Any] = {}   # by an engine's fields
+        self._alike: dict[Hashable, Any] = {}     # by what is in them
         self._kinds: dict[Hashable, Kind] = {}
 
     def kinds(self, program: Sequence[Command], bases: Sequence[int]) -> list[Kind]:
         """The kind of each command; ``bases`` has all base registers."""
         if len(self._by_fields) + len(self.known) > _MOST:
-            for known in (self.known, self.found, self._by_fields, self._details, self._kinds, self.predictions):
+            for known in (self.known, self.found, self._by_fields, self._details, self._alike, self._kinds, self.predictions):
                 known.clear()
         half_rows, block, by_fields = self.config.half_rows, self.block, self._by_fields
         result = []
@@ -132,13 +133,14 @@ class Shapes:
         what: Any = None
         match command:
             case Load():
-                what = self._detail(key[3:], lambda: load_bursts(config, command, bases[command.base], self.memory.cycles_per_beat))
+                what = self._detail((Engine.LOAD, *key[3:]), lambda: load_bursts(
+                    config, command, bases[command.base], self.memory.cycles_per_beat))
             case Execute():
                 half = command.accumulator_row // config.half_rows
-                what = self._detail(key[4:], lambda: stream(config, command, latency))
+                what = self._detail((Engine.EXECUTE, *key[4:]), lambda: stream(config, command, latency))
             case Store():
                 half = command.row // config.half_rows
-                what = self._detail(key[4:], lambda: store_rows(config, command, bases[command.base], latency))
+                what = self._detail((Engine.STORE, *key[4:]), lambda: store_rows(config, command, bases[command.base], latency))
         same = command.engine, command.wait, command.post, half, id(what)
         if same not in self._kinds:
             self._kinds[same] = Kind(len(self._kinds), command, half, what)
@@ -155,8 +157,8 @@ class Shapes:
                     same = (Engine.STORE, made.chunks, made.window, made.target, made.walk, made.pieces, made.final, made.share,
                             *made.parts, *made.over, *made.settings)
                 case _:
-                    same = made
-            self._details[key] = self._details.setdefault(same, made)
+                    same = (Engine.EXECUTE, *made)
+            self._details[key] = self._alike.setdefault(same, made)
         return self._details[key]
 
 

@@ -5,10 +5,11 @@ from systolith.arch import cycles, cycles_machine
 from systolith.arch.commands import Execute, Load, Store
 from systolith.arch.config import resolve
 from systolith.arch.cycles import Memory, predict_cycles
-from systolith.arch.cycles_kinds import shapes_of
+from systolith.arch.cycles_kinds import shapes_of, stream
 from systolith.arch.cycles_machine import Machine
 from systolith.arch.cycles_repeat import Repeats
 from systolith.arch.cycles_store import StorePath
+from systolith.arch.latency import Latency
 from systolith.arch.plan_gemm import plan_gemm
 
 SMALL = resolve({"array": {"rows": 8, "cols": 8}, "memory": {"activation_kib": 4, "weight_kib": 4, "accumulator_rows": 128}})
@@ -88,3 +89,13 @@ def test_little_is_remembered(monkeypatch):
     first = [predict_cycles(SMALL, program) for program in loads]
     assert len(shapes_of(SMALL, Memory()).predictions) == 2
     assert [predict_cycles(SMALL, program) for program in loads] == first
+
+
+def test_commands_whose_numbers_are_those_of_another_engine():
+    """A LOAD with the fields that a remembered EXECUTE is known by is a LOAD all the same."""
+    execute = Execute(x_count=1, y_count=2, ct_count=12, k_last=8)
+    rows, tiles, counting, lead, gap, vectors, _ = stream(SMALL, execute, Latency(SMALL))
+    load = Load(bank=rows, run=tiles, count1=counting, count2=lead, stride1=gap, stride2=vectors, offset=max(2, gap + vectors))
+    shapes_of.cache_clear()
+    predict_cycles(SMALL, [execute])
+    assert predict_cycles(SMALL, [load]) == predict_cycles(SMALL, [load], fresh=True)
