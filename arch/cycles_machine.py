@@ -60,6 +60,7 @@ class Machine:
         self.fetched: deque[tuple[int, int]] = deque()  # bursts that have come: words left, dispatch of the first
         self.burst_words, self.beat_words = latency.fetch_bytes // 4, config.bus_bytes // 4
         self.gone = 0                                   # words of the first burst that were moved
+        self.aside = latency.fetch_aside                # words that wait in front of dispatch, out of their buffer
         # When bursts are asked for.
         self.fetches = deque([latency.fetch_request, latency.fetch_request + latency.fetch_next])
         self.halves: list[tuple[int, int]] = [(_NONE, -100)] * 2  # who used it last, and the first cycle without a claim
@@ -157,6 +158,7 @@ class Machine:
             at = arrived + gone // beat_words * self.memory.cycles_per_beat
             if at > free:
                 free = at
+            ready = free
             if not moved:
                 free = max(free + header, self.begun[engine][waiting] + queue_free)
             last = (behind - 1) // beat_words
@@ -170,7 +172,9 @@ class Machine:
             else:
                 fetched.popleft()
                 self.gone = 0
-                self.fetches.append(free - 1 + self.latency.refill)
+                # The last two words of a burst have left its buffer whether a command that begins with them may move or not.
+                waited = free - ready - count if count <= self.aside else 0
+                self.fetches.append(free - 1 - waited + self.latency.refill)
             if moved == kind.words:
                 self.queues[engine].append((place, free - 1 + self.latency.decode))
                 self.stale[engine] = True
@@ -247,7 +251,7 @@ class Machine:
         before = port.load_last - (len(bursts.ends) - 1) + bursts.before_last   # the burst before the last run's
         walked = self.begin[number] + 1 + bursts.before_last
         if before > 0:
-            walked = max(walked, port.accepted(before - 1), port.accepted(before) - 1 if port.late else 0)
+            walked = max(walked, port.accepted(max(0, before - self.latency.load_ahead)))
         self.fields_free[_LOAD] = walked + self.latency.load_last
 
     def _later(self, time: int) -> None:

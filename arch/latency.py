@@ -46,6 +46,7 @@ class Latency:
     load_begin = 6
     load_request = 4
     load_last = 1     # from the last run to the next command
+    load_ahead = 2    # runs on their way from there to the request
     load_write = 2
     read_order = 2    # from a request until the arbiter knows whose the words are
     # EXECUTE: from tokens to the first vector's step, from there to the first row besides the vectors, from a row to room for the next
@@ -85,6 +86,11 @@ class Latency:
     def refill(self) -> int:
         """From the last word of a burst that is dispatched to the request that takes its place."""
         return 2 if self.config.control.looks_ahead else 1
+
+    @property
+    def fetch_aside(self) -> int:
+        """Program words that wait for dispatch in registers, out of the buffer."""
+        return 2 if self.config.control.looks_ahead else 0
 
     @property
     def fetch_word(self) -> int:
