@@ -152,7 +152,9 @@ class Weights(Operand):
             return [*(Piece(panel, tiles[:1], part) for part in k_parts(self.gemm, k, HURRIED_BLOCKS - 1)),
                     *(Piece(panel, range(tile, tile + 1), k) for tile in tiles[1:])]
         if number:
-            return [Piece(panel, tiles, k)]
+            # Where A changes with K as well, the bus is what limits: the first step waits for one tile, if no word is read twice for it.
+            cut = int(len(self.ks) > 1 and self.gemm.width % self.config.bus_bytes == 0)
+            return [Piece(panel, part, k) for part in (tiles[:cut], tiles[cut:]) if part]
         if len(self.ks) > 1:
             first, *parts = k_parts(self.gemm, k, 0)
             return [*(Piece(panel, range(tile, tile + 1), first) for tile in tiles), *(Piece(panel, tiles, part) for part in parts)]
