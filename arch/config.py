@@ -42,6 +42,7 @@ def _check_choice(subject: str, value: Any, choices: Iterable[Any], *, later: It
 class ArrayConfig:
     """The systolic array: ``rows`` index K and ``cols`` index N (weight-stationary).
 
+    ``weights`` "int4" packs two weights per byte in memory and on chip (:func:`~systolith.arch.numerics.pack_int4`).
     ``accumulator_bits`` is the width of one accumulator word; ``transposer`` adds the rows × cols transposer on the
     weight preload path. ``multiplier`` "single" has one multiplier per row and column, "fast-inner-product" one per two rows and
     column, with the same results. After every ``block_rows`` rows of multipliers there is one more register in the partial sums:
@@ -63,13 +64,23 @@ class ArrayConfig:
         _check_range("array.cols", self.cols, 1, 256)
         _check_choice("array.dataflow", self.dataflow, ["ws"], later=["os"])
         _check_choice("array.activations", self.activations, ["int8"], later=["int16"])
-        _check_choice("array.weights", self.weights, ["int8"], later=["int4"])
+        _check_choice("array.weights", self.weights, ["int8", "int4"])
         _check_choice("array.multiplier", self.multiplier, ["auto", "single", "fast-inner-product"], later=["packed", "lut"])
         if self.multiplier == "fast-inner-product" and self.rows % 2:
             raise ConfigError(f"array.rows must be even where array.multiplier is 'fast-inner-product', not {self.rows!r}")
         _check_choice("array.accumulator_bits", self.accumulator_bits, [32], later=[40, 48])
         _check_choice("array.transposer", self.transposer, [True, False])
         _check_range("array.block_rows", self.block_rows, 0, 256)
+
+    @property
+    def weight_bits(self) -> int:
+        """Width of a weight."""
+        return 4 if self.weights == "int4" else 8
+
+    @property
+    def weight_limits(self) -> tuple[int, int]:
+        """The least and the largest weight."""
+        return -1 << self.weight_bits - 1, (1 << self.weight_bits - 1) - 1
 
     @property
     def multiplier_kind(self) -> str:
@@ -230,8 +241,17 @@ class Config:
 
     @property
     def weight_rows(self) -> int:
-        """Rows of the weight scratchpad, each ``array.cols`` bytes."""
-        return self.memory.weight_kib * 1024 // self.array.cols
+        """Rows of the weight scratchpad, each ``weight_lanes`` bytes."""
+        return self.memory.weight_kib * 1024 // self.weight_lanes
+
+    def weight_bytes(self, count: int) -> int:
+        """Bytes that ``count`` weights take, one behind the other from a byte's start on."""
+        return -(-count * self.array.weight_bits // 8)
+
+    @property
+    def weight_lanes(self) -> int:
+        """Bytes of a row of the weight scratchpad, which holds ``array.cols`` weights."""
+        return self.weight_bytes(self.array.cols)
 
     @property
     def half_rows(self) -> int:

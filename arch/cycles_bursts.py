@@ -39,7 +39,7 @@ def load_bursts(config: Config, c: Load, base: int, cycles_per_beat: int) -> Bur
     cycles_per_beat : cycles from word to word that the memory takes at least
     """
     bus = config.bus_bytes
-    width = {Bank.ACTIVATION: min(bus, config.array.rows), Bank.WEIGHT: min(bus, config.array.cols)}.get(Bank(c.bank), 4)
+    width = {Bank.ACTIVATION: min(bus, config.array.rows), Bank.WEIGHT: min(bus, config.weight_lanes)}.get(Bank(c.bank), 4)
     block = LOAD_BURST_BEATS * bus
     start = base + footprint.memory_offsets(c, np.arange(footprint.run_count(c)))
     stop = start + c.run

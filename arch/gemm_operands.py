@@ -153,7 +153,7 @@ class Weights(Operand):
                     *(Piece(panel, range(tile, tile + 1), k) for tile in tiles[1:])]
         if number:
             # Where A changes with K as well, the bus is what limits: the first step waits for one tile, if no word is read twice for it.
-            cut = int(len(self.ks) > 1 and self.gemm.width % self.config.bus_bytes == 0)
+            cut = int(len(self.ks) > 1 and self.config.weight_bytes(self.gemm.width) % self.config.bus_bytes == 0)
             return [Piece(panel, part, k) for part in (tiles[:cut], tiles[cut:]) if part]
         if len(self.ks) > 1:
             first, *parts = k_parts(self.gemm, k, 0)
@@ -168,13 +168,14 @@ class Weights(Operand):
         return slot * self.slot_rows + (k - self.ks[panel[0]].start) * self.most_tiles + tile - self.tiles[panel[1]].start
 
     def loads(self, piece: Piece, slot: int) -> list[Load]:
-        columns = range(self.gemm.columns(piece.lines.start).start, self.gemm.columns(piece.lines[-1]).stop)
-        run, count = len(columns), len(piece.k)
+        place, total = self.gemm.weight_bytes, self.gemm.weight_bytes(self.gemm.n)
+        start, stop = place(self.gemm.columns(piece.lines.start).start), place(self.gemm.columns(piece.lines[-1]).stop)
+        run, count = stop - start, len(piece.k)
         row = self.row(slot, piece.panel, piece.lines.start, piece.k.start)
-        if run == self.gemm.n == self.most_tiles * self.config.array.cols and run * count <= _LONGEST_RUN:
+        if run == total == self.most_tiles * self.config.weight_lanes and run * count <= _LONGEST_RUN:
             run, count = run * count, 1
-        return [Load(bank=self.bank, base=BASES["w"], offset=piece.k.start * self.gemm.n + columns.start, run=run, count1=count,
-                     stride1=self.gemm.n if count > 1 else 0, row=row, row_stride1=signed16(self.most_tiles) if count > 1 else 0)]
+        return [Load(bank=self.bank, base=BASES["w"], offset=piece.k.start * total + start, run=run, count1=count,
+                     stride1=total if count > 1 else 0, row=row, row_stride1=signed16(self.most_tiles) if count > 1 else 0)]
 
     def regions(self, piece: Piece, slot: int) -> list[Region]:
         return [region for tile in piece.lines for region in self._regions(slot, piece.panel, tile, piece.k)]
@@ -201,18 +202,20 @@ class TransposedWeights(Weights):
         return slot * self.slot_rows + column * self.vector_stride + (k - self.ks[panel[0]].start) // self.config.array.rows * self.k_stride
 
     def loads(self, piece: Piece, slot: int) -> list[Load]:
-        array, total, k = self.config.array, self.gemm.k, piece.k
+        array, place, k = self.config.array, self.gemm.weight_bytes, piece.k
+        total = place(self.gemm.k)
         first, columns = self.gemm.columns(piece.lines.start).start, self.gemm.columns(piece.lines[-1]).stop
         count, row = columns - first, self.row(slot, piece.panel, piece.lines.start, k.start)
-        offset = first * total + k.start
-        if array.rows % array.cols == 0 and len(k) == total and total % array.rows == 0 and total * count <= _LONGEST_RUN:
+        offset = first * total + place(k.start)
+        if array.rows % array.cols == 0 and len(k) == self.gemm.k and len(k) % array.rows == 0 and total * count <= _LONGEST_RUN:
             return [Load(bank=self.bank, base=BASES["w"], offset=offset, run=total * count, row=row)]
         # Where columns of a tile do not fill scratchpad rows, each is a run of its own, and the short ones at the end of K come last.
-        run = len(k) if array.rows % array.cols == 0 else min(array.rows, len(k))
-        whole, rest = divmod(len(k), run)
+        each = len(k) if array.rows % array.cols == 0 else min(array.rows, len(k))
+        whole, rest = divmod(len(k), each)
+        run = place(each)
         parts = [(offset, run, whole, row)]
         if rest:
-            parts.append((offset + whole * run, rest, 1, row + whole * self.k_stride))
+            parts.append((offset + whole * run, place(rest), 1, row + whole * self.k_stride))
         return [Load(bank=self.bank, base=BASES["w"], offset=at, run=length, count1=inner, count2=count, stride1=run, stride2=total, row=to,
                      row_stride1=self.k_stride, row_stride2=signed16(self.vector_stride)) for at, length, inner, to in parts]
 

@@ -12,7 +12,10 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from .config import Config
+from .numerics import pack_int4
 
 __all__ = ["Block", "Gemm", "Step", "Tiling", "doubling", "k_parts", "panels", "steps"]
 
@@ -21,7 +24,7 @@ __all__ = ["Block", "Gemm", "Step", "Tiling", "doubling", "k_parts", "panels", "
 class Gemm:
     """C[M, N] = A[M, K] · W[K, N] on one accelerator; ``bias`` and int8 results need parameters, one triple per column.
 
-    With ``transpose``, memory holds W as (N, K), and the transposer turns the tiles.
+    With ``transpose``, memory holds W as (N, K), and the transposer turns the tiles. :meth:`pack` gives W as memory holds it.
     """
 
     config: Config
@@ -74,6 +77,40 @@ class Gemm:
         """Rows that a weight tile should meet: fewer do not cover the loading of the next tile."""
         array = self.config.array
         return array.rows + (array.cols * self.vector_rows if self.transpose else array.rows)
+
+    def weight_bytes(self, count: int) -> int:
+        """Bytes in memory of the first ``count`` weights of a row of W, with ``transpose`` of a column.
+
+        As many as int8 weights are. int4 weights are packed, and what goes to another scratchpad row begins with another byte.
+        """
+        def packed(count: int, each: int) -> int:
+            whole, rest = divmod(count, each)
+            return whole * self.config.weight_bytes(each) + self.config.weight_bytes(rest)
+
+        array = self.config.array
+        if not self.transpose:
+            return packed(count, self.width)
+        whole, rest = divmod(count, array.rows)
+        return whole * packed(array.rows, array.cols) + packed(rest, array.cols)
+
+    @property
+    def matrix_bytes(self) -> int:
+        """Bytes of W in memory."""
+        lines, count = (self.n, self.k) if self.transpose else (self.k, self.n)
+        return lines * self.weight_bytes(count)
+
+    def pack(self, w: np.ndarray) -> np.ndarray:
+        """W, int8 of shape (K, N), as memory has it: int8, or bytes of int4 weights, laid out as :meth:`weight_bytes` says."""
+        w = w.T if self.transpose else w
+        array, count = self.config.array, w.shape[1]
+        if array.weight_bits == 8:
+            return w
+        if self.transpose:
+            cuts = {start + within for start in range(0, count, array.rows) for within in range(0, array.rows, array.cols)}
+        else:
+            cuts = set(range(0, count, self.width))
+        starts = sorted(cut for cut in cuts if cut < count)
+        return np.concatenate([pack_int4(w[:, start:stop]) for start, stop in zip(starts, [*starts[1:], count], strict=True)], axis=1)
 
     def columns(self, tile: int) -> range:
         return range(tile * self.width, min((tile + 1) * self.width, self.n))

@@ -27,7 +27,7 @@ __all__ = ["Constant", "Dynamic", "Extent", "Layer", "Packing", "Part", "Task", 
 @dataclasses.dataclass(frozen=True)
 class Constant:
     """Weights at ``offset`` of the constants: for each tap (kernel row, kernel column) the channels of all channel tiles, each row
-    ``width`` bytes. With ``uniform`` there is one tile only, which serves all."""
+    ``width`` weights from a byte's start on. With ``uniform`` there is one tile only, which serves all."""
 
     offset: int
     uniform: bool = False

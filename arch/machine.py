@@ -54,7 +54,7 @@ class Machine:
     Attributes
     ----------
     activation : int8, shape (activation_rows, rows)
-    weight : int8, shape (weight_rows, cols)
+    weight : int8, shape (weight_rows, weight_lanes): bytes, of int4 weights two in each
     accumulator : int32, shape (accumulator_rows, cols)
     parameters : int32, shape (parameter_groups · lanes, 3): bias, multiplier, shift
     table : int32, shape (256,), or (0,) without ADD
@@ -66,7 +66,7 @@ class Machine:
         self.config = config
         self.memory = memory
         self.activation = np.zeros((config.activation_rows, config.array.rows), np.int8)
-        self.weight = np.zeros((config.weight_rows, config.array.cols), np.int8)
+        self.weight = np.zeros((config.weight_rows, config.weight_lanes), np.int8)
         self.accumulator = np.zeros((2 * config.half_rows, config.array.cols), np.int32)
         self.parameters = np.zeros((config.parameter_groups * config.epilogue.lanes, PARAMETER_WORDS), np.int32)
         self.table = np.zeros(config.table_rows, np.int32)
@@ -164,9 +164,14 @@ class Machine:
         _check_depth(read, len(self.weight))
         touch(Space.WEIGHT, read, write=False)
         if c.transpose:
-            vectors = self.weight[where].reshape(len(tiles), cols, -1)[..., :rows]
+            vectors = self._vectors(where).reshape(len(tiles), cols, -1)[..., :rows]
             return np.where(valid[..., None], vectors.transpose(0, 2, 1), np.int8(0))
-        return np.where(valid[..., None], self.weight[np.where(valid, where, 0)], np.int8(0))
+        return np.where(valid[..., None], self._vectors(np.where(valid, where, 0)), np.int8(0))
+
+    def _vectors(self, rows: np.ndarray) -> np.ndarray:
+        """Weights of scratchpad ``rows``: int8, with one more dimension of ``cols``."""
+        array = self.config.array
+        return numerics.unpack_int4(self.weight[rows], array.cols) if array.weight_bits == 4 else self.weight[rows]
 
     def store(self, c: Store, bases: Sequence[int], sizes: Sequence[int], touch: Touch) -> None:
         """Perform a STORE; raises :class:`AccessError` at the first row that breaks a rule, after those before it."""

@@ -41,6 +41,8 @@ def identity_registers(config: Config, *, build_hash: int = 0) -> dict[str, int]
         features |= Feature.ADD
     if config.epilogue.max_pool:
         features |= Feature.MAX_POOL
+    if config.array.weights == "int4":
+        features |= Feature.INT4_WEIGHTS
     return {
         "MAGIC": MAGIC,
         "VERSION": COMMAND_SET_VERSION,

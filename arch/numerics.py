@@ -24,12 +24,14 @@ import numpy.typing as npt
 from .commands import TABLE_WORDS
 
 __all__ = ["AVERAGE_MAX", "ROUND_ONCE", "SHIFT_MAX", "SHIFT_MIN", "UNIT", "AddParameters", "add", "add_parameters", "add_table_place",
-           "average_pool_multiplier", "matmul", "quantize_multiplier", "requantise", "round_once", "scale", "wrap32"]
+           "average_pool_multiplier", "matmul", "pack_int4", "quantize_multiplier", "requantise", "round_once", "scale", "unpack_int4",
+           "wrap32"]
 
 SHIFT_MIN, SHIFT_MAX = -31, 30
 ROUND_ONCE = -1 << 31  # bit 31 of an int32
 UNIT = ((1 << 31) - 1, 0)  # multiplier and shift of a factor of one: wrong by 1 from 2**30 on, which no int8 shows
 ADD_SHIFT = 19       # of the first operand of :func:`add`
+INT4_MIN, INT4_MAX = -8, 7
 AVERAGE_MAX = 2047   # values that :func:`average_pool_multiplier` averages at most
 _EXACT_K = 1024  # products of int8 reach 2**14, and float32 holds every integer up to 2**24
 
@@ -37,6 +39,32 @@ _EXACT_K = 1024  # products of int8 reach 2**14, and float32 holds every integer
 def wrap32(x: npt.ArrayLike) -> np.ndarray:
     """``x`` modulo 2**32 as two's complement int32; ``x`` are integers of at most 64 bits."""
     return np.asarray(x).astype(np.int64).astype(np.int32)
+
+
+def pack_int4(values: np.ndarray) -> np.ndarray:
+    """int4 weights as bytes: int8 of shape (…, N), from −8 to 7, to uint8 of shape (…, ceil(N ÷ 2)).
+
+    Byte i holds value 2i in its low half and value 2i + 1, or 0 where there is none, in its high half.
+
+    Raises
+    ------
+    ValueError
+        A value is outside.
+    """
+    if values.size and (values.min() < INT4_MIN or values.max() > INT4_MAX):
+        bad = values[(values < INT4_MIN) | (values > INT4_MAX)]
+        raise ValueError(f"int4 values must be from {INT4_MIN} to {INT4_MAX}, not {int(bad[0])}")
+    halves = values.astype(np.uint8) & 15
+    if halves.shape[-1] % 2:
+        halves = np.concatenate([halves, np.zeros_like(halves[..., :1])], axis=-1)
+    return halves[..., ::2] | halves[..., 1::2] << 4
+
+
+def unpack_int4(data: np.ndarray, count: int) -> np.ndarray:
+    """The first ``count`` int4 weights of bytes, shape (…, B), as :func:`pack_int4` packs them: int8, shape (…, ``count``)."""
+    octets = data.view(np.uint8)
+    halves = np.stack([octets & 15, octets >> 4], axis=-1).reshape(*octets.shape[:-1], -1)[..., :count]
+    return (halves ^ 8).astype(np.int8) - np.int8(8)
 
 
 def matmul(a: np.ndarray, w: np.ndarray) -> np.ndarray:

@@ -64,7 +64,7 @@ def plan_graph(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence
     PlanError
         A layer does not fit this configuration.
     """
-    _check(config)
+    _check(config, layers)
     drafts: list[tuple[GraphPlan, _Arranged, Order]] = []
     for goal, ahead in itertools.product(_GOALS, _OVERLAP):
         arranged = _arranged(config, specs, layers, goal, ahead, scratch)
@@ -88,12 +88,19 @@ def plan_graph(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence
     return min(plans, key=lambda plan: plan.cycles or 0)
 
 
-def _check(config: Config) -> None:
+def _check(config: Config, layers: Sequence[Layer]) -> None:
+    if config.array.weights != "int8" and _made(layers):
+        raise PlanError(f"array.weights must be 'int8' for a product of two tensors, not {config.array.weights!r}")
     if config.parameter_groups * config.epilogue.lanes < config.array.cols:
         raise PlanError(f"memory.parameter_channels must be at least array.cols, {config.array.cols}, "
                         f"not {config.memory.parameter_channels}")
     if not config.control.padding:
         raise PlanError("control.padding must be true for the layers of a network")
+
+
+def _made(layers: Sequence[Layer]) -> bool:
+    """Whether the device makes weights, which STORE writes as bytes."""
+    return any(isinstance(term.weights, Dynamic) for layer in layers for part in layer.parts for term in part.terms)
 
 
 def _arranged(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], goal: int, ahead: int, scratch: int) -> _Arranged:
@@ -146,8 +153,7 @@ def _arrange(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[L
         reshaped = any(use is Use.RESHAPED for layer in layers for _, use in uses(specs, layer, {}))
         windows = config.activation_rows // 2 if reshaped else 0
     boxes = [_boxes(config, specs, layer, goal, spilled, windows) for layer in layers]
-    made = any(isinstance(term.weights, Dynamic) for layer in layers for part in layer.parts for term in part.terms)
-    ring = max(2 * config.array.rows, config.weight_rows // 2) if made else config.weight_rows
+    ring = max(2 * config.array.rows, config.weight_rows // 2) if _made(layers) else config.weight_rows
     steps = Scheduler(config, specs, layers, boxes, ahead=ahead, ring=ring).order()
     placement = place_tensors(config, specs, layers, [step.task for step in steps], spilled=spilled, windows=windows, ring=ring,
                               scratch=scratch)

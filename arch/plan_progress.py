@@ -131,7 +131,8 @@ class Constants:
 
     def needed(self, layer: Layer, part: Part) -> int:
         """Cycles of LOAD for what of a part is not on chip."""
-        cycles = sum(size * part.width // self.config.bus_bytes for key, size in constants(layer, part, self.config.array.rows)
+        row_bytes = self.config.weight_bytes(part.width)
+        cycles = sum(size * row_bytes // self.config.bus_bytes for key, size in constants(layer, part, self.config.array.rows)
                      if key not in self._held)
         if part.parameters is not None and part.parameters not in self._held:
             cycles += part.width * PARAMETER_WORDS
@@ -146,7 +147,7 @@ class Constants:
                 old, until = self._resident.popleft()
                 self._rows -= self._held.pop(old, 0)
                 self.time = max(self.time, until)
-            self.time += size * part.width // self.config.bus_bytes
+            self.time += size * self.config.weight_bytes(part.width) // self.config.bus_bytes
             self._held[key] = size
             self._rows += size
             self._resident.append((key, used))

@@ -64,13 +64,14 @@ class Resident:
 
     def constant(self, weights: Constant, part: Part, channels: int, one: Pass) -> tuple[dict[str, int], Region]:
         """EXECUTE's weight fields, the weights loaded."""
-        rows, cols = self.config.array.rows, self.config.array.cols
+        rows = self.config.array.rows
         first, count = (0, rows) if weights.uniform else (one.block.first, one.block.count)
         row, new = self._weights.place((weights.offset, first), count)
         if new:
-            place = {"run": count * cols} if part.width == cols else {
-                "run": part.width, "count1": count, "stride1": part.width, "row_stride1": 1}
-            self._put(Load(bank=Bank.WEIGHT, base=self.constants, offset=weights.offset + first * part.width, row=row, **place), [],
+            run = self.config.weight_bytes(part.width)
+            place = {"run": count * run} if run == self.config.weight_lanes else {
+                "run": run, "count1": count, "stride1": run, "row_stride1": 1}
+            self._put(Load(bank=Bank.WEIGHT, base=self.constants, offset=weights.offset + first * run, row=row, **place), [],
                       [Region(Space.WEIGHT, row, row + count)])
         if weights.uniform:
             return {"weight_row": row}, Region(Space.WEIGHT, row, row + rows)

@@ -51,6 +51,7 @@ class Feature(enum.IntFlag):
     COUNTERS = 4
     ADD = 8
     MAX_POOL = 16
+    INT4_WEIGHTS = 32
 
 
 class ErrorCode(enum.IntEnum):

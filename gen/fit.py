@@ -22,7 +22,7 @@ def estimate(config: Config, board: Board) -> dict[str, int]:
     else:
         bytes_deep, words_deep, words_per_ram = 512, 256, 2
         device_memory, memory_rams = 0, board.memory_bytes // 32768
-    rams = array.rows * -(-config.activation_rows // bytes_deep) + array.cols * -(-config.weight_rows // bytes_deep)
+    rams = array.rows * -(-config.activation_rows // bytes_deep) + config.weight_lanes * -(-config.weight_rows // bytes_deep)
     rams += 2 * array.cols * words_per_ram * -(-config.half_rows // words_deep) + device_memory
     rams += config.epilogue.lanes * words_per_ram * config.epilogue.add  # tables
     needs = {"dsp": multipliers, "bram": rams}

@@ -23,7 +23,8 @@ def core_file(manifest: Manifest) -> str:
     lines = [
         "CAPI=2:", "",
         f'name: "systolith:accelerator:{variant}:{manifest.version}"',
-        f'description: "Matrix-multiply accelerator, {array.rows} x {array.cols} int8, build hash {manifest.hash[:16]}"', "",
+        f'description: "Matrix-multiply accelerator, {array.rows} x {array.cols}, {array.activations} x {array.weights}, '
+        f'build hash {manifest.hash[:16]}"', "",
         "filesets:",
         "  rtl:", f"    files: [{VERILOG_NAME}]", "    file_type: verilogSource",
         "  driver:", "    files:", "      - systolith.h: {is_include_file: true}",

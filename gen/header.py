@@ -82,8 +82,8 @@ def register_document(manifest: Manifest) -> str:
     """``REGISTERS.md``: the same for people, with the values of this accelerator's identity registers."""
     identity, array = manifest.identity, manifest.config.array
     lines = ["# Registers and commands", "",
-             f"{array.rows} × {array.cols} array, build hash `{manifest.hash[:16]}`. Registers are 32 bits wide; "
-             "64-bit values are two registers, low word first.", "",
+             f"{array.rows} × {array.cols} array, {array.activations} activations, {array.weights} weights, build hash "
+             f"`{manifest.hash[:16]}`. Registers are 32 bits wide; 64-bit values are two registers, low word first.", "",
              "| offset | register | access | meaning | value |", "|---|---|---|---|---|"]
     for register in REGISTERS:
         value = f"`0x{identity[register.name]:08x}`" if register.name in identity else ""

@@ -211,13 +211,13 @@ class Accelerator:
         Parameters
         ----------
         a : int8, shape (M, K)
-        w : int8, shape (K, N)
+        w : int8, shape (K, N); from −8 to 7 where ``array.weights`` is "int4"
         bias : int32, shape (N,)
 
         Raises
         ------
         TypeError, ValueError
-            An operand has another type or shape.
+            An operand has another type or shape, or a weight is too large.
         PlanError
             K is too long for the device memory.
         """

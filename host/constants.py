@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..arch.config import Config
+from ..arch.numerics import pack_int4
 
 __all__ = ["Constants"]
 
@@ -14,13 +15,18 @@ class Constants:
 
     def __init__(self, config: Config) -> None:
         self._alignment = config.bus_bytes
+        self._packed = config.array.weights == "int4"
         self._blocks: list[np.ndarray] = []
         self._known: dict[bytes, int] = {}
         self._size = 0
 
     def weights(self, weights: np.ndarray) -> int:
-        """Offset of int8 weights, in C order."""
-        return self._place(np.ascontiguousarray(weights).reshape(-1).view(np.uint8))
+        """Offset of weights, int8 of shape (…, width), in C order; where the accelerator's are int4, each row of them packed."""
+        return self.octets(pack_int4(weights) if self._packed else weights)
+
+    def octets(self, values: np.ndarray) -> int:
+        """Offset of 8-bit values, in C order."""
+        return self._place(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
 
     def parameters(self, bias: np.ndarray, multiplier: np.ndarray, shift: np.ndarray) -> int:
         """Offset of the epilogue's parameters: 12 bytes per channel."""

@@ -18,7 +18,7 @@ from ..arch.views import Extent, depth_of
 from .constants import Constants
 from .graph import Graph, Node
 from .lower_sums import SumLowering
-from .lowering import extent_of, whole_image
+from .lowering import extent_of
 from .operators import (
     Add,
     AveragePool2D,
@@ -68,10 +68,20 @@ class _Lowering(SumLowering):
             MaxPool2D: self._maximum, Add: self._add, BatchMatMul: self._product, Requantise: self._requantise, Reshape: self._reshape}
         for number, node in enumerate(self.nodes):
             try:
+                self._check_weights(node.operator)
                 steps[type(node.operator)](number, node, node.operator)
             except PlanError as error:
                 raise PlanError(f"operator {node.index} ({node.op}, {node.name!r}): {error}") from None
         return Lowered(specs=self.specs, layers=self.layers, constants=self.constants)
+
+    def _check_weights(self, op: Any) -> None:
+        """Raise :class:`PlanError` for a weight that the array's do not reach."""
+        low, high = self.config.array.weight_limits
+        if self.config.array.weights == "int8" or not isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected):
+            return  # those of int8 arrays come in parts
+        outside = op.weights[(op.weights < low) | (op.weights > high)]
+        if outside.size:
+            raise PlanError(f"weights must be from {low} to {high} where array.weights is {self.config.array.weights!r}, not {outside[0]}")
 
     def _requantise(self, number: int, node: Node, op: Requantise) -> None:
         extent = self._as_matrices(node.output, self.specs[node.inputs[0]].extent)
@@ -93,7 +103,9 @@ class _Lowering(SumLowering):
         output = self._output(node.output, extent)
         words = np.zeros(256, np.int32)
         words[add_table_place(np.arange(-128, 128))] = wrap32(op.table.astype(np.int64) + op.bias)
-        parts = [Part(first=first, width=width, terms=(self._unit(first, width, 1), self._unit(first, width, -128, source=1, times=2)),
+        least = self.config.array.weight_limits[0]   # −256 of x2 are that so many times
+        second = {"value": least, "source": 1, "times": -256 // least}
+        parts = [Part(first=first, width=width, terms=(self._unit(first, width, 1), self._unit(first, width, **second)),
                       parameters=self._flat_parameters(0, op.multiplier, op.shift, width))
                  for first, width in self._cuts(output, extent.channels, [self.config.array.rows])]
         self._layer(number, inputs, output, _pointwise(extent), parts, operation=Operation.ADD, table=self.constants.words(words),
@@ -131,7 +143,7 @@ class _Lowering(SumLowering):
         if counts.max() > AVERAGE_MAX:
             raise PlanError(f"an average must be over at most {AVERAGE_MAX} values, not {int(counts.max())}")
         source = self._input(key, extent)
-        if whole_image(op, self.graph.tensors[key].shape):
+        if self._as_weights(op, self.graph.tensors[key].shape):
             self._mean(number, source, output, extent, op)
             return
         for y, rows in _runs(counts[:, 0]):

@@ -126,6 +126,8 @@ class SumLowering(Lowering):
 
     def _product(self, number: int, node: Node, op: BatchMatMul) -> None:
         config = self.config
+        if config.array.weights != "int8":
+            raise PlanError(f"array.weights must be 'int8' for a product of two tensors, not {config.array.weights!r}")
         if op.transpose_b and not config.array.transposer:
             raise PlanError("array.transposer must be true for products with a transposed operand")
         a, b = (self.graph.tensors[key].shape for key in node.inputs)

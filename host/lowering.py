@@ -19,7 +19,7 @@ from .folding import choose_foldings
 from .graph import Graph, Node
 from .operators import AveragePool2D, BatchMatMul, Reshape
 
-__all__ = ["SHARE", "Lowering", "extent_of", "whole_image"]
+__all__ = ["SHARE", "Lowering", "extent_of"]
 
 SHARE = 8   # windows of an input that the activation scratchpad holds, at least
 
@@ -62,7 +62,7 @@ class Lowering:
                 use, key = Use.TRANSPOSED if node.operator.transpose_b else Use.WEIGHTS, node.inputs[1]
                 *outer, m, n = self.graph.tensors[key].shape
                 self.matrices[names.get(key, key)] = Extent(math.prod(outer), 1, m, n)
-            elif isinstance(node.operator, AveragePool2D) and whole_image(node.operator, self.graph.tensors[node.inputs[0]].shape):
+            elif isinstance(node.operator, AveragePool2D) and self._as_weights(node.operator, self.graph.tensors[node.inputs[0]].shape):
                 use, key = Use.WEIGHTS, node.inputs[0]
             if use is not None:
                 wanted.setdefault(names.get(key, key), set()).add(use)
@@ -90,6 +90,11 @@ class Lowering:
         """Shape of an image tensor, its pixels folded."""
         extent, fold = extent_of(self.graph.tensors[key].shape), self._fold(key)
         return dataclasses.replace(extent, width=extent.width // fold, channels=extent.channels * fold)
+
+    def _as_weights(self, op: AveragePool2D, shape: Sequence[int]) -> bool:
+        """Whether the image that is averaged is taken as weights, a row of ones being the activations: one window, over the whole image,
+        and weights of its type."""
+        return self.config.array.weights == "int8" and op.kernel == tuple(shape[1:3]) and op.padding == ((0, 0), (0, 0))
 
     # Parts
 
@@ -132,8 +137,3 @@ class Lowering:
 
     def _flat_parameters(self, bias: int, multiplier: int, shift: int, width: int) -> int:
         return self.constants.parameters(*(np.full(width, value) for value in (bias, multiplier, shift)))
-
-
-def whole_image(op: AveragePool2D, shape: Sequence[int]) -> bool:
-    """Whether there is one window, over the whole image."""
-    return op.kernel == tuple(shape[1:3]) and op.padding == ((0, 0), (0, 0))

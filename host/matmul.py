@@ -60,7 +60,8 @@ class MatmulJob:
     Attributes
     ----------
     result : C, filled part by part with :meth:`store`
-    bytes_rearranged : bytes that the host copied because an operand, or a part of one, was not row-major in its own memory
+    bytes_rearranged : bytes that the host copied because an operand, or a part of one, was not row-major in its own memory, or W had
+        to be packed
     """
 
     def __init__(self, config: Config, a: npt.NDArray[np.int8], w: npt.NDArray[np.int8], bias: npt.NDArray[np.int32] | None,
@@ -73,6 +74,10 @@ class MatmulJob:
             raise ValueError(f"w must have as many rows as a has columns, {self.k}, not {w.shape[0]}")
         if bias is not None and _operand("bias", bias, np.int32, 1).shape != (self.n,):
             raise ValueError(f"bias must have one value for each of {self.n} columns, not {bias.size}")
+        low, high = config.array.weight_limits
+        if w.min() < low or w.max() > high:
+            raise ValueError(f"w must be from {low} to {high} where array.weights is {config.array.weights!r}, "
+                             f"not {int(w.min() if w.min() < low else w.max())}")
         self.bias = bias
         self.requantise = requantise
         self.result = np.empty((self.m, self.n), np.int8 if requantise else np.int32)
@@ -101,7 +106,7 @@ class MatmulJob:
         reserved = 0
         while True:
             parts = list(split_gemm(self.m, self.n, self.k, budget_bytes=memory_bytes - reserved,
-                                    result_bytes=self.result.itemsize))
+                                    result_bytes=self.result.itemsize, weight_bits=self.config.array.weight_bits))
             plan, addresses = self.plan(parts[0])
             excess = addresses["c"] + plan.regions["c"].bytes - memory_bytes
             if excess <= 0:
@@ -129,9 +134,10 @@ class MatmulJob:
         for name, array, which in (("a", self.a[rows.start:rows.stop], rows), ("w", self.w[:, columns.start:columns.stop], columns)):
             if self._written.get(name) != (addresses[name], which):
                 self._written[name] = addresses[name], which
-                if not array.flags.c_contiguous:
-                    self.bytes_rearranged += array.nbytes
-                yield addresses[name], array
+                data = self.plan(part)[0].gemm.pack(array) if name == "w" else array
+                if data is not array or not array.flags.c_contiguous:
+                    self.bytes_rearranged += data.nbytes
+                yield addresses[name], data
         if "parameters" in addresses:
             yield addresses["parameters"], self._parameters[columns.start:columns.stop]
 

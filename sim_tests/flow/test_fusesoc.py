@@ -32,7 +32,7 @@ def fusesoc(tmp_path_factory):
 def test_the_core_is_found(fusesoc):
     shown = fusesoc("core", "show", NAME)
     assert shown.returncode == 0, shown.stderr
-    assert "Description: Matrix-multiply accelerator, 2 x 3 int8, build hash" in shown.stdout
+    assert "Description: Matrix-multiply accelerator, 2 x 3, int8 x int8, build hash" in shown.stdout
     assert "default :" in shown.stdout and "lint    :" in shown.stdout
 
 

@@ -25,14 +25,15 @@ class Problem:
         self.config, self.gemm = config, self.plan.gemm
         rng = np.random.default_rng(seed)
         self.a = rng.integers(-128, 128, (m, k), dtype=np.int8)
-        self.w = rng.integers(-128, 128, (k, n), dtype=np.int8)
+        low, high = config.array.weight_limits
+        self.w = rng.integers(low, high + 1, (k, n), dtype=np.int8)
         parameters = [rng.integers(-1000, 1000, n), rng.integers(1 << 30, 1 << 31, n), rng.integers(-12, -6, n)]
         self.parameters = np.stack(parameters, 1).astype(np.int32)
 
     def run(self, program=None, seed=0):
         """(result of the model, C)."""
         words = self.plan.words if program is None else pack(program)
-        content = {"a": self.a, "w": self.w.T.copy() if self.gemm.transpose else self.w, "parameters": self.parameters, "program": words}
+        content = {"a": self.a, "w": np.ascontiguousarray(self.gemm.pack(self.w)), "parameters": self.parameters, "program": words}
         bases, sizes, at = [0] * 8, [0] * 8, 64
         for region in self.plan.regions.values():
             bases[region.base], sizes[region.base] = at, region.bytes
@@ -41,6 +42,7 @@ class Problem:
         for name, region in self.plan.regions.items():
             if name in content:
                 data = content[name].reshape(-1).view(np.uint8)
+                assert data.size == region.bytes, name
                 memory[bases[region.base]:bases[region.base] + data.size] = data
         before = memory.copy()
         result = Model(self.config, memory).run(bases=bases, sizes=sizes, program_words=words.size, seed=seed)
@@ -104,6 +106,40 @@ def test_transposed_weights(rows, cols):
         config = resolve({"array": {"rows": rows, "cols": cols}, "memory": memory})
         for m, n, k in [(1, 1, 1), *rng.integers(1, 30 if rows == 1 else 90, (2, 3)).tolist()]:
             Problem(config, m, n, k, seed, transpose=True).check(seed)
+
+
+@pytest.mark.parametrize("rows,cols", [*ARRAYS[:-1], (5, 3), (8, 7), (6, 2), (6, 1)])
+@pytest.mark.parametrize("transpose", [False, True])
+def test_int4_weights(rows, cols, transpose):
+    """Tiles of odd and even width, all of W on chip and little of it, parameters that make tiles narrower."""
+    seed = rows * 1000 + cols
+    print(f"seed {seed}")
+    rng = np.random.default_rng(seed)
+    for memory in ({}, TINY, TINY | {"parameter_channels": 1}):
+        config = resolve({"array": {"rows": rows, "cols": cols, "weights": "int4"}, "memory": memory})
+        for out in ("int32", "int8"):
+            for m, n, k in [(1, 1, 1), *rng.integers(1, 30 if rows == 1 else 90, (2, 3)).tolist()]:
+                Problem(config, m, n, k, seed, out=out, transpose=transpose).check(seed)
+
+
+def test_int4_weights_take_half_the_bytes():
+    int8, int4 = (Problem(resolve({"array": {"weights": weights}}), 192, 128, 256) for weights in ("int8", "int4"))
+    assert int4.plan.regions["w"].bytes == int8.plan.regions["w"].bytes // 2 == 128 * 128
+    assert int4.check().bytes_read == int4.a.size + 128 * 128 + 4 * int4.plan.words.size
+    assert int4.config.weight_rows == 2 * int8.config.weight_rows
+
+
+@pytest.mark.parametrize("transpose,cols,expected", [
+    (False, 4, [[0x21, 0x43, 0x05], [0xF8, 0x7E, 0x0D]]), (False, 3, [[0x21, 0x03, 0x54], [0xF8, 0x0E, 0xD7]]),
+    (False, 1, [[1, 2, 3, 4, 5], [8, 15, 14, 7, 13]]), (True, 2, [[0x81], [0xF2], [0xE3], [0x74], [0xD5]]),
+    (True, 1, [[1, 8], [2, 15], [3, 14], [4, 7], [5, 13]])])
+def test_layout_of_int4_weights(transpose, cols, expected):
+    """By hand: what goes to another scratchpad row begins with another byte."""
+    config = resolve({"array": {"rows": 2, "cols": cols, "weights": "int4"}})
+    w = np.array([[1, 2, 3, 4, 5], [-8, -1, -2, 7, -3]], np.int8)
+    gemm = plan_gemm(config, 1, 5, 2, transpose=transpose).gemm
+    assert gemm.pack(w).tolist() == expected
+    assert gemm.matrix_bytes == np.size(expected)
 
 
 def test_slots_that_hold_chunks_of_unequal_length():
@@ -174,6 +210,8 @@ def test_split_covers_the_product(m, n, k, budget):
         assert (len(rows) + len(columns)) * k + 4 * len(rows) * len(columns) <= budget
         covered[rows.start:rows.stop, columns.start:columns.stop] += 1
     assert (covered == 1).all()
+    packed = list(split_gemm(m, n, k, budget_bytes=budget, weight_bits=4))
+    assert all(len(rows) * k + len(columns) * k / 2 + 4 * len(rows) * len(columns) <= budget for rows, columns in packed)
 
 
 def test_errors():
