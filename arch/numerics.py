@@ -63,7 +63,7 @@ def pack_int4(values: np.ndarray) -> np.ndarray:
 def unpack_int4(data: np.ndarray, count: int) -> np.ndarray:
     """The first ``count`` int4 weights of bytes, shape (…, B), as :func:`pack_int4` packs them: int8, shape (…, ``count``)."""
     octets = data.view(np.uint8)
-    halves = np.stack([octets & 15, octets >> 4], axis=-1).reshape(*octets.shape[:-1], -1)[..., :count]
+    halves = np.stack([octets & 15, octets >> 4], axis=-1).reshape(*octets.shape[:-1], 2 * octets.shape[-1])[..., :count]
     return (halves ^ 8).astype(np.int8) - np.int8(8)
 
 

@@ -11,6 +11,7 @@ from .scratchpad import Scratchpad
 from .skew import Skew
 from .timing import DatapathTiming, RowControl, WeightControl
 from .transposer import Transposer
+from .unpacker import Unpacker
 
 __all__ = ["Datapath"]
 
@@ -51,9 +52,12 @@ class Datapath(wiring.Component):
         self._weight_delay = [Scratchpad.latency_cycles + delay for delay in array.col_delay]
         self._activations = Scratchpad(
             lanes=rows, depth=config.activation_rows, width=config.write_bytes(rows), delay=array.row_delay)
+        self._unpacker = Unpacker(delay=array.col_delay) if config.array.weight_bits == 4 else None
         self._weights = Scratchpad(
-            lanes=cols, depth=config.weight_rows, width=config.write_bytes(cols), delay=array.col_delay)
-        self._transposer = Transposer(rows=rows, cols=cols, delay=self._weight_delay) if config.array.transposer else None
+            lanes=config.weight_lanes, depth=config.weight_rows, width=config.write_bytes(config.weight_lanes),
+            delay=self._unpacker.byte_delay if self._unpacker else array.col_delay)
+        self._transposer = Transposer(
+            rows=rows, cols=cols, delay=self._weight_delay, width=config.array.weight_bits) if config.array.transposer else None
         # A touch sets off with its row, and is in column c ``lead_cycles`` before the psum.
         lead = Scratchpad.latency_cycles + array.latency_cycles - Accumulator.lead_cycles
         self._accumulator = Accumulator(
@@ -108,16 +112,20 @@ class Datapath(wiring.Component):
         for r in range(rows):
             m.d.comb += [array.a[r].eq(Mux(pad.o[r].pad, pad.o[r].value, activations.o[r])), array.swap[r].eq(swap.o[r])]
 
-        # Weights, straight from their memory or through the transposer.
+        # Weights, from their memory, unpacked, straight or through the transposer.
         weight = self.weight_control
         m.submodules.shift = shift = Skew(data.StructLayout({"shift": 1, "zero": 1}), delays=self._weight_delay)
         m.d.comb += [weights.row.eq(weight.row), shift.i.shift.eq(weight.shift), shift.i.zero.eq(weight.zero)]
         source = weights.o
+        if self._unpacker:
+            m.submodules.unpacker = unpacker = self._unpacker
+            m.d.comb += [inner.eq(byte) for inner, byte in zip(unpacker.i, weights.o, strict=True)]
+            source = unpacker.o
         if self._transposer:
             m.submodules.transposer = transposer = self._transposer
             m.d.comb += [
                 transposer.fill.eq(weight.fill), transposer.piece.eq(weight.piece), transposer.emit.eq(weight.emit),
-                *(lane.eq(byte) for lane, byte in zip(transposer.i, weights.o, strict=True)),
+                *(lane.eq(weight_in) for lane, weight_in in zip(transposer.i, source, strict=True)),
             ]
             source = transposer.o
         for c in range(cols):

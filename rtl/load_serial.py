@@ -58,7 +58,7 @@ class SerialLoadEngine(wiring.Component):
         wiring.connect(m, decoder.i, wiring.flipped(self.commands))
         visible_cycles = max(self.timing.write_cycles, self.timing.load_cycles)
         # What fills a row of each bank, in the order of their numbers: bytes; of parameters and accumulator, words.
-        widths = Array([config.array.rows, config.array.cols, PARAMETER_WORDS, config.array.cols])
+        widths = Array([config.array.rows, config.weight_lanes, PARAMETER_WORDS, config.array.cols])
         to_scratchpad = ~bank_of_words(command.bank)
 
         # The run in turn, where its repetition began, and how many follow.

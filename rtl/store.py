@@ -46,7 +46,7 @@ def store_ports(config: Config) -> dict[str, wiring.Member]:
         "parameter": In(ParameterLoad(lanes=config.epilogue.lanes)),
         "write": Out(WritePort(address_bits, config.memory.bus_bits)),
         **{name: Out(ScratchpadWrite(lanes=lanes, row_bits=16, width=config.write_bytes(lanes)))
-           for name, lanes in (("activation", array.rows), ("weight", array.cols))},
+           for name, lanes in (("activation", array.rows), ("weight", config.weight_lanes))},
     }
 
 
@@ -105,7 +105,7 @@ class StoreEngine(wiring.Component):
         self._placers = {
             target: Placer(place=self._place, lanes=lanes, width=config.write_bytes(lanes), chunk_bytes=self._epilogue.chunk_bytes,
                            slot_bytes=config.epilogue.lanes, write_cycles=timing.write_cycles)
-            for target, lanes in ((Target.ACTIVATION, array.rows), (Target.WEIGHT, array.cols))}
+            for target, lanes in ((Target.ACTIVATION, array.rows), (Target.WEIGHT, config.weight_lanes))}
         super().__init__(store_ports(config))
 
     def elaborate(self, platform):

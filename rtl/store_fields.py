@@ -26,7 +26,7 @@ def store_decoder(config: Config) -> Decoder:
 def store_objection(config: Config, command: data.View) -> Value:
     """VALUE, UNSUPPORTED or NONE: what the fields of a decoded :class:`Store` tell. VALUE goes first, but for fields that are too large."""
     local = command.target != Target.MEMORY
-    lanes = Mux(command.target == Target.ACTIVATION, config.array.rows, config.array.cols)
+    lanes = Mux(command.target == Target.ACTIVATION, config.array.rows, config.weight_lanes)
     value = (
         (command.count1 == 0) | (command.count2 == 0) | (command.window == 0) | (command.columns == 0)
         | (command.columns > config.array.cols)

@@ -62,7 +62,7 @@ class SerialStoreEngine(wiring.Component):
         address_bits, cols = config.memory.address_bits, config.array.cols
         to_memory = command.target == Target.MEMORY
         into_activations = command.target == Target.ACTIVATION
-        lanes = Mux(into_activations, config.array.rows, cols)
+        lanes = Mux(into_activations, config.array.rows, config.weight_lanes)
         depth = Mux(into_activations, config.activation_rows, config.weight_rows)
         raw = command.operation == Operation.RAW
         row_bytes = Mux(raw, command.columns << 2, command.columns)[:(4 * cols).bit_length()]

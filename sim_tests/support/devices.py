@@ -17,7 +17,8 @@ __all__ = ["Outcome", "run_words", "simulated", "small_config"]
 def small_config(rows: int, cols: int, **sections: dict) -> Config:
     """An array with memories small enough that random programs meet their limits."""
     memory = {"activation_kib": 4, "weight_kib": 4, "accumulator_rows": 64, "parameter_channels": 32} | sections.pop("memory", {})
-    return resolve({"array": {"rows": rows, "cols": cols}, "memory": memory, **sections})
+    array = {"rows": rows, "cols": cols} | sections.pop("array", {})
+    return resolve({"array": array, "memory": memory, **sections})
 
 
 def simulated(config: Config, directory, **options) -> SimulatedDevice:

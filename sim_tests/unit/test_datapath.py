@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 from systolith.arch.config import resolve
+from systolith.arch.numerics import pack_int4
 from systolith.rtl.datapath import Datapath
 
 SHAPES = [(1, 1), (3, 5), (5, 3), (4, 4), (2, 6), (7, 2), (4, 3)]
@@ -33,7 +34,8 @@ class Machine:
         rng = np.random.default_rng(seed)
         rows, cols = config.array.rows, config.array.cols
         self.activations = rng.integers(-128, 128, (config.activation_rows, rows))
-        self.weights = rng.integers(-128, 128, (config.weight_rows, cols))
+        low, high = config.array.weight_limits
+        self.weights = rng.integers(low, high + 1, (config.weight_rows, cols))
 
     def at(self, cycle, port, **values):
         assert (cycle, port) not in self.events, f"two events in cycle {cycle}"
@@ -56,8 +58,9 @@ class Machine:
     def fill_scratchpads(self, activation_rows, weight_rows):
         """First cycle in which controls see the contents."""
         config = self.config
+        octets = pack_int4(self.weights) if config.array.weight_bits == 4 else self.weights
         return max(self.write("activation0", self.activations, config.array.rows, activation_rows),
-                   self.write("weight1", self.weights, config.array.cols, weight_rows)) - 1 + self.timing.write_cycles
+                   self.write("weight1", octets, config.weight_lanes, weight_rows)) - 1 + self.timing.write_cycles
 
     def run(self):
         """Words of each drain request in order, shape (requests, cols)."""
@@ -194,7 +197,9 @@ def test_random_tiles_back_to_back(rows, cols, seed):
 @pytest.mark.parametrize(("rows", "cols", "array"), [
     (4, 3, {"multiplier": "fast-inner-product"}), (2, 5, {"multiplier": "fast-inner-product"}),
     (6, 4, {"multiplier": "fast-inner-product", "block_rows": 2}), (8, 2, {"multiplier": "fast-inner-product", "block_rows": 1}),
-    (5, 3, {"block_rows": 2}), (3, 6, {"block_rows": 1})])
+    (5, 3, {"block_rows": 2}), (3, 6, {"block_rows": 1}),
+    *((rows, cols, {"weights": "int4"}) for rows, cols in SHAPES),
+    (4, 3, {"weights": "int4", "multiplier": "fast-inner-product", "block_rows": 1}), (6, 4, {"weights": "int4", "block_rows": 4})])
 def test_random_tiles_with_other_elements(rows, cols, array):
     seed = 12
     print(f"seed {seed}")
@@ -217,6 +222,17 @@ def test_largest_sums():
     machine.weights[4:8] = 127
     words, reference = run_tiles(machine, [Tile(0, 0, 2, 4, accumulate=False), Tile(4, 0, 1, 4), Tile(4, 0, 1, 4, accumulator_row=5)])
     np.testing.assert_array_equal(words[:2, 0], [4 * 2**14 - 4 * 128 * 127, 4 * 2**14])
+    np.testing.assert_array_equal(words, reference)
+
+
+@pytest.mark.parametrize("multiplier", ["single", "fast-inner-product"])
+def test_largest_sums_of_int4_weights(multiplier):
+    machine = Machine(make(4, 3, weights="int4", multiplier=multiplier))
+    machine.activations[:] = -128
+    machine.weights[:] = -8
+    machine.weights[4:8] = 7
+    words, reference = run_tiles(machine, [Tile(0, 0, 2, 4, accumulate=False), Tile(4, 0, 1, 4), Tile(4, 0, 1, 4, accumulator_row=5)])
+    np.testing.assert_array_equal(words[:2, 0], [4 * 128 * (8 - 7), 4 * 128 * 8])
     np.testing.assert_array_equal(words, reference)
 
 
