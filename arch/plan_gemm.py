@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -100,10 +100,11 @@ def plan_gemm(config: Config, m: int, n: int, k: int, *, out: Literal["int32", "
                     macs_issued=issued * config.macs_per_cycle, estimated_cycles=best.cycles)
 
 
-def split_gemm(m: int, n: int, k: int, *, budget_bytes: int, result_bytes: int = 4, weight_bits: int = 8) -> Iterator[tuple[range, range]]:
+def split_gemm(m: int, n: int, k: int, *, budget_bytes: int, result_bytes: int = 4,
+               row_bytes: Callable[[int], int] = int) -> Iterator[tuple[range, range]]:
     """Cut a product into (rows of A, columns of W), whole in K, whose operands and result fit ``budget_bytes`` together.
 
-    int4 weights count as half a byte each; with an odd number of columns in a tile they take a little more (:meth:`Gemm.weight_bytes`).
+    ``row_bytes`` gives the bytes of so many weights of a row of W, as :meth:`Gemm.weight_bytes` does.
 
     Raises
     ------
@@ -111,7 +112,7 @@ def split_gemm(m: int, n: int, k: int, *, budget_bytes: int, result_bytes: int =
         Not even one row by one column fits.
     """
     def need(rows: int, columns: int) -> int:
-        return rows * k - (-columns * k * weight_bits // 8) + rows * columns * result_bytes
+        return (rows + row_bytes(columns)) * k + rows * columns * result_bytes
 
     rows, columns = m, n
     while need(rows, columns) > budget_bytes:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arch.config import Config
+from ..arch.gemm_tiling import Gemm
 from ..arch.plan_gemm import GemmPlan, plan_gemm, split_gemm
 
 __all__ = ["MatmulJob", "Part", "Requantise"]
@@ -104,9 +105,10 @@ class MatmulJob:
     def parts(self, memory_bytes: int) -> list[Part]:
         """As few parts as fit ``memory_bytes`` with their programs; the first is the largest."""
         reserved = 0
+        gemm = Gemm(config=self.config, m=self.m, n=self.n, k=self.k, out="int8" if self.requantise else "int32", bias=self.bias is not None)
         while True:
             parts = list(split_gemm(self.m, self.n, self.k, budget_bytes=memory_bytes - reserved,
-                                    result_bytes=self.result.itemsize, weight_bits=self.config.array.weight_bits))
+                                    result_bytes=self.result.itemsize, row_bytes=gemm.weight_bytes))
             plan, addresses = self.plan(parts[0])
             excess = addresses["c"] + plan.regions["c"].bytes - memory_bytes
             if excess <= 0:

@@ -33,17 +33,18 @@ def compile_c(*arguments):
 class Drive:
     """The C program for one folder, a product's program and operands, and where they lie."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, config=CONFIG):
         self.folder = folder
-        generate(CONFIG, folder / "out")
+        generate(config, folder / "out")
         self.manifest = Manifest.read(folder / "out")
         self.library = compile_simulation(folder / "out").path
         self.program = self.build(folder / "out", "drive")
         self.settings = folder / "settings"
         rng = np.random.default_rng(7)
         self.a = rng.integers(-128, 128, (M, K), np.int8)
-        self.w = rng.integers(-128, 128, (K, N), np.int8)
-        job = MatmulJob(CONFIG, self.a, self.w, None, None)
+        low, high = config.array.weight_limits
+        self.w = rng.integers(low, high + 1, (K, N), np.int8)
+        job = MatmulJob(config, self.a, self.w, None, None)
         part, = job.parts(MEMORY_BYTES)
         self.plan, self.addresses = job.plan(part)
         self.image = np.zeros(MEMORY_BYTES, np.uint8)
@@ -100,6 +101,14 @@ def test_the_product_is_numpys_and_the_cycles_are_the_python_drivers(drive):
         counters = accelerator.counters
     assert [int(word) for word in lines[2].split()] == [counters[name] for name in ("cycles", "bytes_read", "bytes_written", "commands")]
     assert lines[3:] == ["2", str(counters["stalls"]["execute"]["busy"])]
+
+
+def test_int4_weights(tmp_path):
+    """The driver moves bytes; FEATURES is among what it checks."""
+    drive = Drive(tmp_path, small_config(4, 5, array={"weights": "int4"}))
+    lines, memory = drive("check", *drive.bases, f"run:0:{drive.words}:100000")
+    assert [code_of(line) for line in lines] == [OK, OK]
+    np.testing.assert_array_equal(drive.result(memory), drive.a.astype(np.int32) @ drive.w.astype(np.int32))
 
 
 def test_another_accelerator_is_refused(drive, tmp_path):

@@ -51,6 +51,15 @@ def test_matmul_on_the_model(capsys, m, n, k, out):
     assert not {"cycles", "utilisation", "stalls"} & set(document), "what a model without a clock cannot know is absent"
 
 
+@pytest.mark.parametrize("out", ["int32", "int8"])
+def test_matmul_with_int4_weights(capsys, out):
+    settings = ("--set", "array.weights=int4", "--set", "array.rows=3", "--set", "array.cols=5")
+    code, stdout, stderr = run(capsys, "matmul", "--m", 9, "--n", 13, "--k", 11, "--out", out, "--device", "model", *settings, "--json")
+    document = json.loads(stdout)
+    assert (code, stderr, document["correct"]) == (0, "", True)
+    assert document["host_bytes_rearranged"] == 11 * (3 + 3 + 2), "a row of W: two tiles of five columns and one of three"
+
+
 def test_matmul_on_the_simulation(capsys, tmp_path):
     trace = tmp_path / "trace.json"
     arguments = ("matmul", "--m", 9, "--n", 5, "--k", 7, "--memory-latency", 3, "--trace", trace, *SMALL, "--seed", 7)

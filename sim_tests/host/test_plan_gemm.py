@@ -210,8 +210,8 @@ def test_split_covers_the_product(m, n, k, budget):
         assert (len(rows) + len(columns)) * k + 4 * len(rows) * len(columns) <= budget
         covered[rows.start:rows.stop, columns.start:columns.stop] += 1
     assert (covered == 1).all()
-    packed = list(split_gemm(m, n, k, budget_bytes=budget, weight_bits=4))
-    assert all(len(rows) * k + len(columns) * k / 2 + 4 * len(rows) * len(columns) <= budget for rows, columns in packed)
+    packed = list(split_gemm(m, n, k, budget_bytes=budget, row_bytes=lambda count: -(-count // 2)))
+    assert all((len(rows) + len(columns) / 2) * k + 4 * len(rows) * len(columns) <= budget for rows, columns in packed)
 
 
 def test_errors():

@@ -7,14 +7,16 @@ SPREAD = 74  # standard deviation of uniform int8
 
 
 class Maker:
-    """Builds a model operator by operator; activations are indices of the writer's tensors."""
+    """Builds a model operator by operator; activations are indices of the writer's tensors. Weights are all that the type has, or
+    from ``weights[0]`` to ``weights[1]``."""
 
-    def __init__(self, rng, dtype="int8"):
+    def __init__(self, rng, dtype="int8", weights=None):
         self.rng = rng
         self.dtype = dtype
         self.writer = Writer()
         self.inputs = []
         self.low = -128 if dtype == "int8" else 0
+        self.weights = weights or (self.low, self.low + 255)
 
     def zero(self):
         return int(self.rng.choice([self.low, self.low + 128, self.low + 255, self.rng.integers(self.low, self.low + 256)]))
@@ -46,12 +48,12 @@ class Maker:
         count = outputs if per_channel else 1
         scales = (rng.uniform(0.5, 2, count) * 10 ** rng.uniform(-3, -1)).astype(np.float32)
         zero = 0 if self.dtype == "int8" else int(rng.choice([128, rng.integers(0, 256)]))
-        data = rng.integers(self.low, self.low + 256, shape, np.dtype(self.dtype))
+        data = rng.integers(self.weights[0], self.weights[1] + 1, shape, np.dtype(self.dtype))
         if self.dtype == "int8" and rng.random() < 0.5:
             data = np.maximum(data, -127).astype(np.int8)
         weights = self.writer.constant(data, scales, zero, axis=axis)
         scale_in = self.writer.tensors[x].scale
-        spread = SPREAD * SPREAD * np.sqrt(inner)
+        spread = SPREAD * (self.weights[1] - self.weights[0]) / 255 * SPREAD * np.sqrt(inner)
         bias = self.writer.constant(rng.integers(-spread, spread + 1, outputs).astype(np.int32), scale_in * scales, 0)
         # Real kernels take any output scale; these let most of the results be inside the range.
         scale_out = float(scale_in) * float(scales.mean()) * spread / rng.uniform(20, 120)
