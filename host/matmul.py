@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +89,10 @@ class MatmulJob:
     def __str__(self) -> str:
         return f"{self.m}×{self.k} · {self.k}×{self.n}"
 
+    @property
+    def _out(self) -> Literal["int32", "int8"]:
+        return "int8" if self.requantise else "int32"
+
     @cached_property
     def _parameters(self) -> npt.NDArray[np.int32]:
         """Bias, multiplier and shift of every column: shape (N, 3)."""
@@ -105,7 +109,7 @@ class MatmulJob:
     def parts(self, memory_bytes: int) -> list[Part]:
         """As few parts as fit ``memory_bytes`` with their programs; the first is the largest."""
         reserved = 0
-        gemm = Gemm(config=self.config, m=self.m, n=self.n, k=self.k, out="int8" if self.requantise else "int32", bias=self.bias is not None)
+        gemm = Gemm(config=self.config, m=self.m, n=self.n, k=self.k, out=self._out, bias=self.bias is not None)
         while True:
             parts = list(split_gemm(self.m, self.n, self.k, budget_bytes=memory_bytes - reserved,
                                     result_bytes=self.result.itemsize, row_bytes=gemm.weight_bytes))
@@ -121,7 +125,7 @@ class MatmulJob:
         plan = self._plans.get((len(rows), len(columns)))
         if plan is None:
             epilogue = {name: getattr(self.requantise, name) for name in ("zero_point", "low", "high")} if self.requantise else {}
-            plan = plan_gemm(self.config, len(rows), len(columns), self.k, out="int8" if self.requantise else "int32",
+            plan = plan_gemm(self.config, len(rows), len(columns), self.k, out=self._out,
                              bias=self.bias is not None, **epilogue)
             self._plans[len(rows), len(columns)] = plan
         addresses, address = {}, 0
