@@ -20,6 +20,7 @@ class ArrayRow(wiring.Component):
     Parameters
     ----------
     multiplier : a key of :data:`MULTIPLIERS`
+    weight_bits : width of a weight
 
     Members
     -------
@@ -37,13 +38,14 @@ class ArrayRow(wiring.Component):
     psum_in: Signal
     psum_out: Signal
 
-    def __init__(self, *, cols: int, psum_bits: int, multiplier: str):
+    def __init__(self, *, cols: int, psum_bits: int, multiplier: str, weight_bits: int = 8):
         self.cols = cols
+        self.weight_bits = weight_bits
         self.psum_bits = psum_bits
         self.kind = MULTIPLIERS[multiplier]
         super().__init__({
             "a": In(8 * self.kind.rows), "a_first": Out(8 * self.kind.rows), "swap": In(1),
-            "w_in": In(8 * cols), "w_out": Out(8 * cols), "w_shift": In(cols),
+            "w_in": In(weight_bits * cols), "w_out": Out(weight_bits * cols), "w_shift": In(cols),
             "psum_in": In(psum_bits * cols), "psum_out": Out(psum_bits * cols),
         })
 
@@ -51,10 +53,11 @@ class ArrayRow(wiring.Component):
         m = Module()
         a, swap = self.a, self.swap
         for c in range(self.cols):
-            m.submodules[f"pe_{c}"] = pe = shared(self.kind, platform, psum_bits=self.psum_bits)
+            m.submodules[f"pe_{c}"] = pe = shared(self.kind, platform, psum_bits=self.psum_bits, weight_bits=self.weight_bits)
             m.d.comb += [
-                pe.a_in.eq(a), pe.swap_in.eq(swap), pe.w_in.eq(self.w_in.word_select(c, 8)), pe.w_shift.eq(self.w_shift[c]),
-                pe.psum_in.eq(self.psum_in.word_select(c, self.psum_bits)), self.w_out.word_select(c, 8).eq(pe.w_out),
+                pe.a_in.eq(a), pe.swap_in.eq(swap), pe.w_in.eq(self.w_in.word_select(c, self.weight_bits)),
+                pe.w_shift.eq(self.w_shift[c]), pe.psum_in.eq(self.psum_in.word_select(c, self.psum_bits)),
+                self.w_out.word_select(c, self.weight_bits).eq(pe.w_out),
                 self.psum_out.word_select(c, self.psum_bits).eq(pe.psum_out),
             ]
             if c == 0:
@@ -78,8 +81,8 @@ class ArrayCrossing(wiring.Component):
 
     latency_cycles = 1
 
-    def __init__(self, *, cols: int, psum_bits: int):
-        self.widths = {"w": 8 * cols, "w_shift": cols, "psum": cols * psum_bits}
+    def __init__(self, *, cols: int, psum_bits: int, weight_bits: int = 8):
+        self.widths = {"w": weight_bits * cols, "w_shift": cols, "psum": cols * psum_bits}
         super().__init__({f"{name}_{end}": flow(width) for name, width in self.widths.items() for end, flow in (("in", In), ("out", Out))})
 
     def elaborate(self, platform):
@@ -119,12 +122,13 @@ class SystolicArray(wiring.Component):
     rows, cols : size, from 1 × 1; rows even for ``fast-inner-product``
     multiplier : a key of :data:`MULTIPLIERS`
     block_rows : after so many rows of multipliers there is a register in all that goes down (:class:`ArrayCrossing`); 0: nowhere
+    weight_bits : width of a weight, 8 or 4
 
     Members
     -------
     a : activations, int8, one per row
     swap : one per row, with ``a``
-    w, w_shift : weights, int8, and their enables, one per column; ``col_delay`` skews these too
+    w, w_shift : weights, signed, and their enables, one per column; ``col_delay`` skews these too
     psum : ``psum_bits`` wide, one per column
     """
 
@@ -134,7 +138,7 @@ class SystolicArray(wiring.Component):
     w_shift: list[Signal]
     psum: list[Signal]
 
-    def __init__(self, *, rows: int, cols: int, multiplier: str = "single", block_rows: int = 0):
+    def __init__(self, *, rows: int, cols: int, multiplier: str = "single", block_rows: int = 0, weight_bits: int = 8):
         for subject, value in (("rows", rows), ("cols", cols)):
             if value < 1:
                 raise ValueError(f"{subject} must be at least 1, not {value!r}")
@@ -146,20 +150,21 @@ class SystolicArray(wiring.Component):
         self.cols = cols
         self.multiplier = multiplier
         self.block_rows = block_rows
+        self.weight_bits = weight_bits
         self._kind = MULTIPLIERS[multiplier]
         if rows % self._kind.rows:
             raise ValueError(f"rows must be even for fast-inner-product, not {rows!r}")
         self._rows_of_elements = rows // self._kind.rows
         super().__init__({
             "a": In(signed(8)).array(rows), "swap": In(1).array(rows),
-            "w": In(signed(8)).array(cols), "w_shift": In(1).array(cols),
+            "w": In(signed(weight_bits)).array(cols), "w_shift": In(1).array(cols),
             "psum": Out(signed(self.psum_bits)).array(cols),
         })
 
     @property
     def psum_bits(self) -> int:
-        """Width of an exact sum of ``rows`` products, the largest of which is (−128)² = 2**14."""
-        return 15 + self.rows.bit_length()
+        """Width of an exact sum of ``rows`` products, the largest of which is that of the least operands, 2**(6 + weight_bits)."""
+        return 7 + self.weight_bits + self.rows.bit_length()
 
     def _crossings(self, element: int) -> int:
         """Crossings above row ``element`` of elements."""
@@ -200,13 +205,13 @@ class SystolicArray(wiring.Component):
         for e in range(self._rows_of_elements):
             if e and self._crossings(e) != self._crossings(e - 1):
                 m.submodules[f"crossing_{e}"] = crossing = shared(
-                    ArrayCrossing, platform, cols=self.cols + pairs, psum_bits=self.psum_bits)
+                    ArrayCrossing, platform, cols=self.cols + pairs, psum_bits=self.psum_bits, weight_bits=self.weight_bits)
                 m.d.comb += [crossing.w_in.eq(w), crossing.w_shift_in.eq(w_shift), crossing.psum_in.eq(Cat(psum, side))]
                 w, w_shift, psum = crossing.w_out, crossing.w_shift_out, crossing.psum_out
                 if pairs:
                     side = psum.word_select(self.cols, self.psum_bits).as_signed()
             m.submodules[f"row_{e}"] = row = shared(
-                ArrayRow, platform, cols=self.cols, psum_bits=self.psum_bits, multiplier=self.multiplier)
+                ArrayRow, platform, cols=self.cols, psum_bits=self.psum_bits, multiplier=self.multiplier, weight_bits=self.weight_bits)
             first = e * self._kind.rows
             m.d.comb += [
                 row.a.eq(Cat(self.a[first:first + self._kind.rows])), row.swap.eq(self.swap[first]),

@@ -10,16 +10,16 @@ from .shared import shared
 __all__ = ["PE", "PairPE", "RowTermPE"]
 
 
-def _check_psum_bits(psum_bits: int) -> None:
-    if psum_bits < 16:
-        raise ValueError(f"psum_bits must be at least 16, not {psum_bits!r}")
+def _check_psum_bits(psum_bits: int, weight_bits: int) -> None:
+    if psum_bits < 8 + weight_bits:
+        raise ValueError(f"psum_bits must be at least {8 + weight_bits}, not {psum_bits!r}")
 
 
-def _pe_ports(rows: int, psum_bits: int) -> dict[str, wiring.Member]:
+def _pe_ports(rows: int, psum_bits: int, weight_bits: int) -> dict[str, wiring.Member]:
     """Of an element that takes ``rows`` rows of activations and of weights."""
     return {
         "a_in": In(8 * rows), "a_out": Out(8 * rows), "swap_in": In(1), "swap_out": Out(1),
-        "w_in": In(8), "w_out": Out(8), "w_shift": In(1),
+        "w_in": In(weight_bits), "w_out": Out(weight_bits), "w_shift": In(1),
         "psum_in": In(signed(psum_bits)), "psum_out": Out(signed(psum_bits)),
     }
 
@@ -33,7 +33,8 @@ class PE(wiring.Component):
 
     Parameters
     ----------
-    psum_bits : width of a partial sum, at least 16; sums are modulo 2**psum_bits
+    psum_bits : width of a partial sum, at least 8 + ``weight_bits``; sums are modulo 2**psum_bits
+    weight_bits : width of a weight, 8 or 4
 
     Members
     -------
@@ -58,16 +59,18 @@ class PE(wiring.Component):
     psum_latency_cycles = 1
     latency_cycles = 3
 
-    def __init__(self, *, psum_bits: int):
-        _check_psum_bits(psum_bits)
+    def __init__(self, *, psum_bits: int, weight_bits: int = 8):
+        _check_psum_bits(psum_bits, weight_bits)
         self.psum_bits = psum_bits
-        super().__init__(_pe_ports(self.rows, psum_bits))
+        self.weight_bits = weight_bits
+        super().__init__(_pe_ports(self.rows, psum_bits, weight_bits))
 
     def elaborate(self, platform):
         m = Module()
-        a, shadow, active = (Signal(signed(8), name=name, reset_less=True) for name in ("a", "shadow", "active"))
+        a = Signal(signed(8), reset_less=True)
+        shadow, active = (Signal(signed(self.weight_bits), name=name, reset_less=True) for name in ("shadow", "active"))
         swap = Signal(reset_less=True)  # at power-up it may load a weight that no row uses
-        product = Signal(signed(16), reset_less=True)
+        product = Signal(signed(8 + self.weight_bits), reset_less=True)
         psum = Signal(signed(self.psum_bits), reset_less=True)
         with m.If(self.w_shift):
             m.d.sync += shadow.eq(self.w_in)
@@ -90,7 +93,8 @@ class PairPE(wiring.Component):
 
     Parameters
     ----------
-    psum_bits : width of a partial sum, at least 16; sums are modulo 2**psum_bits
+    psum_bits : width of a partial sum, at least 8 + ``weight_bits``; sums are modulo 2**psum_bits
+    weight_bits : width of a weight, 8 or 4
 
     Members
     -------
@@ -114,16 +118,17 @@ class PairPE(wiring.Component):
     psum_latency_cycles = 1
     latency_cycles = 2 + Multiplier.latency_cycles + 1
 
-    def __init__(self, *, psum_bits: int):
-        _check_psum_bits(psum_bits)
+    def __init__(self, *, psum_bits: int, weight_bits: int = 8):
+        _check_psum_bits(psum_bits, weight_bits)
         self.psum_bits = psum_bits
-        super().__init__(_pe_ports(self.rows, psum_bits))
+        self.weight_bits = weight_bits
+        super().__init__(_pe_ports(self.rows, psum_bits, weight_bits))
 
     def elaborate(self, platform):
         m = Module()
         a = [Signal(signed(8), name=f"a{row}", reset_less=True) for row in range(2)]
-        shadow = [Signal(signed(8), name=f"shadow{row}", reset_less=True) for row in range(2)]
-        active = [Signal(signed(8), name=f"active{row}", reset_less=True) for row in range(2)]
+        shadow = [Signal(signed(self.weight_bits), name=f"shadow{row}", reset_less=True) for row in range(2)]
+        active = [Signal(signed(self.weight_bits), name=f"active{row}", reset_less=True) for row in range(2)]
         # A register of their own: with the adders in front, the multiplier's operand registers would be the slowest path.
         sums = [Signal(signed(9), name=f"sum{row}", reset_less=True) for row in range(2)]
         swap = Signal(reset_less=True)
@@ -145,7 +150,7 @@ class PairPE(wiring.Component):
 
 
 class RowTermPE(wiring.Component):
-    """psum_out = psum_in + a₀a₁: the term of :class:`PairPE` that all columns have in common, without a DSP block.
+    """psum_out = psum_in + a₀a₁, modulo 2**psum_bits: the term of :class:`PairPE` that all columns have in common, without a DSP block.
 
     Latency: 4 cycles from ``a``, which is the first column's ``a_out``, so that the sums go down beside that column's.
     """
@@ -157,7 +162,6 @@ class RowTermPE(wiring.Component):
     latency_cycles = FabricMultiplier.latency_cycles + 1
 
     def __init__(self, *, psum_bits: int):
-        _check_psum_bits(psum_bits)
         self.psum_bits = psum_bits
         super().__init__({"a": In(16), "psum_in": In(signed(psum_bits)), "psum_out": Out(signed(psum_bits))})
 

@@ -63,12 +63,15 @@ SHAPES += [(rows, cols, "fast-inner-product", block_rows) for rows, cols, block_
     (2, 1, 0), (2, 4, 0), (4, 1, 0), (4, 5, 0), (6, 3, 0), (2, 2, 1), (8, 3, 2), (8, 2, 1), (10, 2, 4))]
 
 
+@pytest.mark.parametrize("weight_bits", [8, 4])
 @pytest.mark.parametrize(("rows", "cols", "multiplier", "block_rows"), SHAPES)
-def test_tiles_back_to_back(rows, cols, multiplier, block_rows):
+def test_tiles_back_to_back(rows, cols, multiplier, block_rows, weight_bits):
     rng = np.random.default_rng(1)
-    tiles = [rng.integers(-128, 128, (rows, cols)) for _ in range(5)]
+    least = -1 << weight_bits - 1
+    tiles = [rng.integers(least, -least, (rows, cols)) for _ in range(5)]
     blocks = [rng.integers(-128, 128, (count, rows)) for count in (1, 2 * rows + 2, 2, rows, 3)]
-    psums = stream(SystolicArray(rows=rows, cols=cols, multiplier=multiplier, block_rows=block_rows), tiles, blocks)
+    dut = SystolicArray(rows=rows, cols=cols, multiplier=multiplier, block_rows=block_rows, weight_bits=weight_bits)
+    psums = stream(dut, tiles, blocks)
     np.testing.assert_array_equal(psums, np.concatenate([b @ t for b, t in zip(blocks, tiles, strict=True)]))
 
 
@@ -86,14 +89,15 @@ def test_fast_inner_product_at_the_extremes(rows):
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 8, 9])
 @pytest.mark.parametrize("multiplier", ["single", "fast-inner-product"])
-def test_psums_are_just_wide_enough(rows, multiplier):
-    """The largest sum, rows · 2**14, fits exactly, and not in one bit less."""
+@pytest.mark.parametrize("weight_bits", [8, 4])
+def test_psums_are_just_wide_enough(rows, multiplier, weight_bits):
+    """The largest sum, rows · 2**14 or rows · 2**10, fits exactly, and not in one bit less."""
     if rows % 2 and multiplier != "single":
         rows += 1
-    dut = SystolicArray(rows=rows, cols=1, multiplier=multiplier)
-    lowest = np.full((rows, 1), -128)
-    assert stream(dut, [lowest], [lowest.T])[0, 0] == rows * 2**14
-    assert rows * 2**14 >= 2**(dut.psum_bits - 2)
+    dut = SystolicArray(rows=rows, cols=1, multiplier=multiplier, weight_bits=weight_bits)
+    largest = rows * 2**(6 + weight_bits)
+    assert stream(dut, [np.full((rows, 1), -1 << weight_bits - 1)], [np.full((1, rows), -128)])[0, 0] == largest
+    assert largest >= 2**(dut.psum_bits - 2)
 
 
 def test_delays_of_three_by_two():

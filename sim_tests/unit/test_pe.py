@@ -42,21 +42,23 @@ def product(a, w):
     return int(a[0]) * int(w[0]) if len(a) == 1 else (int(a[0]) + int(w[1])) * (int(a[1]) + int(w[0]))
 
 
+@pytest.mark.parametrize("weight_bits", [8, 4])
 @pytest.mark.parametrize("kind", [PE, PairPE])
-def test_random_cycles(kind):
+def test_random_cycles(kind, weight_bits):
     seed, psum_bits = 1, 20
     print(f"seed {seed}")
     rng = np.random.default_rng(seed)
     n, rows = 300, kind.rows
-    a, w, psum = rng.integers(-128, 128, (n, rows)), rng.integers(-128, 128, n), rng.integers(-1 << 19, 1 << 19, n)
+    low, mask = -1 << weight_bits - 1, (1 << weight_bits) - 1
+    a, w, psum = rng.integers(-128, 128, (n, rows)), rng.integers(low, -low, n), rng.integers(-1 << 19, 1 << 19, n)
     swap, shift = rng.integers(0, 2, n), rng.integers(0, 2, n)
-    outputs = run(kind(psum_bits=psum_bits), [
-        {"a_in": pack(a[t]), "w_in": pack(w[t:t + 1]), "psum_in": psum[t], "swap_in": swap[t], "w_shift": shift[t]} for t in range(n)],
+    outputs = run(kind(psum_bits=psum_bits, weight_bits=weight_bits), [
+        {"a_in": pack(a[t]), "w_in": int(w[t]) & mask, "psum_in": psum[t], "swap_in": swap[t], "w_shift": shift[t]} for t in range(n)],
         ("a_out", "swap_out", "w_out", "psum_out"))
     shadow, active = [0] * rows, [0] * rows
     used = []
     for t in range(n):
-        assert outputs[t]["w_out"] == shadow[-1] & 255
+        assert outputs[t]["w_out"] == shadow[-1] & mask
         if t:
             assert (outputs[t]["a_out"], outputs[t]["swap_out"]) == (pack(a[t - 1]), swap[t - 1])
         if t >= kind.latency_cycles:
@@ -67,16 +69,18 @@ def test_random_cycles(kind):
         shadow = [int(w[t]), *shadow[:-1]] if shift[t] else shadow
 
 
+@pytest.mark.parametrize("weight_bits", [8, 4])
 @pytest.mark.parametrize("kind", [PE, PairPE])
-def test_corner_products(kind):
+def test_corner_products(kind, weight_bits):
     """All combinations of the extremes, each tile one row."""
-    cases = list(itertools.product(itertools.product(CORNERS, repeat=kind.rows), repeat=2))
+    weights = CORNERS if weight_bits == 8 else [-8, -7, -1, 0, 1, 7]
+    cases = list(itertools.product(itertools.product(CORNERS, repeat=kind.rows), itertools.product(weights, repeat=kind.rows)))
     cycles = []
     for a, w in cases:
-        cycles += [{"a_in": 0, "w_in": pack([byte]), "w_shift": 1, "swap_in": 0, "psum_in": 0} for byte in reversed(w)]
+        cycles += [{"a_in": 0, "w_in": weight & (1 << weight_bits) - 1, "w_shift": 1, "swap_in": 0, "psum_in": 0} for weight in reversed(w)]
         cycles += [{"a_in": pack(a), "w_shift": 0, "swap_in": 1}]
     cycles += [{"a_in": 0, "swap_in": 0}] * kind.latency_cycles
-    outputs = run(kind(psum_bits=20), cycles, ["psum_out"])
+    outputs = run(kind(psum_bits=20, weight_bits=weight_bits), cycles, ["psum_out"])
     step = kind.rows + 1
     got = [outputs[step * i + kind.rows + kind.latency_cycles]["psum_out"] for i in range(len(cases))]
     assert got == [product(a, w) for a, w in cases]
@@ -94,8 +98,9 @@ def test_row_term_keeps_pace_with_the_first_column():
     assert PairPE.a_latency_cycles + latency == PairPE.latency_cycles
 
 
-@pytest.mark.parametrize("kind", [PE, PairPE, RowTermPE])
-def test_psum_bits_are_checked(kind):
+@pytest.mark.parametrize("kind", [PE, PairPE])
+@pytest.mark.parametrize("weight_bits", [8, 4])
+def test_psum_bits_are_checked(kind, weight_bits):
     with pytest.raises(ValueError) as caught:
-        kind(psum_bits=15)
-    assert str(caught.value) == "psum_bits must be at least 16, not 15"
+        kind(psum_bits=7 + weight_bits, weight_bits=weight_bits)
+    assert str(caught.value) == f"psum_bits must be at least {8 + weight_bits}, not {7 + weight_bits}"
