@@ -121,9 +121,10 @@ class Load(Command):
 
     Run (i2, i1) starts at byte ``offset + i2·stride2 + i1·stride1`` from the base register and lands at row
     ``row + i2·row_stride2 + i1·row_stride1``, byte lane ``lane``; it goes on into the following rows without a gap. A row is
-    ``rows`` bytes (activations), ``cols`` bytes (weights), ``cols`` int32 words (accumulator), one group of ``lanes``
-    channels of 12 bytes (parameters: bias, multiplier, shift) or one int32 word (table: 256 rows, written to every lane's copy at
-    once). For accumulator, parameters and table, lane must be 0, run a multiple of 4, 12 or 4, and offset and strides multiples of 4.
+    ``rows`` bytes (activations), ``cols`` bytes (weights; of int4 weights half as many, rounded up:
+    :func:`systolith.arch.numerics.pack_int4`), ``cols`` int32 words (accumulator), one group of ``lanes`` channels of 12 bytes
+    (parameters: bias, multiplier, shift) or one int32 word (table: 256 rows, written to every lane's copy at once). For accumulator,
+    parameters and table, lane must be 0, run a multiple of 4, 12 or 4, and offset and strides multiples of 4.
     """
 
     opcode = Opcode.LOAD
@@ -157,7 +158,7 @@ class Execute(Command):
 
     The first tile overwrites unless ``accumulate``. A tile has ``rows`` valid K rows, the last channel tile ``k_last``; rows
     beyond count as zero. Plain tiles read one weight row per valid K row. With ``transpose``, vector n (one per column) is
-    ``rows`` bytes, ceil(rows ÷ cols) weight rows from ``w + n·weight_stride`` on, and becomes column n of the tile.
+    ``rows`` weights, ceil(rows ÷ cols) weight rows from ``w + n·weight_stride`` on, and becomes column n of the tile.
     All output rows must lie in one accumulator half.
     """
 
@@ -204,8 +205,9 @@ class Store(Command):
     Row n = i2·count1 + i1 of the result is column for column the maximum of ``window`` accumulator rows,
     ``row + n + j·window_stride`` with j = 0 … ``window`` − 1, columns 0 … ``columns`` − 1. It goes to ``i2·stride2 + i1·stride1`` from
     ``destination``: bytes from the base register for memory, rows for a scratchpad (first byte in ``lane``, running on into the next
-    row). All accumulator rows must lie in one half; their numbers are not modulo anything. What becomes of a value v, with the
-    parameters of group ``parameter_group`` onwards (bias, multiplier, shift, one of each per column):
+    row; where weights are int4, a byte of the weight scratchpad is two of them). All accumulator rows must lie in one half; their numbers
+    are not modulo anything. What becomes of a value v, with the parameters of group ``parameter_group`` onwards (bias, multiplier,
+    shift, one of each per column):
 
     - RAW: int32, little endian, v plus the bias where ``bias`` is set;
     - REQUANTISE: int8, ``requantise(v + bias, multiplier, shift)``, with ``zero_point``, ``low`` and ``high``

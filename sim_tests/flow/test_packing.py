@@ -25,13 +25,14 @@ def cells(module, kind):
     return [cell for cell in module["cells"].values() if cell["type"] == kind]
 
 
-@pytest.mark.parametrize(("rows", "cols", "multiplier", "block_rows"), [(4, 2, "single", 2), (4, 2, "fast-inner-product", 1)])
-def test_array_after_synthesis(tmp_path, rows, cols, multiplier, block_rows):
+@pytest.mark.parametrize(("rows", "cols", "multiplier", "block_rows", "weight_bits"), [
+    (4, 2, "single", 2, 8), (4, 2, "fast-inner-product", 1, 8), (4, 2, "single", 2, 4), (4, 2, "fast-inner-product", 1, 4)])
+def test_array_after_synthesis(tmp_path, rows, cols, multiplier, block_rows, weight_bits):
     """Two tiles and their vectors through the netlist; each multiplier has its own registers."""
     seed = 1
     print(f"seed {seed}")
     rng = np.random.default_rng(seed)
-    dut = SystolicArray(rows=rows, cols=cols, multiplier=multiplier, block_rows=block_rows)
+    dut = SystolicArray(rows=rows, cols=cols, multiplier=multiplier, block_rows=block_rows, weight_bits=weight_bits)
     packed, module = synthesise(tmp_path, dut, "array")
     multipliers = cells(module, "MULT18X18D")
     assert len(multipliers) == rows * cols // (2 if multiplier != "single" else 1)
@@ -41,13 +42,14 @@ def test_array_after_synthesis(tmp_path, rows, cols, multiplier, block_rows):
     for register in registers:
         assert {cell["parameters"].get(f"REG_{register}_CLK") for cell in multipliers} == {"CLK0"}
 
-    tiles = [rng.choice([-128, 127, *rng.integers(-128, 128, 6)], (rows, cols)) for _ in range(2)]
+    least = -1 << weight_bits - 1
+    tiles = [rng.choice([least, -least - 1, *rng.integers(least, -least, 6)], (rows, cols)) for _ in range(2)]
     blocks = [rng.choice([-128, 127, *rng.integers(-128, 128, 6)], (12, rows)) for _ in range(2)]
     inputs, starts, shift_from, start = {}, [], 4, 0
     for tile, block in zip(tiles, blocks, strict=True):
         for i, k in enumerate(reversed(range(rows))):
             for c, delay in enumerate(dut.col_delay):
-                inputs[shift_from + i + delay, f"w__{c}"] = tile[k, c] & 255
+                inputs[shift_from + i + delay, f"w__{c}"] = tile[k, c] & (1 << weight_bits) - 1
                 inputs[shift_from + i + delay, f"w_shift__{c}"] = 1
         start = max(start, shift_from + rows - 1 + dut.shift_to_swap_cycles)
         for i, vector in enumerate(block):
