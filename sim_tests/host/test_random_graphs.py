@@ -28,6 +28,17 @@ def test_random_graphs(seed):
         assert any(reason in str(error) for reason in REFUSED), error
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_graphs_of_int4_weights(seed):
+    rng = np.random.default_rng(4000 + seed)
+    config = random_config(rng, weights="int4")
+    graph = random_graph(rng, host=seed % 5 == 0, limits=config.array.weight_limits)
+    try:
+        check_graph(graph, config, seed)
+    except PlanError as error:
+        assert any(reason in str(error) for reason in REFUSED), error
+
+
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("shape", [(8, 8), (16, 16), (24, 12)])
 def test_random_graphs_on_usual_arrays(shape, seed):

@@ -27,10 +27,11 @@ def _scale(rng, inner, outputs=None):
 
 
 class GraphMaker:
-    """Adds nodes to a graph; every tensor keeps its zero point."""
+    """Adds nodes to a graph; every tensor keeps its zero point. Weights are within ``limits``."""
 
-    def __init__(self, rng, *shapes):
+    def __init__(self, rng, *shapes, limits=(-128, 127)):
         self.rng = rng
+        self.limits = limits
         self.nodes, self.tensors, self.zero = [], {}, {}
         self.inputs = tuple(f"in{i}" for i in range(len(shapes)))
         for key, shape in zip(self.inputs, shapes, strict=True):
@@ -55,11 +56,14 @@ class GraphMaker:
 
     def _weighted(self, key, weights, outputs, inner):
         rng, zero = self.rng, int(self.rng.integers(-128, 128))
-        if rng.random() < 0.1:
+        if rng.random() < 0.1 and self.limits == (-128, 127):
             weights = (weights.astype(np.int16) + int(rng.integers(-127, 128)))
-        multiplier, shift = _scale(rng, inner, outputs)
+        multiplier, shift = _scale(rng, inner * ((self.limits[1] + 1) / 128)**2, outputs)
         return zero, {"weights": weights, "bias": rng.integers(-5000, 5000, outputs, np.int32), "multiplier": multiplier, "shift": shift,
                       "zero_in": self.zero[key], **self._clamp(zero)}
+
+    def _draw(self, *shape):
+        return self.rng.integers(self.limits[0], self.limits[1] + 1, shape, np.int8)
 
     def _geometry(self, most=4):
         rng = self.rng
@@ -72,21 +76,21 @@ class GraphMaker:
     def conv(self, key, filters):
         kernel, fields = self._geometry()
         channels = self.tensors[key].shape[3]
-        weights = self.rng.integers(-128, 128, (*kernel, channels, filters), np.int8)
+        weights = self._draw(*kernel, channels, filters)
         zero, common = self._weighted(key, weights, filters, weights[..., 0].size)
         return self.add(Conv2D(**common, **fields), key, zero=zero)
 
     def depthwise(self, key, each=1):
         kernel, fields = self._geometry()
         channels = self.tensors[key].shape[3]
-        weights = self.rng.integers(-128, 128, (*kernel, channels, each), np.int8)
+        weights = self._draw(*kernel, channels, each)
         zero, common = self._weighted(key, weights, channels * each, kernel[0] * kernel[1])
         return self.add(DepthwiseConv2D(**common, **fields), key, zero=zero)
 
     def dense(self, key, outputs, inputs=None):
         shape = self.tensors[key].shape
         inputs = inputs or int(np.prod(shape)) // shape[0]
-        zero, common = self._weighted(key, self.rng.integers(-128, 128, (inputs, outputs), np.int8), outputs, inputs)
+        zero, common = self._weighted(key, self._draw(inputs, outputs), outputs, inputs)
         return self.add(FullyConnected(**common), key, zero=zero)
 
     def pool(self, key, kind):
@@ -126,9 +130,10 @@ class GraphMaker:
         return self.add(HostOp(name="NEGATE", function=lambda x: np.invert(x), shape=self.tensors[key].shape), key)
 
 
-def random_graph(rng, *, operators=6, side=10, channels=20, batch=3, host=False):
-    """A graph whose nodes read any tensors before them, residual sums and products of two results included."""
-    maker = GraphMaker(rng, (int(rng.integers(1, batch + 1)), *(int(n) for n in rng.integers(1, side, 2)), int(rng.integers(1, channels))))
+def random_graph(rng, *, operators=6, side=10, channels=20, batch=3, host=False, limits=(-128, 127)):
+    """A graph whose nodes read any tensors before them, residual sums and, where weights are int8, products of two results included."""
+    maker = GraphMaker(rng, (int(rng.integers(1, batch + 1)), *(int(n) for n in rng.integers(1, side, 2)), int(rng.integers(1, channels))),
+                       limits=limits)
     keys = ["in0"]
     while len(maker.nodes) < operators:
         key = keys[-1] if rng.random() < 0.7 else keys[rng.integers(len(keys))]
@@ -159,7 +164,7 @@ def random_graph(rng, *, operators=6, side=10, channels=20, batch=3, host=False)
                     fits = [other for other in keys if len(maker.tensors[other].shape) == len(shape)
                             and maker.tensors[other].shape[:-2] == shape[:-2]
                             and maker.tensors[other].shape[-1 if transpose else -2] == shape[-1]]
-                    if not fits:
+                    if not fits or limits != (-128, 127):
                         continue
                     made = maker.product(key, fits[rng.integers(len(fits))], transpose)
                 case _:

@@ -14,12 +14,12 @@ ARRAYS = [(1, 1), (3, 5), (5, 3), (8, 8), (4, 4), (16, 16), (24, 12), (12, 24)]
 SENTINEL = 0xA5
 
 
-def random_config(rng, shape=None):
+def random_config(rng, shape=None, weights="int8"):
     """An accelerator whose memories are sometimes so small that everything has to be cut."""
     rows, cols = ARRAYS[rng.integers(len(ARRAYS))] if shape is None else shape
     bus_bits = int(rng.choice([32, 64, 128]))
     return resolve({
-        "array": {"rows": rows, "cols": cols},
+        "array": {"rows": rows, "cols": cols, "weights": weights},
         "memory": {"activation_kib": int(rng.choice([1, 2, 4, 64])), "weight_kib": int(rng.choice([2, 4, 48])),
                    "accumulator_rows": int(rng.choice([16, 64, 1024])), "parameter_channels": int(rng.choice([cols, 2 * cols, 512])),
                    "bus_bits": bus_bits},
