@@ -278,10 +278,10 @@ def check_product(m: int, n: int, k: int, out: str = "int32") -> None:
         raise FlowError(f"out must be one of 'int32', 'int8', not {out!r}")
 
 
-def operands(m: int, n: int, k: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
+def operands(m: int, n: int, k: int, seed: int, *, lowest_weight: int = -128) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
     """Random int8 A (M, K) and W (K, N), and the generator for what else is random."""
     rng = np.random.default_rng(seed)
-    return rng.integers(-128, 128, (m, k), np.int8), rng.integers(-128, 128, (k, n), np.int8), rng
+    return rng.integers(-128, 128, (m, k), np.int8), rng.integers(lowest_weight, 128, (k, n), np.int8), rng
 
 
 def exact_product(a: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -298,7 +298,7 @@ def matmul(accelerator: Accelerator, m: int, n: int, k: int, *, out: str = "int3
     from ..arch.numerics import quantize_multiplier, requantise
     from ..host.matmul import Requantise
     check_product(m, n, k, out)
-    a, w, rng = operands(m, n, k, seed)
+    a, w, rng = operands(m, n, k, seed, lowest_weight=accelerator.config.array.lowest_weight)
     start = time.monotonic()
     expected = exact_product(a, w)
     if out == "int8":

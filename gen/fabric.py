@@ -87,7 +87,7 @@ def _build(directory: Path, component: wiring.Component, board: Board, pinned: b
 
 
 def measure_array(board: Board, directory: Path, *, rows: int, cols: int, multiplier: str, block_rows: int, pinned: bool,
-                  seed: int = 1) -> Fabric:
+                  dsp_cols: int | None = None, seed: int = 1) -> Fabric:
     """Synthesise, place and route an array in its harness on an ECP5 board's part.
 
     Raises
@@ -95,7 +95,7 @@ def measure_array(board: Board, directory: Path, *, rows: int, cols: int, multip
     ToolError
         A tool is missing or fails.
     """
-    arrays = [SystolicArray(rows=rows, cols=cols, multiplier=multiplier, block_rows=block_rows) for _ in range(2)]
+    arrays = [SystolicArray(rows=rows, cols=cols, multiplier=multiplier, dsp_cols=dsp_cols, block_rows=block_rows) for _ in range(2)]
     empty = _build(directory, ArrayHarness(arrays[0], empty=True), board, False)
     whole = _build(directory, ArrayHarness(arrays[1]), board, pinned)
     area = {kind: sum(block[kind] for block in whole.area.values()) - sum(block[kind] for block in empty.area.values())

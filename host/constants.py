@@ -5,21 +5,40 @@ from __future__ import annotations
 import numpy as np
 
 from ..arch.config import Config
+from ..arch.tiling import PlanError
 
-__all__ = ["Constants"]
+__all__ = ["Constants", "check_results_as_weights", "check_weights"]
+
+
+def check_weights(config: Config, weights: np.ndarray) -> str:
+    """What is wrong with weights for this array's multipliers, in one line; empty if nothing is."""
+    low = config.array.lowest_weight
+    if weights.size and weights.min() < low:
+        return f"weights must be from {low} to 127 where array.multiplier is {config.array.multiplier!r}, not {int(weights.min())}"
+    return ""
+
+
+def check_results_as_weights(config: Config) -> None:
+    """Raise :class:`PlanError` where results, which may be −128, cannot be weights."""
+    if config.array.lowest_weight > -128:
+        raise PlanError(f"array.multiplier must not be {config.array.multiplier!r} for products of two tensors, which may hold −128")
 
 
 class Constants:
     """Blocks one after the other, each from a bus word's start on, equal ones once."""
 
     def __init__(self, config: Config) -> None:
+        self._config = config
         self._alignment = config.bus_bytes
         self._blocks: list[np.ndarray] = []
         self._known: dict[bytes, int] = {}
         self._size = 0
 
     def weights(self, weights: np.ndarray) -> int:
-        """Offset of int8 weights, in C order."""
+        """Offset of int8 weights, in C order; raises :class:`PlanError` where the array has no such weights."""
+        wrong = check_weights(self._config, weights)
+        if wrong:
+            raise PlanError(wrong)
         return self._place(np.ascontiguousarray(weights).reshape(-1).view(np.uint8))
 
     def parameters(self, bias: np.ndarray, multiplier: np.ndarray, shift: np.ndarray) -> int:

@@ -18,7 +18,7 @@ from ..arch.views import Extent, depth_of
 from .constants import Constants
 from .graph import Graph, Node
 from .lower_sums import SumLowering
-from .lowering import extent_of, whole_image
+from .lowering import extent_of
 from .operators import (
     Add,
     AveragePool2D,
@@ -91,9 +91,12 @@ class _Lowering(SumLowering):
         extent = self._as_matrices(node.output, self.specs[root_of(self.specs, node.inputs[0])].extent)
         inputs = [self._input(node.inputs[i], extent) for i in (op.first, 1 - op.first)]
         output = self._output(node.output, extent)
+        # −256·x2, in as few terms as there are weights for.
+        weight, times = (-128, 2) if self.config.array.lowest_weight == -128 else (-64, 4)
         words = np.zeros(256, np.int32)
         words[add_table_place(np.arange(-128, 128))] = wrap32(op.table.astype(np.int64) + op.bias)
-        parts = [Part(first=first, width=width, terms=(self._unit(first, width, 1), self._unit(first, width, -128, source=1, times=2)),
+        parts = [Part(first=first, width=width,
+                      terms=(self._unit(first, width, 1), self._unit(first, width, weight, source=1, times=times)),
                       parameters=self._flat_parameters(0, op.multiplier, op.shift, width))
                  for first, width in self._cuts(output, extent.channels, [self.config.array.rows])]
         self._layer(number, inputs, output, _pointwise(extent), parts, operation=Operation.ADD, table=self.constants.words(words),
@@ -131,7 +134,7 @@ class _Lowering(SumLowering):
         if counts.max() > AVERAGE_MAX:
             raise PlanError(f"an average must be over at most {AVERAGE_MAX} values, not {int(counts.max())}")
         source = self._input(key, extent)
-        if whole_image(op, self.graph.tensors[key].shape):
+        if self._whole_image(op, self.graph.tensors[key].shape):
             self._mean(number, source, output, extent, op)
             return
         for y, rows in _runs(counts[:, 0]):

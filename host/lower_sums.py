@@ -14,6 +14,7 @@ from ..arch.numerics import wrap32
 from ..arch.tiling import ConvShape, PlanError
 from ..arch.views import Extent, depth_of
 from .arrange import Folding, diagonal, fold_zero_point, folded_shape, folded_weights, packed_weights
+from .constants import check_results_as_weights
 from .folding import choose_packing
 from .graph import Node
 from .lowering import SHARE, Lowering, extent_of
@@ -128,6 +129,7 @@ class SumLowering(Lowering):
         config = self.config
         if op.transpose_b and not config.array.transposer:
             raise PlanError("array.transposer must be true for products with a transposed operand")
+        check_results_as_weights(config)
         a, b = (self.graph.tensors[key].shape for key in node.inputs)
         out = self.graph.tensors[node.output].shape
         images, (m, n), k = math.prod(out[:-2]), out[-2:], a[-1]

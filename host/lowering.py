@@ -19,7 +19,7 @@ from .folding import choose_foldings
 from .graph import Graph, Node
 from .operators import AveragePool2D, BatchMatMul, Reshape
 
-__all__ = ["SHARE", "Lowering", "extent_of", "whole_image"]
+__all__ = ["SHARE", "Lowering", "extent_of"]
 
 SHARE = 8   # windows of an input that the activation scratchpad holds, at least
 
@@ -62,11 +62,15 @@ class Lowering:
                 use, key = Use.TRANSPOSED if node.operator.transpose_b else Use.WEIGHTS, node.inputs[1]
                 *outer, m, n = self.graph.tensors[key].shape
                 self.matrices[names.get(key, key)] = Extent(math.prod(outer), 1, m, n)
-            elif isinstance(node.operator, AveragePool2D) and whole_image(node.operator, self.graph.tensors[node.inputs[0]].shape):
+            elif isinstance(node.operator, AveragePool2D) and self._whole_image(node.operator, self.graph.tensors[node.inputs[0]].shape):
                 use, key = Use.WEIGHTS, node.inputs[0]
             if use is not None:
                 wanted.setdefault(names.get(key, key), set()).add(use)
         return wanted
+
+    def _whole_image(self, op: AveragePool2D, shape: Sequence[int]) -> bool:
+        """There is one window, over the whole image, which can be a weight."""
+        return op.kernel == tuple(shape[1:3]) and op.padding == ((0, 0), (0, 0)) and self.config.array.lowest_weight == -128
 
     def _input(self, key: str, extent: Extent) -> str:
         """The tensor ``key`` in the shape that a layer wants."""
@@ -132,8 +136,3 @@ class Lowering:
 
     def _flat_parameters(self, bias: int, multiplier: int, shift: int, width: int) -> int:
         return self.constants.parameters(*(np.full(width, value) for value in (bias, multiplier, shift)))
-
-
-def whole_image(op: AveragePool2D, shape: Sequence[int]) -> bool:
-    """Whether there is one window, over the whole image."""
-    return op.kernel == tuple(shape[1:3]) and op.padding == ((0, 0), (0, 0))

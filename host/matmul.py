@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ..arch.config import Config
 from ..arch.plan_gemm import GemmPlan, plan_gemm, split_gemm
+from .constants import check_weights
 
 __all__ = ["MatmulJob", "Part", "Requantise"]
 
@@ -67,6 +68,9 @@ class MatmulJob:
                  requantise: Requantise | None):
         self.config = config
         self.a, self.w = _operand("a", a, np.int8, 2), _operand("w", w, np.int8, 2)
+        wrong = check_weights(config, w)
+        if wrong:
+            raise ValueError(wrong)
         self.m, self.k = a.shape
         self.n = w.shape[1]
         if w.shape[0] != self.k:

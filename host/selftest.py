@@ -107,13 +107,13 @@ def _tokens(accelerator: Accelerator, rng: np.random.Generator, quick: bool, mem
 
 def _products(accelerator: Accelerator, rng: np.random.Generator, quick: bool, memory: Memory | None) -> str:
     """Shapes around the array's, extremes among the operands, against NumPy."""
-    rows, cols = accelerator.config.array.rows, accelerator.config.array.cols
+    rows, cols, low = accelerator.config.array.rows, accelerator.config.array.cols, accelerator.config.array.lowest_weight
     shapes = [(1, 1, 1), (3, cols, rows), (5, cols + 1, rows + 1), (17, 2 * cols - 1, 3 * rows - 1)]
     if not quick:
         shapes += [tuple(int(side) for side in rng.integers(1, 60, 3)) for _ in range(6)]  # type: ignore[misc]
     for m, n, k in shapes:
-        a, w = rng.integers(-128, 128, (m, k), np.int8), rng.integers(-128, 128, (k, n), np.int8)
-        a[0, 0] = w[0, 0] = -128
+        a, w = rng.integers(-128, 128, (m, k), np.int8), rng.integers(low, 128, (k, n), np.int8)
+        a[0, 0], w[0, 0] = -128, low
         wrong = np.count_nonzero(accelerator.matmul(a, w) != a.astype(np.int32) @ w.astype(np.int32))
         if wrong:
             raise _Failed(f"{wrong} of {m * n} results of {m} × {n} × {k} differ from NumPy")
@@ -126,7 +126,8 @@ def _counters(accelerator: Accelerator, rng: np.random.Generator, quick: bool, m
     The memory behind the accelerator may be slower than the model's but not faster.
     """
     m, n, k = 24, 2 * accelerator.config.array.cols, 2 * accelerator.config.array.rows
-    a, w = rng.integers(-128, 128, (m, k), np.int8), rng.integers(-128, 128, (k, n), np.int8)
+    low = accelerator.config.array.lowest_weight
+    a, w = rng.integers(-128, 128, (m, k), np.int8), rng.integers(low, 128, (k, n), np.int8)
     accelerator.matmul(a, w)
     counters = accelerator.counters
     if not accelerator.device.counts_cycles:

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .multiplier import FabricMultiplier, Multiplier
 from .shared import shared
 
-__all__ = ["PE", "PairPE", "RowTermPE"]
+__all__ = ["PE", "FabricPE", "FabricPairPE", "PairPE", "RowTermPE", "pe_ports"]
 
 
 def _check_psum_bits(psum_bits: int) -> None:
@@ -15,12 +15,12 @@ def _check_psum_bits(psum_bits: int) -> None:
         raise ValueError(f"psum_bits must be at least 16, not {psum_bits!r}")
 
 
-def _pe_ports(rows: int, psum_bits: int) -> dict[str, wiring.Member]:
-    """Of an element that takes ``rows`` rows of activations and of weights."""
+def pe_ports(rows: int, w_bits: int, sum_bits: int) -> dict[str, wiring.Member]:
+    """Of an element that takes ``rows`` rows of activations; ``w_bits`` and ``sum_bits`` are the widths of what goes down."""
     return {
         "a_in": In(8 * rows), "a_out": Out(8 * rows), "swap_in": In(1), "swap_out": Out(1),
-        "w_in": In(8), "w_out": Out(8), "w_shift": In(1),
-        "psum_in": In(signed(psum_bits)), "psum_out": Out(signed(psum_bits)),
+        "w_in": In(w_bits), "w_out": Out(w_bits), "w_shift": In(1),
+        "psum_in": In(signed(sum_bits)), "psum_out": Out(signed(sum_bits)),
     }
 
 
@@ -54,6 +54,8 @@ class PE(wiring.Component):
     psum_out: Signal
 
     rows = 1
+    cols = 1
+    w_bits = 8
     a_latency_cycles = 1
     psum_latency_cycles = 1
     latency_cycles = 3
@@ -61,23 +63,43 @@ class PE(wiring.Component):
     def __init__(self, *, psum_bits: int):
         _check_psum_bits(psum_bits)
         self.psum_bits = psum_bits
-        super().__init__(_pe_ports(self.rows, psum_bits))
+        super().__init__(pe_ports(self.rows, self.w_bits, self.sum_bits(psum_bits)))
+
+    @staticmethod
+    def sum_bits(psum_bits: int) -> int:
+        """Of all that goes down."""
+        return psum_bits
 
     def elaborate(self, platform):
         m = Module()
         a, shadow, active = (Signal(signed(8), name=name, reset_less=True) for name in ("a", "shadow", "active"))
         swap = Signal(reset_less=True)  # at power-up it may load a weight that no row uses
-        product = Signal(signed(16), reset_less=True)
         psum = Signal(signed(self.psum_bits), reset_less=True)
         with m.If(self.w_shift):
             m.d.sync += shadow.eq(self.w_in)
         with m.If(self.swap_in):
             m.d.sync += active.eq(shadow)
-        m.d.sync += [a.eq(self.a_in), swap.eq(self.swap_in), product.eq(a * active), psum.eq(self.psum_in + product)]
+        m.d.sync += [a.eq(self.a_in), swap.eq(self.swap_in), psum.eq(self.psum_in + self._product(m, a, active))]
         m.d.comb += [
             self.a_out.eq(a), self.swap_out.eq(swap), self.w_out.eq(shadow), self.psum_out.eq(psum),
         ]
         return m
+
+    def _product(self, m, a, w):
+        product = Signal(signed(16), reset_less=True)
+        m.d.sync += product.eq(a * w)
+        return product
+
+
+class FabricPE(PE):
+    """A :class:`PE` that multiplies in look-up tables. Latency: 4 cycles from ``a_in``."""
+
+    latency_cycles = 1 + FabricMultiplier.latency_cycles + 1
+
+    def _product(self, m, a, w):
+        m.submodules.multiplier = multiplier = FabricMultiplier()
+        m.d.comb += [multiplier.x.eq(a), multiplier.y.eq(w)]
+        return multiplier.p
 
 
 class PairPE(wiring.Component):
@@ -110,14 +132,22 @@ class PairPE(wiring.Component):
     psum_out: Signal
 
     rows = 2
+    cols = 1
+    w_bits = 8
     a_latency_cycles = 1
     psum_latency_cycles = 1
+    multiplier = Multiplier
     latency_cycles = 2 + Multiplier.latency_cycles + 1
 
     def __init__(self, *, psum_bits: int):
         _check_psum_bits(psum_bits)
         self.psum_bits = psum_bits
-        super().__init__(_pe_ports(self.rows, psum_bits))
+        super().__init__(pe_ports(self.rows, self.w_bits, self.sum_bits(psum_bits)))
+
+    @staticmethod
+    def sum_bits(psum_bits: int) -> int:
+        """Of all that goes down."""
+        return psum_bits
 
     def elaborate(self, platform):
         m = Module()
@@ -128,7 +158,7 @@ class PairPE(wiring.Component):
         sums = [Signal(signed(9), name=f"sum{row}", reset_less=True) for row in range(2)]
         swap = Signal(reset_less=True)
         psum = Signal(signed(self.psum_bits), reset_less=True)
-        m.submodules.multiplier = multiplier = shared(Multiplier, platform, x_bits=9, y_bits=9)
+        m.submodules.multiplier = multiplier = shared(self.multiplier, platform, x_bits=9, y_bits=9)
         with m.If(self.w_shift):
             m.d.sync += [shadow[0].eq(self.w_in), shadow[1].eq(shadow[0])]
         with m.If(self.swap_in):
@@ -144,10 +174,17 @@ class PairPE(wiring.Component):
         return m
 
 
+class FabricPairPE(PairPE):
+    """A :class:`PairPE` that multiplies in look-up tables, with the same latency."""
+
+    multiplier = FabricMultiplier
+    latency_cycles = 2 + FabricMultiplier.latency_cycles + 1
+
+
 class RowTermPE(wiring.Component):
     """psum_out = psum_in + a₀a₁: the term of :class:`PairPE` that all columns have in common, without a DSP block.
 
-    Latency: 4 cycles from ``a``, which is the first column's ``a_out``, so that the sums go down beside that column's.
+    Latency: 3 cycles from ``a``, which is the first column's ``a_out``: a cycle before that column's sums.
     """
 
     a: Signal

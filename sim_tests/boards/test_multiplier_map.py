@@ -33,12 +33,12 @@ def run(directory, a_bits, b_bits, y_bits, mapped, *, signed="signed"):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
-@pytest.mark.parametrize(("a_bits", "b_bits", "y_bits"), [(8, 8, 16), (8, 8, 12), (8, 8, 24), (5, 9, 14)])
+@pytest.mark.parametrize(("a_bits", "b_bits", "y_bits"), [(8, 8, 16), (8, 8, 12), (8, 8, 24), (5, 9, 14), (8, 18, 26)])
 def test_a_mapped_product_is_the_product(tmp_path, a_bits, b_bits, y_bits):
     run(tmp_path, a_bits, b_bits, y_bits, mapped=True)
 
 
 @pytest.mark.parametrize(("a_bits", "b_bits", "y_bits", "signed"), [
-    (18, 8, 26, "signed"), (8, 20, 28, "signed"), (3, 3, 6, "signed"), (8, 8, 16, "")])
+    (19, 8, 27, "signed"), (8, 20, 28, "signed"), (3, 3, 6, "signed"), (8, 8, 16, "")])
 def test_other_products_are_left_to_yosys(tmp_path, a_bits, b_bits, y_bits, signed):
     run(tmp_path, a_bits, b_bits, y_bits, mapped=False, signed=signed)

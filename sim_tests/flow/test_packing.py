@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from ecp5_netlist import Netlist
+from systolith.arch.config import ArrayConfig
 from systolith.gen.packing import pack_registers
 from systolith.gen.toolchain import TOOLCHAINS
 from systolith.gen.verilog import emit
@@ -25,23 +26,28 @@ def cells(module, kind):
     return [cell for cell in module["cells"].values() if cell["type"] == kind]
 
 
-@pytest.mark.parametrize(("rows", "cols", "multiplier", "block_rows"), [(4, 2, "single", 2), (4, 2, "fast-inner-product", 1)])
-def test_array_after_synthesis(tmp_path, rows, cols, multiplier, block_rows):
+@pytest.mark.parametrize(("rows", "cols", "multiplier", "dsp_cols", "block_rows"), [
+    (4, 2, "single", 2, 2), (4, 2, "fast-inner-product", 2, 1), (3, 4, "packed", 4, 2), (3, 5, "packed", 3, 0), (3, 2, "single", 0, 0),
+    (4, 2, "fast-inner-product", 1, 0)])
+def test_array_after_synthesis(tmp_path, rows, cols, multiplier, dsp_cols, block_rows):
     """Two tiles and their vectors through the netlist; each multiplier has its own registers."""
     seed = 1
     print(f"seed {seed}")
     rng = np.random.default_rng(seed)
-    dut = SystolicArray(rows=rows, cols=cols, multiplier=multiplier, block_rows=block_rows)
+    options = {"rows": rows, "cols": cols, "multiplier": multiplier, "dsp_cols": dsp_cols, "block_rows": block_rows}
+    dut = SystolicArray(**options)
     packed, module = synthesise(tmp_path, dut, "array")
     multipliers = cells(module, "MULT18X18D")
-    assert len(multipliers) == rows * cols // (2 if multiplier != "single" else 1)
-    # A single one's weight has an enable, which stays in the fabric.
-    registers = ["INPUTA", "INPUTB", "OUTPUT"] if multiplier != "single" else ["OUTPUT"]
-    assert packed == len(multipliers) * (3 if multiplier != "single" else 2)
+    assert len(multipliers) == ArrayConfig(**options).dsp_blocks
+    # A weight that is an operand has an enable, and its register stays in the fabric.
+    pairs = multiplier == "fast-inner-product"
+    registers = ["INPUTA", "INPUTB", "OUTPUT"] if pairs else ["OUTPUT"]
+    assert packed == len(multipliers) * (3 if pairs else 2)
     for register in registers:
-        assert {cell["parameters"].get(f"REG_{register}_CLK") for cell in multipliers} == {"CLK0"}
+        assert {cell["parameters"].get(f"REG_{register}_CLK") for cell in multipliers} <= {"CLK0"}
 
-    tiles = [rng.choice([-128, 127, *rng.integers(-128, 128, 6)], (rows, cols)) for _ in range(2)]
+    low = ArrayConfig(**options).lowest_weight
+    tiles = [rng.choice([low, 127, *rng.integers(low, 128, 6)], (rows, cols)) for _ in range(2)]
     blocks = [rng.choice([-128, 127, *rng.integers(-128, 128, 6)], (12, rows)) for _ in range(2)]
     inputs, starts, shift_from, start = {}, [], 4, 0
     for tile, block in zip(tiles, blocks, strict=True):

@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
-from systolith.rtl.pe import PE, PairPE, RowTermPE
+from systolith.rtl.packed_pe import PackedPE
+from systolith.rtl.pe import PE, FabricPairPE, FabricPE, PairPE, RowTermPE
 
 CORNERS = [-128, -127, -1, 0, 1, 127]
 
@@ -42,7 +43,7 @@ def product(a, w):
     return int(a[0]) * int(w[0]) if len(a) == 1 else (int(a[0]) + int(w[1])) * (int(a[1]) + int(w[0]))
 
 
-@pytest.mark.parametrize("kind", [PE, PairPE])
+@pytest.mark.parametrize("kind", [PE, FabricPE, PairPE, FabricPairPE])
 def test_random_cycles(kind):
     seed, psum_bits = 1, 20
     print(f"seed {seed}")
@@ -67,7 +68,7 @@ def test_random_cycles(kind):
         shadow = [int(w[t]), *shadow[:-1]] if shift[t] else shadow
 
 
-@pytest.mark.parametrize("kind", [PE, PairPE])
+@pytest.mark.parametrize("kind", [PE, FabricPE, PairPE, FabricPairPE])
 def test_corner_products(kind):
     """All combinations of the extremes, each tile one row."""
     cases = list(itertools.product(itertools.product(CORNERS, repeat=kind.rows), repeat=2))
@@ -82,7 +83,7 @@ def test_corner_products(kind):
     assert got == [product(a, w) for a, w in cases]
 
 
-def test_row_term_keeps_pace_with_the_first_column():
+def test_row_term_is_a_cycle_ahead_of_the_first_column():
     seed = 2
     print(f"seed {seed}")
     rng = np.random.default_rng(seed)
@@ -91,11 +92,17 @@ def test_row_term_keeps_pace_with_the_first_column():
     latency = RowTermPE.latency_cycles
     for t in range(latency, len(a)):
         assert outputs[t]["psum_out"] == wrap(int(psum[t - 1]) + int(a[t - latency, 0]) * int(a[t - latency, 1]), 20)
-    assert PairPE.a_latency_cycles + latency == PairPE.latency_cycles
+    assert PairPE.a_latency_cycles + latency == PairPE.latency_cycles - 1
 
 
-@pytest.mark.parametrize("kind", [PE, PairPE, RowTermPE])
+@pytest.mark.parametrize("kind", [PE, FabricPE, PairPE, FabricPairPE, RowTermPE])
 def test_psum_bits_are_checked(kind):
     with pytest.raises(ValueError) as caught:
         kind(psum_bits=15)
     assert str(caught.value) == "psum_bits must be at least 16, not 15"
+
+
+def test_psum_bits_of_a_packed_element_are_checked():
+    with pytest.raises(ValueError) as caught:
+        PackedPE(psum_bits=14)
+    assert str(caught.value) == "psum_bits must be at least 15, not 14"
