@@ -39,7 +39,11 @@ class Constants:
         wrong = check_weights(self._config, weights)
         if wrong:
             raise PlanError(wrong)
-        return self._place(np.ascontiguousarray(weights).reshape(-1).view(np.uint8))
+        return self.activations(weights)
+
+    def activations(self, values: np.ndarray) -> int:
+        """Offset of int8 values for the activation scratchpad, in C order."""
+        return self._place(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
 
     def parameters(self, bias: np.ndarray, multiplier: np.ndarray, shift: np.ndarray) -> int:
         """Offset of the epilogue's parameters: 12 bytes per channel."""

@@ -92,7 +92,7 @@ def choose_packing(config: Config, shape: ConvShape, pixels: int, pad: int, give
     plain = kernel_y * shape.kernel[1] * -(-shape.channels // rows) * parts * shape.output_pixels // pixels
     if cost(lines) >= plain:
         return None
-    filler = constants.weights(np.full(rows, pad, np.int8))
+    filler = constants.activations(np.full(rows, pad, np.int8))
     common = {"height": shape.height, "width": shape.width, "channels": shape.channels, "run": run, "step": shape.stride[1] * pixels,
               "left": shape.padding[1][0], "filler": filler}
     if lines == 1:  # rows outside the image are EXECUTE's padding
