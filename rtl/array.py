@@ -1,109 +1,20 @@
 """The weight-stationary systolic array."""
 
-import itertools
-
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .array_row import ArrayCrossing, ArrayRow, Element
 from .packed_pe import PackedFoot, PackedPE, PackedWeights
-from .pe import PE, FabricPairPE, FabricPE, PairPE, RowTermPE
+from .pe import PE, FabricPairPE, FabricPE, PairPE, RowTermPE, pieces
 from .shared import shared
 from .skew import Skew
 from .weight_term import WeightTerm
 
-__all__ = ["MULTIPLIERS", "ArrayCrossing", "ArrayRow", "SystolicArray"]
+__all__ = ["MULTIPLIERS", "SystolicArray"]
 
 # Elements with a DSP block each, and what takes their place in columns without.
 MULTIPLIERS = {"single": (PE, FabricPE), "fast-inner-product": (PairPE, FabricPairPE), "packed": (PackedPE, FabricPE)}
-
-Element = type[PE] | type[PairPE] | type[PackedPE]
-
-
-def _pieces(value: Value, widths: list[int]) -> list[Value]:
-    """``value`` cut into pieces, the lowest first."""
-    ends = list(itertools.accumulate(widths))
-    return [value[end - width:end] for end, width in zip(ends, widths, strict=True)]
-
-
-class ArrayRow(wiring.Component):
-    """One row of elements: activations move right, all else passes from ``…_in`` above to ``…_out`` below, element by element.
-
-    Parameters
-    ----------
-    elements : their kinds, from the left; all of the same number of rows
-
-    Members
-    -------
-    a, swap : into the first element
-    a_first : the first element's ``a_out``
-    w_in, w_out, w_shift, psum_in, psum_out : those of the elements side by side, the first one lowest
-    """
-
-    a: Signal
-    a_first: Signal
-    swap: Signal
-    w_in: Signal
-    w_out: Signal
-    w_shift: Signal
-    psum_in: Signal
-    psum_out: Signal
-
-    def __init__(self, *, elements: tuple[Element, ...], psum_bits: int):
-        self.elements = elements
-        self.psum_bits = psum_bits
-        self.w_widths = [kind.w_bits for kind in elements]
-        self.sum_widths = [kind.sum_bits(psum_bits) for kind in elements]
-        rows, w_bits, sum_bits = elements[0].rows, sum(self.w_widths), sum(self.sum_widths)
-        super().__init__({
-            "a": In(8 * rows), "a_first": Out(8 * rows), "swap": In(1),
-            "w_in": In(w_bits), "w_out": Out(w_bits), "w_shift": In(len(elements)),
-            "psum_in": In(sum_bits), "psum_out": Out(sum_bits),
-        })
-
-    def elaborate(self, platform):
-        m = Module()
-        a, swap = self.a, self.swap
-        w_in, w_out = (_pieces(value, self.w_widths) for value in (self.w_in, self.w_out))
-        psum_in, psum_out = (_pieces(value, self.sum_widths) for value in (self.psum_in, self.psum_out))
-        for i, kind in enumerate(self.elements):
-            m.submodules[f"pe_{i}"] = pe = shared(kind, platform, psum_bits=self.psum_bits)
-            m.d.comb += [
-                pe.a_in.eq(a), pe.swap_in.eq(swap), pe.w_in.eq(w_in[i]), pe.w_shift.eq(self.w_shift[i]), pe.psum_in.eq(psum_in[i]),
-                w_out[i].eq(pe.w_out), psum_out[i].eq(pe.psum_out),
-            ]
-            if i == 0:
-                m.d.comb += self.a_first.eq(pe.a_out)
-            a, swap = pe.a_out, pe.swap_out
-        return m
-
-
-class ArrayCrossing(wiring.Component):
-    """A register for all that goes down, where multipliers of one row and of the next are far apart on the part.
-
-    The rows below do everything a cycle later. Latency: 1 cycle.
-    """
-
-    w_in: Signal
-    w_out: Signal
-    w_shift_in: Signal
-    w_shift_out: Signal
-    psum_in: Signal
-    psum_out: Signal
-
-    latency_cycles = 1
-
-    def __init__(self, *, w_bits: int, w_shift_bits: int, psum_bits: int):
-        self.widths = {"w": w_bits, "w_shift": w_shift_bits, "psum": psum_bits}
-        super().__init__({f"{name}_{end}": flow(width) for name, width in self.widths.items() for end, flow in (("in", In), ("out", Out))})
-
-    def elaborate(self, platform):
-        m = Module()
-        for name, width in self.widths.items():
-            stage = Signal(width, name=name, reset_less=True)
-            m.d.sync += stage.eq(getattr(self, f"{name}_in"))
-            m.d.comb += getattr(self, f"{name}_out").eq(stage)
-        return m
 
 
 class SystolicArray(wiring.Component):
@@ -252,7 +163,7 @@ class SystolicArray(wiring.Component):
                 m.submodules[f"row_term_{e}"] = term = shared(RowTermPE, platform, psum_bits=self.psum_bits)
                 m.d.comb += [term.a.eq(row.a_first), term.psum_in.eq(side)]
                 side = term.psum_out
-        sums = _pieces(psum, [kind.sum_bits(self.psum_bits) for kind in self._elements])
+        sums = pieces(psum, [kind.sum_bits(self.psum_bits) for kind in self._elements])
         if self.pairs:
             self._without_row_term(m, sums, side)
             return m

@@ -10,7 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .multiplier import partial_products
-from .pe import pe_ports
+from .pe import pe_ports, pieces
 
 __all__ = ["PackedFoot", "PackedPE", "PackedWeights"]
 
@@ -100,7 +100,7 @@ class PackedPE(wiring.Component):
         a = Signal(signed(8), reset_less=True)
         swap = Signal(reset_less=True)
         shadow, active = (Signal(self.w_bits, name=name, reset_less=True) for name in ("shadow", "active"))
-        w0, high, residue = _parts(active, _WEIGHTS.values())
+        w0, high, residue = pieces(active, _WEIGHTS.values())
         with m.If(self.w_shift):
             m.d.sync += shadow.eq(self.w_in)
         with m.If(self.swap_in):
@@ -120,7 +120,7 @@ class PackedPE(wiring.Component):
         sums = [Signal(width, name=name, reset_less=True)
                 for name, width in zip(("low_sum", "high_sum", "overlap_sum"), _widths(self.psum_bits), strict=True)]
         m.d.sync += [total.eq(before + part) for total, before, part in zip(
-            sums, _parts(self.psum_in, _widths(self.psum_bits)), parts, strict=True)]
+            sums, pieces(self.psum_in, _widths(self.psum_bits)), parts, strict=True)]
         m.d.comb += [self.a_out.eq(a), self.swap_out.eq(swap), self.w_out.eq(shadow), self.psum_out.eq(Cat(sums))]
         return m
 
@@ -147,7 +147,7 @@ class PackedFoot(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        low, high, overlap = _parts(self.sums, _widths(self.psum_bits))
+        low, high, overlap = pieces(self.sums, _widths(self.psum_bits))
         low_late, high_late = Signal(len(low), reset_less=True), Signal(len(high), reset_less=True)
         psums = [Signal(signed(self.psum_bits), name=f"psum{c}_register", reset_less=True) for c in range(2)]
         overlap = overlap.as_signed()
@@ -160,12 +160,3 @@ class PackedFoot(wiring.Component):
 def _widths(psum_bits: int) -> tuple[int, int, int]:
     """Of the three sums: p modulo 2**10 and c have 10 and 5 bits, and as many more as there are in the number of rows."""
     return psum_bits - 15 + _SPLIT, psum_bits, psum_bits - 15 + _OVERLAP
-
-
-def _parts(value: Value, widths) -> list[Value]:
-    """``value`` cut into pieces, the lowest first."""
-    pieces, at = [], 0
-    for width in widths:
-        pieces.append(value[at:at + width])
-        at += width
-    return pieces

@@ -1,5 +1,8 @@
 """The processing elements: a multiplier, an adder and the registers that make them systolic."""
 
+import itertools
+from collections.abc import Iterable
+
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -7,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from .multiplier import FabricMultiplier, Multiplier
 from .shared import shared
 
-__all__ = ["PE", "FabricPE", "FabricPairPE", "PairPE", "RowTermPE", "pe_ports"]
+__all__ = ["PE", "FabricPE", "FabricPairPE", "PairPE", "RowTermPE", "pe_ports", "pieces"]
 
 
 def _check_psum_bits(psum_bits: int) -> None:
@@ -22,6 +25,12 @@ def pe_ports(rows: int, w_bits: int, sum_bits: int) -> dict[str, wiring.Member]:
         "w_in": In(w_bits), "w_out": Out(w_bits), "w_shift": In(1),
         "psum_in": In(signed(sum_bits)), "psum_out": Out(signed(sum_bits)),
     }
+
+
+def pieces(value: Value, widths: Iterable[int]) -> list[Value]:
+    """``value`` cut into pieces of these widths, the lowest first."""
+    ends = list(itertools.accumulate(widths, initial=0))
+    return [value[start:end] for start, end in itertools.pairwise(ends)]
 
 
 class PE(wiring.Component):
