@@ -125,10 +125,10 @@ class Latency:
         """From a row until it can be drained."""
         array = self.config.array
         crossings = (array.multiplier_rows - 1) // array.block_rows if array.block_rows else 0
-        # From an activation to the foot, rows besides: the slowest column's.
-        element = {"single": 3, "fast-inner-product": 6, "packed": 5 if array.dsp_columns > 1 else 3}[array.multiplier_kind]
-        if array.dsp_columns < array.cols and array.multiplier_kind != "fast-inner-product":
-            element = max(element, 4) if array.dsp_columns else 4
+        # From an activation to the foot, rows besides, in columns with DSP blocks and in those without; the faster ones wait.
+        with_dsp = {"single": 3, "fast-inner-product": 6, "packed": 5 if array.dsp_columns > 1 else 3}[array.multiplier_kind]
+        without = 6 if array.multiplier_kind == "fast-inner-product" else 4
+        element = max(with_dsp if array.dsp_columns else 0, without if array.dsp_columns < array.cols else 0)
         return array.multiplier_rows + crossings + array.col_delay[-1] + 1 + element + 1
 
     def counting(self, c: Execute) -> int:

@@ -173,8 +173,11 @@ class SystolicArray(wiring.Component):
                 m.d.comb += [foot.sums.eq(total), self.psum[first].eq(foot.psum0), self.psum[first + 1].eq(foot.psum1)]
             else:
                 wait = self.latency_cycles - self.row_delay[-1] - self._element_cycles(kind)
-                m.submodules[f"foot_{first}"] = foot = Skew(signed(self.psum_bits), delays=[wait])
-                m.d.comb += [foot.i.eq(total), self.psum[first].eq(foot.o[0])]
+                if wait:
+                    m.submodules[f"foot_{first}"] = foot = Skew(signed(self.psum_bits), delays=[wait])
+                    m.d.comb += foot.i.eq(total)
+                    total = foot.o[0]
+                m.d.comb += self.psum[first].eq(total)
         return m
 
     def _weights(self, m: Module, firsts: list[int]) -> Value:

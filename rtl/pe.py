@@ -88,13 +88,13 @@ class PE(wiring.Component):
             m.d.sync += shadow.eq(self.w_in)
         with m.If(self.swap_in):
             m.d.sync += active.eq(shadow)
-        m.d.sync += [a.eq(self.a_in), swap.eq(self.swap_in), psum.eq(self.psum_in + self._product(m, a, active))]
+        m.d.sync += [a.eq(self.a_in), swap.eq(self.swap_in), psum.eq(self.psum_in + self._product(m, platform, a, active))]
         m.d.comb += [
             self.a_out.eq(a), self.swap_out.eq(swap), self.w_out.eq(shadow), self.psum_out.eq(psum),
         ]
         return m
 
-    def _product(self, m, a, w):
+    def _product(self, m, platform, a, w):
         product = Signal(signed(16), reset_less=True)
         m.d.sync += product.eq(a * w)
         return product
@@ -105,8 +105,8 @@ class FabricPE(PE):
 
     latency_cycles = 1 + FabricMultiplier.latency_cycles + 1
 
-    def _product(self, m, a, w):
-        m.submodules.multiplier = multiplier = FabricMultiplier()
+    def _product(self, m, platform, a, w):
+        m.submodules.multiplier = multiplier = shared(FabricMultiplier, platform, x_bits=8, y_bits=8)
         m.d.comb += [multiplier.x.eq(a), multiplier.y.eq(w)]
         return multiplier.p
 
@@ -209,7 +209,7 @@ class RowTermPE(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.multiplier = multiplier = FabricMultiplier()
+        m.submodules.multiplier = multiplier = shared(FabricMultiplier, platform, x_bits=8, y_bits=8)
         psum = Signal(signed(self.psum_bits), reset_less=True)
         m.d.comb += [multiplier.x.eq(self.a[:8]), multiplier.y.eq(self.a[8:]), self.psum_out.eq(psum)]
         m.d.sync += psum.eq(self.psum_in + multiplier.p)

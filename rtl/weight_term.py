@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .multiplier import FabricMultiplier
+from .shared import shared
 
 __all__ = ["WeightTerm"]
 
@@ -39,7 +40,7 @@ class WeightTerm(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.multiplier = multiplier = FabricMultiplier()
+        m.submodules.multiplier = multiplier = shared(FabricMultiplier, platform, x_bits=8, y_bits=8)
         # The shadow weights of the column's first element, where nothing stands between: synthesis joins them.
         last, before = (Signal(signed(8), name=name, reset_less=True) for name in ("last", "before"))
         second = Signal()  # the next weight completes a pair
