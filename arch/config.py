@@ -45,8 +45,10 @@ class ArrayConfig:
     ``weights`` "int4" packs two weights per byte in memory and on chip (:func:`~systolith.arch.numerics.pack_int4`).
     ``accumulator_bits`` is the width of one accumulator word; ``transposer`` adds the rows × cols transposer on the
     weight preload path. ``multiplier`` "single" has one multiplier per row and column, "fast-inner-product" one per two rows and
-    column, with the same results. After every ``block_rows`` rows of multipliers there is one more register in the partial sums:
-    a cycle of latency, for parts that have their multipliers in blocks far apart; 0 is for none.
+    column, with the same results; "packed" one per row and two columns, and no weight is −128; "lut" is "single" without DSP blocks.
+    Columns from ``dsp_cols`` on multiply in look-up tables. "auto" is "single", or what fills a part (:func:`resolve`). After every
+    ``block_rows`` rows of multipliers there is one more register in the partial sums: a cycle of latency, for parts that have their
+    multipliers in blocks far apart; 0 is for none.
     """
 
     rows: int = 16
@@ -58,6 +60,7 @@ class ArrayConfig:
     accumulator_bits: int = 32
     transposer: bool = True
     block_rows: int = 0
+    dsp_cols: int = 256
 
     def __post_init__(self) -> None:
         _check_range("array.rows", self.rows, 1, 256)
@@ -65,12 +68,16 @@ class ArrayConfig:
         _check_choice("array.dataflow", self.dataflow, ["ws"], later=["os"])
         _check_choice("array.activations", self.activations, ["int8"], later=["int16"])
         _check_choice("array.weights", self.weights, ["int8", "int4"])
-        _check_choice("array.multiplier", self.multiplier, ["auto", "single", "fast-inner-product"], later=["packed", "lut"])
+        _check_choice("array.multiplier", self.multiplier, ["auto", "single", "fast-inner-product", "packed", "lut"])
+        if self.multiplier == "packed" and self.weights == "int4":
+            raise ConfigError("array.multiplier must not be 'packed' where array.weights is 'int4'; take 'fast-inner-product': two MACs per "
+                              "DSP block as well")
         if self.multiplier == "fast-inner-product" and self.rows % 2:
             raise ConfigError(f"array.rows must be even where array.multiplier is 'fast-inner-product', not {self.rows!r}")
         _check_choice("array.accumulator_bits", self.accumulator_bits, [32], later=[40, 48])
         _check_choice("array.transposer", self.transposer, [True, False])
         _check_range("array.block_rows", self.block_rows, 0, 256)
+        _check_range("array.dsp_cols", self.dsp_cols, 0, 256)
 
     @property
     def weight_bits(self) -> int:
@@ -79,13 +86,30 @@ class ArrayConfig:
 
     @property
     def weight_limits(self) -> tuple[int, int]:
-        """The least and the largest weight."""
-        return -1 << self.weight_bits - 1, (1 << self.weight_bits - 1) - 1
+        """The least and the largest weight that is multiplied exactly: packed ones are from −127 on."""
+        packed = self.multiplier_kind == "packed" and self.dsp_columns > 1
+        return (-1 << self.weight_bits - 1) + packed, (1 << self.weight_bits - 1) - 1
 
     @property
     def multiplier_kind(self) -> str:
-        """``multiplier``, with "auto" decided."""
-        return "single" if self.multiplier == "auto" else self.multiplier
+        """``multiplier``, with "auto" decided; whether it has DSP blocks is ``dsp_columns``."""
+        return "single" if self.multiplier in ("auto", "lut") else self.multiplier
+
+    @property
+    def dsp_columns(self) -> int:
+        """Columns that multiply in DSP blocks, those on the left."""
+        return 0 if self.multiplier == "lut" else min(self.cols, self.dsp_cols)
+
+    @property
+    def dsp_blocks(self) -> int:
+        """Multipliers in DSP blocks."""
+        return self.multiplier_rows * (-(-self.dsp_columns // 2) if self.multiplier_kind == "packed" else self.dsp_columns)
+
+    @property
+    def col_delay(self) -> list[int]:
+        """Cycles by which each column follows column 0: packed ones work in twos."""
+        packed = self.dsp_columns // 2 if self.multiplier_kind == "packed" else 0
+        return [c // 2 if c < 2 * packed else c - packed for c in range(self.cols)]
 
     @property
     def multiplier_rows(self) -> int:
@@ -141,6 +165,11 @@ class EpilogueConfig:
         _check_choice("epilogue.multiplier", self.multiplier, ["parallel", "serial"])
         _check_choice("epilogue.add", self.add, [True, False])
         _check_choice("epilogue.max_pool", self.max_pool, [True, False])
+
+    @property
+    def dsp_blocks(self) -> int:
+        """Multipliers in DSP blocks: 32 × 32 bits of 18 × 18 or 16 × 16."""
+        return 4 * self.lanes if self.multiplier == "parallel" else 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -327,8 +356,20 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def resolve(settings: Mapping[str, Any] | None = None) -> Config:
-    """The complete configuration for ``settings`` (nested as in TOML); sizes that are not set follow the array."""
+def _filling(array: ArrayConfig, dsp_blocks: int) -> ArrayConfig:
+    """``array`` with what multiplies as many of its columns as can be with ``dsp_blocks``, the other columns in look-up tables."""
+    if array.rows * array.dsp_columns <= dsp_blocks:
+        return array
+    multiplier, each = ("fast-inner-product", array.rows // 2) if array.rows % 2 == 0 else ("single", array.rows)
+    return dataclasses.replace(array, multiplier=multiplier, dsp_cols=min(array.dsp_columns, dsp_blocks // each))
+
+
+def resolve(settings: Mapping[str, Any] | None = None, *, dsp_blocks: int | None = None) -> Config:
+    """The complete configuration for ``settings`` (nested as in TOML); sizes that are not set follow the array.
+
+    ``dsp_blocks`` is how many multipliers a part has: where one for each row and column is more, "auto" becomes "fast-inner-product",
+    in DSP blocks as far as these go round, epilogue first.
+    """
     settings = merge(settings or {})
     array = ArrayConfig(**settings.get("array", {}))
     memory = dict(settings.get("memory", {}))
@@ -344,7 +385,10 @@ def resolve(settings: Mapping[str, Any] | None = None) -> Config:
     if control.get("engines") == "serial":
         epilogue = {"lanes": 1, "multiplier": "serial", "add": False, "max_pool": False} | epilogue
     epilogue.setdefault("lanes", min(4, array.cols, memory_config.bus_bits // 8))
-    return Config(array=array, memory=memory_config, epilogue=EpilogueConfig(**epilogue),
+    epilogue_config = EpilogueConfig(**epilogue)
+    if array.multiplier == "auto" and dsp_blocks is not None:
+        array = _filling(array, max(0, dsp_blocks - epilogue_config.dsp_blocks))
+    return Config(array=array, memory=memory_config, epilogue=epilogue_config,
                   control=ControlConfig(**control), shell=shell)
 
 

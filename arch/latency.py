@@ -125,8 +125,11 @@ class Latency:
         """From a row until it can be drained."""
         array = self.config.array
         crossings = (array.multiplier_rows - 1) // array.block_rows if array.block_rows else 0
-        element = 6 if array.multiplier_kind == "fast-inner-product" else 3  # from an activation to the foot, rows besides
-        return array.multiplier_rows + crossings + array.cols + element + 1
+        # From an activation to the foot, rows besides, in columns with DSP blocks and in those without; the faster ones wait.
+        with_dsp = {"single": 3, "fast-inner-product": 6, "packed": 5 if array.dsp_columns > 1 else 3}[array.multiplier_kind]
+        without = 6 if array.multiplier_kind == "fast-inner-product" else 4
+        element = max(with_dsp if array.dsp_columns else 0, without if array.dsp_columns < array.cols else 0)
+        return array.multiplier_rows + crossings + array.col_delay[-1] + 1 + element + 1
 
     def counting(self, c: Execute) -> int:
         """Of a command whose output rows are counted bit by bit before it begins."""
@@ -136,14 +139,16 @@ class Latency:
     @property
     def fill_to_emit(self) -> int:
         """Of the transposer: from the last vector that fills to the first that leaves."""
-        rows, cols = self.config.array.rows, self.config.array.cols
-        return 1 + max(row % cols - ((rows - 1) // cols - row // cols) for row in range(rows))
+        array = self.config.array
+        pieces = -(-array.rows // array.cols)
+        return 1 + max(array.col_delay[row % array.cols] - (pieces - 1 - row // array.cols) for row in range(array.rows))
 
     @property
     def emit_to_fill(self) -> int:
         """Of the transposer: from the last vector that leaves to the first of the next tile; the decision takes 3 cycles."""
-        rows, cols = self.config.array.rows, self.config.array.cols
-        return max(3, *(cols - rows + row - row % cols - row // cols for row in range(rows)))
+        array = self.config.array
+        delay = array.col_delay
+        return max(3, *(delay[-1] - (array.rows - 1 - row) - delay[row % array.cols] - row // array.cols for row in range(array.rows)))
 
     @property
     def select(self) -> int:

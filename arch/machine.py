@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from . import footprint, numerics
+from . import footprint, numerics, packed
 from .commands import PARAMETER_WORDS, Bank, Execute, Load, Operation, Store, Target
 from .config import Config
 from .hazards import Space
@@ -152,7 +152,7 @@ class Machine:
             touch(Space.ACTIVATION, read, write=False)
             activations = np.where(inside[..., None], self.activation[np.where(inside, taken, 0)], np.int8(c.pad))
             activations = activations.transpose(1, 0, 2).reshape(count, -1)
-            self.accumulator[target] += numerics.matmul(activations, weights.reshape(-1, cols))
+            self.accumulator[target] += packed.matmul(config.array, activations, weights.reshape(-1, cols))
         self.traffic.rows_issued += count * footprint.tile_count(c)
 
     def _tiles(self, c: Execute, tiles: np.ndarray, touch: Touch) -> np.ndarray:

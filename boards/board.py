@@ -79,6 +79,11 @@ class Board:
         return self.clock_mhz * 1e6
 
     @property
+    def multipliers(self) -> int | None:
+        """Multipliers that an array may fill by itself; None where it does not: only ECP5's have been tried."""
+        return self.resources["dsp"] if self.family == "ecp5" else None
+
+    @property
     def memory_bytes(self) -> int:
         return self.memory_kib * 1024
 

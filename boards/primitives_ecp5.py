@@ -12,8 +12,8 @@ from amaranth.lib.wiring import In, Out
 
 from .board import Board
 
-__all__ = ["MULTIPLIER_MAP", "PLL", "BlockRegister", "PLLDividers", "block_registers", "constraints", "is_plain_flip_flop",
-           "multiplier_site", "pll_dividers"]
+__all__ = ["MULTIPLIER_MAP", "PLL", "ROWS", "ROW_MAP", "BlockRegister", "PLLDividers", "block_registers", "constraints",
+           "is_plain_flip_flop", "multiplier_site", "pll_dividers"]
 
 # For yosys' techmap: small signed products with their operands at the upper end of a MULT18X18D. Its own map puts them at the
 # lower end and repeats the sign: twenty wires per multiplier into the most crowded tiles of the part.
@@ -28,14 +28,57 @@ module align_multiplier (A, B, Y);
   input [A_WIDTH-1:0] A;
   input [B_WIDTH-1:0] B;
   output [Y_WIDTH-1:0] Y;
-  wire _TECHMAP_FAIL_ = !A_SIGNED || !B_SIGNED || A_WIDTH < 2 || B_WIDTH < 2 || A_WIDTH > 17 || B_WIDTH > 17 || Y_WIDTH < 9;
+  wire _TECHMAP_FAIL_ = !A_SIGNED || !B_SIGNED || A_WIDTH < 2 || B_WIDTH < 2 || A_WIDTH > 18 || B_WIDTH > 18 || Y_WIDTH < 9;
+  wire [17:0] a = A << (18 - A_WIDTH);
+  wire [17:0] b = B << (18 - B_WIDTH);
   wire signed [35:0] product;
   wire signed [Y_WIDTH-1:0] aligned = product >>> (36 - A_WIDTH - B_WIDTH);
   \\$__MUL18X18 #(.A_SIGNED(1), .B_SIGNED(1)) _TECHMAP_REPLACE_ (
-    .A({A, {18 - A_WIDTH{1'b0}}}), .B({B, {18 - B_WIDTH{1'b0}}}), .Y(product));
+    .A(a), .B(b), .Y(product));
   assign Y = aligned;
 endmodule
 """
+
+
+def _carry_chain(halves: list[tuple[str, str, str, str, int]], carry: int, output: str) -> list[str]:
+    """CCU2Cs, two bits each, for (A, B, C, D, table) of every bit: sum = table(A, B, C, D) ^ carry, and where the table gives 0 the
+    carry out is table(A, B, 0, 0)."""
+    lines, carry_in = [], f"1'b{carry}"
+    for i in range(0, len(halves), 2):
+        pair = [*halves[i:i + 2], ("1'b0", "1'b0", "1'b0", "1'b0", 0)][:2]
+        tables = ", ".join(f".INIT{half}(16'h{bit[4]:04x}), .INJECT1_{half}(\"NO\")" for half, bit in enumerate(pair))
+        pins = [f".{pin}{half}({net})" for half, bit in enumerate(pair) for pin, net in zip("ABCD", bit[:4], strict=True)]
+        pins += [f".S{half}({output}[{i + half}])" for half in range(len(halves[i:i + 2]))]
+        lines += [f"  wire carry{i};", f"  CCU2C #({tables}) chain{i} (.CIN({carry_in}), .COUT(carry{i}), {', '.join(pins)});"]
+        carry_in = f"carry{i}"
+    return lines
+
+
+def _partial_products(bits: int, negative: bool) -> str:
+    """The chain of :class:`~systolith.rtl.multiplier.PartialProducts`: a bit is (x & y0) + (x beside it & y1)."""
+    low, halves = ("x[0]", "y[0]"), []
+    if negative:  # + ~(2·x·y1) + 2; the carry in passes the lowest bit, which it inverts
+        halves.append(("1'b1", "1'b1", *low, 0x0888))
+    else:
+        halves.append(("1'b0", "1'b0", *low, 0xf000))
+    halves += [(f"x[{i - 1}]", "y[1]", f"x[{min(i, bits - 1)}]", "y[0]", 0x8777 if negative else 0x7888) for i in range(1, bits + 1)]
+    halves.append((f"x[{bits - 1}]", "y[1]", f"x[{bits - 1}]", "y[0]", 0x8777 if negative else 0x7888))
+    name = f"{'signed_' if negative else ''}partial_products_{bits}"
+    return "\n".join([f"module {name} (input [{bits - 1}:0] x, input [1:0] y, output [{bits + 1}:0] q);",
+                      *_carry_chain(halves, int(negative), "q"), "endmodule", ""])
+
+
+def _sign_product(bits: int) -> str:
+    """The chain of :class:`~systolith.rtl.multiplier.SignProduct`: c + ~(x & y) + 1."""
+    halves = [(f"x[{min(i, bits - 1)}]", "y", f"c[{min(i, bits - 1)}]", "1'b0", 0x8787) for i in range(bits + 1)]
+    return "\n".join([f"module sign_product_{bits} (input [{bits - 1}:0] c, input [{bits - 1}:0] x, input y, output [{bits}:0] q);",
+                      *_carry_chain(halves, 1, "q"), "endmodule", ""])
+
+
+# For yosys' techmap: rows of a multiplication that are one carry chain each; yosys' own map has the ANDs in look-up tables before it.
+ROWS = [*(("signed_" if negative else "") + f"partial_products_{bits}" for bits in (3, 5, 8, 9) for negative in (False, True)),
+        "sign_product_9"]
+ROW_MAP = "\n".join([*(_partial_products(bits, negative) for bits in (3, 5, 8, 9) for negative in (False, True)), _sign_product(9)])
 
 
 def is_plain_flip_flop(cell: Mapping[str, Any]) -> bool:

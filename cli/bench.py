@@ -20,6 +20,9 @@ from .bench_simulators import Stopwatch, simulator_page
 __all__ = ["main"]
 
 
+PAGES = ("matmul", "networks", "simulation", "fabric")
+
+
 class Case(NamedTuple):
     """A product, and where there is one, the bar that it has to clear: least utilisation, or least fraction of its roof."""
 
@@ -171,14 +174,19 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("docs/results"), help="folder of the tables")
     parser.add_argument("--seed", type=int, default=1, help="of operands and of the random shapes")
     parser.add_argument("--models", type=Path, default=Path("../shared/models"), help="folder of the MLPerf Tiny models and samples.npz")
+    parser.add_argument("--only", choices=PAGES, action="append", help="only this page; repeatable")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    matmul_page(arguments.output, arguments.seed)
-    made = machine(arguments.seed)
-    write(arguments.output / "networks.md", networks_page(arguments.output, arguments.models, arguments.seed, made, _markdown))
-    write(arguments.output / "simulation.md", simulator_page(arguments.seed, made))
-    write(arguments.output / "fabric.md", fabric_page(arguments.seed, made))
+    made, wanted = machine(arguments.seed), arguments.only or PAGES
+    if "matmul" in wanted:
+        matmul_page(arguments.output, arguments.seed)
+    if "networks" in wanted:
+        write(arguments.output / "networks.md", networks_page(arguments.output, arguments.models, arguments.seed, made, _markdown))
+    if "simulation" in wanted:
+        write(arguments.output / "simulation.md", simulator_page(arguments.seed, made))
+    if "fabric" in wanted:
+        write(arguments.output / "fabric.md", fabric_page(arguments.seed, made))
     console.progress(f"benchmarks took {time.monotonic() - start:.0f} s")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ..boards import get_board
 from ..gen.fabric import Fabric, measure_array
@@ -11,30 +13,68 @@ from . import console
 
 __all__ = ["fabric_page"]
 
-_SIZE = 8
-_VARIANTS = [(multiplier, pinned) for multiplier in ("single", "fast-inner-product") for pinned in (False, True)]
-_COLUMNS = ["multiplier", "DSP blocks", "MACs per DSP", "LUT-eq per MAC", "FF per MAC", "credible MHz", "bound by", "GOPS"]
+
+class Variant(NamedTuple):
+    """An array: ``dsp_cols`` None is all columns in DSP blocks."""
+
+    title: str
+    multiplier: str
+    rows: int = 8
+    cols: int = 8
+    dsp_cols: int | None = None
+    pinned: bool = False
 
 
-def _row(name: str, fabric: Fabric) -> list[str]:
-    macs = _SIZE * _SIZE
-    return [name, str(fabric.dsp), f"{macs / fabric.dsp:g}", f"{fabric.lut / macs:.1f}", f"{fabric.ff / macs:.1f}",
-            f"{fabric.fmax.mhz:.0f}", fabric.fmax.limited_by, f"{2e-3 * macs * fabric.fmax.mhz:.1f}"]
+class Part(NamedTuple):
+    """A board's part, what is measured on it, and which of its times the tools do not know."""
+
+    board: str
+    variants: Sequence[Variant]
+    remark: str
+
+
+_PARTS = [
+    Part("ulx3s-85f", [
+        *(Variant(f"{kind}{', pinned' if pinned else ''}", kind, pinned=pinned)
+          for kind in ("single", "fast-inner-product", "packed") for pinned in (False, True)),
+        Variant("lut", "single", dsp_cols=0), Variant("fast-inner-product, no DSP blocks", "fast-inner-product", dsp_cols=0)],
+        "nextpnr does not time the multiply between a DSP block's own registers, which fast-inner-product has at both operands and the "
+        "product: such clocks are the least of nextpnr's and 258 MHz, the block's clock-to-output. In single and packed one operand comes "
+        "from the fabric, and the path through the block is timed. Pinned: DSP blocks in the order of the array (`gen/placement.py`)."),
+    Part("icebreaker", [
+        Variant("single", "single", rows=4, cols=2), Variant("fast-inner-product", "fast-inner-product", rows=4, cols=4),
+        Variant("lut", "single", rows=4, cols=4, dsp_cols=0)],
+        "nextpnr has placeholders of 0.1 ns for SB_MAC16, so 2 ns are added to the period of what uses it. What fits 8 multipliers of "
+        "16 × 16: packed needs an operand of 18 bits."),
+    Part("tang-primer-20k", [
+        *(Variant(kind, kind) for kind in ("single", "fast-inner-product", "packed")), Variant("lut", "single", dsp_cols=0)],
+        "Synthesis only: nextpnr does not time Gowin's multipliers, and a clock without them means nothing."),
+]
+_COLUMNS = ["multiplier", "array", "DSP blocks", "MACs per DSP", "LUT-eq per MAC", "FF per MAC", "credible MHz", "bound by", "GOPS"]
+
+
+def _row(variant: Variant, fabric: Fabric) -> list[str]:
+    macs = variant.rows * variant.cols
+    clock = [f"{fabric.fmax.mhz:.0f}", fabric.fmax.limited_by, f"{2e-3 * macs * fabric.fmax.mhz:.1f}"] if fabric.fmax else ["–"] * 3
+    return [variant.title, f"{variant.rows} × {variant.cols}", str(fabric.dsp), f"{macs / fabric.dsp:g}" if fabric.dsp else "–",
+            f"{fabric.lut / macs:.1f}", f"{fabric.ff / macs:.1f}", *clock]
 
 
 def fabric_page(seed: int, made_by: str) -> list[str]:
-    """Markdown lines: an 8 × 8 array on the ULX3S's part by kind of multiplier, placed by nextpnr and pinned."""
-    board = get_board("ulx3s-85f")
-    rows = []
-    for multiplier, pinned in _VARIANTS:
-        name = f"{multiplier}{', pinned' if pinned else ''}"
-        console.progress(f"8 × 8, {name}")
-        with tempfile.TemporaryDirectory(prefix="systolith-") as directory:
-            rows.append(_row(name, measure_array(
-                board, Path(directory), rows=_SIZE, cols=_SIZE, multiplier=multiplier, block_rows=4, pinned=pinned, seed=seed)))
-    return ["# The array alone", "", made_by, f"{_SIZE} × {_SIZE} int8, a register at every input and output, on {board.device} at speed "
-            f"-{board.speed}, seed {seed}; areas are those of yosys without the harness's, a carry cell counts two LUTs. All that makes "
-            "the product exact is included: of fast-inner-product the terms of activations and weights too, which are made of LUTs and "
-            "whose share shrinks with the array.",
-            "Clocks: the least of nextpnr's and 258 MHz, because nextpnr does not time the multiply between a DSP block's registers.", "",
-            "| " + " | ".join(_COLUMNS) + " |", "|" + "---|" * len(_COLUMNS), *("| " + " | ".join(row) + " |" for row in rows), ""]
+    """Markdown lines: an array on a part of each family by kind of multiplier; on ECP5 placed by nextpnr and pinned."""
+    lines = ["# The array alone", "", made_by,
+             f"int8, a register at every input and output, seed {seed}. Areas are those of yosys without the harness's; a carry cell of "
+             "ECP5 counts two LUTs. All that makes the product exact is included: of fast-inner-product the terms of activations and "
+             "weights, which are made of LUTs, and of packed the foot; their shares shrink as arrays grow.", ""]
+    for part in _PARTS:
+        board = get_board(part.board)
+        lines += [f"## {board.device}{f', speed -{board.speed}' if board.speed else ''}", "", part.remark, "",
+                  "| " + " | ".join(_COLUMNS) + " |", "|" + "---|" * len(_COLUMNS)]
+        for variant in part.variants:
+            console.progress(f"{board.device}: {variant.title}")
+            with tempfile.TemporaryDirectory(prefix="systolith-") as directory:
+                fabric = measure_array(board, Path(directory), rows=variant.rows, cols=variant.cols, multiplier=variant.multiplier,
+                                       dsp_cols=variant.dsp_cols, pinned=variant.pinned, seed=seed)
+            lines.append("| " + " | ".join(_row(variant, fabric)) + " |")
+        lines.append("")
+    return lines

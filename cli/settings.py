@@ -50,7 +50,7 @@ def choose(*, board: str | None = None, config: str | Path | Mapping[str, Any] |
     layers.append(parse_assignments(assignments))
     if shell is not None:
         layers.append({"shell": shell})
-    return Target(config=resolve(merge(*layers)), board=found)
+    return Target(config=resolve(merge(*layers), dsp_blocks=found.multipliers if found else None), board=found)
 
 
 def cache_folder(target: Target) -> Path:

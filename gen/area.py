@@ -21,12 +21,17 @@ CELL_AREA: dict[str, dict[str, tuple[str, int]]] = {
     "ice40": {"SB_LUT4": ("lut", 1), "SB_MAC16": ("dsp", 1), "SB_RAM40_4K": ("bram", 1), "SB_SPRAM256KA": ("spram", 1),
               **{f"SB_DFF{clock}{kind}": ("ff", 1) for clock in ("", "N")
                  for kind in ("", "E", "R", "S", "SR", "SS", "ER", "ES", "ESR", "ESS")}},
+    # A carry cell takes one LUT, the multiplexers between LUTs none.
+    "gowin": {**{f"LUT{inputs}": ("lut", 1) for inputs in range(1, 5)}, "ALU": ("lut", 1),
+              **{f"DFF{clock}{kind}": ("ff", 1) for clock in ("", "N") for kind in ("", "E", "S", "SE", "R", "RE", "P", "PE", "C", "CE")},
+              **{kind: ("dsp", 1) for kind in ("MULT9X9", "MULT18X18", "MULT36X36")}},
 }
 
 _MODULE = re.compile(r"^module (\S+?) ?\((.*?)^endmodule", re.MULTILINE | re.DOTALL)
 _INPUT = re.compile(r"^  input (?:wire )?(?:\[\d+:\d+\] )?(?:\\(\S+) |(\w+));?,?$", re.MULTILINE)
 _INSTANCE = re.compile(r"^  (?:\\(\S+) |(\w+)) (?:\\(\S+) |(\w+)) \($", re.MULTILINE)
-_CELL_SUFFIX = re.compile(r"_(?:LUT4|PFUMX|L6MUX21|CCU2C|TRELLIS_\w+?|MULT18X18D|DP16KD|PDPW16KD|SB_[A-Z]+\d*[A-Z0-9]*)_.*$")
+_CELL_SUFFIX = re.compile(r"_(?:LUT\d|PFUMX|L6MUX21|CCU2C|TRELLIS_\w+?|MULT18X18D|DP16KD|PDPW16KD|SB_[A-Z]+\d*[A-Z0-9]*|ALU|DFF[A-Z]*|"
+                          r"MULT\d+X\d+)_.*$")
 
 
 def instances(verilog: str, top: str) -> dict[str, frozenset[str]]:

@@ -16,7 +16,7 @@ from . import tools
 from .fmax import Fmax, credible_fmax
 from .packing import pack_registers
 from .placement import pin_array
-from .report import Netlist, read_netlist, read_timing
+from .report import Netlist, Timing, read_netlist, read_timing
 from .toolchain import TOOLCHAINS
 from .verilog import emit
 
@@ -68,47 +68,65 @@ class ArrayHarness(wiring.Component):
 
 @dataclasses.dataclass(frozen=True)
 class Fabric:
-    """Of an array without its harness: look-up tables (a carry cell is two), flip-flops, DSP blocks; and the clock that it reached."""
+    """Of an array without its harness: look-up tables (a carry cell of ECP5 is two), flip-flops, DSP blocks; and the clock that it
+    reached, None where it was not placed."""
 
     lut: int
     ff: int
     dsp: int
-    fmax: Fmax
+    fmax: Fmax | None
+
+
+# Where there are no tools from yosys on, or none that time the blocks that matter here.
+_SYNTHESIS_ONLY = {"gowin": "synth_gowin -top {top} -json {netlist}"}
 
 
 def _build(directory: Path, component: wiring.Component, board: Board, pinned: bool) -> Netlist:
-    (directory / "systolith.v").write_text(emit(component, _TOP), encoding="utf-8")
-    netlist = directory / "netlist.json"
-    TOOLCHAINS[board.family].synthesise(directory / "systolith.v", _TOP, netlist, log=directory / "yosys.log")
-    pack_registers(netlist, _TOP)
+    verilog, netlist, log = directory / "systolith.v", directory / "netlist.json", directory / "yosys.log"
+    verilog.write_text(emit(component, _TOP), encoding="utf-8")
+    if board.family in _SYNTHESIS_ONLY:
+        script = _SYNTHESIS_ONLY[board.family].format(top=_TOP, netlist=netlist.name)
+        tools.run_tool([tools.yosys(), "-p", f"read_verilog {verilog.name}; {script}"], log=log, cwd=directory)
+    else:
+        TOOLCHAINS[board.family].for_board(board).synthesise(verilog, _TOP, netlist, log=log)
+    if board.family == "ecp5":
+        pack_registers(netlist, _TOP)
     if pinned:
         pin_array(netlist, board)
-    return read_netlist(netlist, directory / "systolith.v", _TOP, board.family)
+    return read_netlist(netlist, verilog, _TOP, board.family)
 
 
-def measure_array(board: Board, directory: Path, *, rows: int, cols: int, multiplier: str, block_rows: int, pinned: bool,
-                  seed: int = 1) -> Fabric:
-    """Synthesise, place and route an array in its harness on an ECP5 board's part.
+def _place(directory: Path, board: Board, seed: int) -> Timing:
+    toolchain = TOOLCHAINS[board.family]
+    (directory / "harness.lpf").write_text('FREQUENCY PORT "clk" 250 MHZ;\n', encoding="utf-8")
+    own = {"ecp5": ["--" + board.device.removeprefix("LFE5U-").replace("F", "k"), "--speed", board.speed, "--router", "router2",
+                    "--lpf", "harness.lpf", "--lpf-allow-unconstrained", "--textcfg"],
+           "ice40": [f"--{board.device}", "--pcf-allow-unconstrained", "--asc"]}[board.family]
+    report = directory / "report.json"
+    tools.run_tool([
+        tools.find(toolchain.place_and_route), *own, "routed", "--package", board.package, "--json", "netlist.json",
+        "--report", report.name, "--seed", str(seed), "--freq", "250", "--timing-allow-fail"],
+        log=directory / "nextpnr.log", cwd=directory)
+    return read_timing(report, 250)
+
+
+def measure_array(board: Board, directory: Path, *, rows: int, cols: int, multiplier: str, dsp_cols: int | None = None,
+                  block_rows: int = 0, pinned: bool = False, seed: int = 1) -> Fabric:
+    """Synthesise an array in its harness, and place and route it where there are tools for the board's part.
 
     Raises
     ------
     ToolError
-        A tool is missing or fails.
+        A tool is missing or fails; an array that does not fit the part is such a failure.
     """
-    arrays = [SystolicArray(rows=rows, cols=cols, multiplier=multiplier, block_rows=block_rows) for _ in range(2)]
+    arrays = [SystolicArray(rows=rows, cols=cols, multiplier=multiplier, dsp_cols=dsp_cols, block_rows=block_rows) for _ in range(2)]
     empty = _build(directory, ArrayHarness(arrays[0], empty=True), board, False)
     whole = _build(directory, ArrayHarness(arrays[1]), board, pinned)
     area = {kind: sum(block[kind] for block in whole.area.values()) - sum(block[kind] for block in empty.area.values())
             for kind in ("lut", "ff", "dsp")}
-    toolchain = TOOLCHAINS[board.family]
-    report = directory / "report.json"
-    (directory / "harness.lpf").write_text('FREQUENCY PORT "clk" 250 MHZ;\n', encoding="utf-8")
-    tools.run_tool([
-        tools.find(toolchain.place_and_route), "--" + board.device.removeprefix("LFE5U-").replace("F", "k"), "--speed", board.speed,
-        "--package", board.package, "--router", "router2", "--json", "netlist.json", "--lpf", "harness.lpf", "--lpf-allow-unconstrained",
-        "--textcfg", "routed", "--report", report.name, "--seed", str(seed), "--freq", "250", "--timing-allow-fail"],
-        log=directory / "nextpnr.log", cwd=directory)
-    timing = read_timing(report, 250)
-    fmax = credible_fmax(timing.fmax_mhz, family=board.family, speed=board.speed, path=timing.path,
-                         registered_dsp=whole.registered_dsp, dsp=True, bram=False)
+    fmax = None
+    if board.family not in _SYNTHESIS_ONLY:
+        timing = _place(directory, board, seed)
+        fmax = credible_fmax(timing.fmax_mhz, family=board.family, speed=board.speed, path=timing.path,
+                             registered_dsp=whole.registered_dsp, dsp=area["dsp"] > 0, bram=False)
     return Fabric(area["lut"], area["ff"], area["dsp"], fmax)

@@ -13,9 +13,7 @@ __all__ = ["estimate", "excess", "nearest"]
 def estimate(config: Config, board: Board) -> dict[str, int]:
     """Multipliers and block RAMs that ``config`` needs on ``board``: a lower bound, known before synthesis."""
     array = config.array
-    multipliers = array.multiplier_rows * array.cols
-    if config.epilogue.multiplier == "parallel":
-        multipliers += 4 * config.epilogue.lanes  # 32 × 32 bits of 18 × 18 or 16 × 16
+    multipliers = array.dsp_blocks + config.epilogue.dsp_blocks
     if board.family == "ecp5":
         bytes_deep, words_deep, words_per_ram = 2048, 512, 1
         device_memory = memory_rams = board.memory_bytes // 2048

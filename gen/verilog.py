@@ -101,15 +101,18 @@ def _without_collection() -> Iterator[None]:
 class _Use(Elaboratable):
     """One instance of module ``name``, with the ports of ``signature`` as attributes, as the component itself has them."""
 
-    def __init__(self, name: str, signature: wiring.Signature) -> None:
+    def __init__(self, name: str, signature: wiring.Signature, clocked: bool) -> None:
         self._name = name
         self._signature = signature
+        self._clocked = clocked
         vars(self).update((member, value) for member, value in vars(signature.create()).items() if member in signature.members)
 
     def elaborate(self, platform: Any) -> Instance:
         ports = {f"{'i' if member.flow == wiring.In else 'o'}_{'__'.join(map(str, path))}": Value.cast(value)
                  for path, member, value in self._signature.flatten(self)}
-        return Instance(self._name, i_clk=ClockSignal(), i_rst=ResetSignal(), **ports)
+        if self._clocked:
+            ports |= {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
+        return Instance(self._name, **ports)
 
 
 class _SharedModules:
@@ -123,7 +126,7 @@ class _SharedModules:
     def __init__(self, prefix: str) -> None:
         self.text: list[str] = []
         self._prefix = prefix
-        self._modules: dict[Any, tuple[str, wiring.Signature]] = {}
+        self._modules: dict[Any, tuple[str, wiring.Signature, bool]] = {}
 
     def get_shared(self, kind: type[wiring.Component], **parameters: Any) -> _Use:
         """An instance of the module for ``kind(**parameters)``."""
@@ -133,7 +136,7 @@ class _SharedModules:
             number = sum(other is kind for other, _ in self._modules) or ""
             snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
             name = f"{self._prefix}_{snake}{number}"
-            self._modules[key] = name, component.signature
+            self._modules[key] = name, component.signature, getattr(kind, "latency_cycles", None) != 0
             self.text.append(rtlil.convert(component, name=name, platform=self, emit_src=False))
         return _Use(*self._modules[key])
 

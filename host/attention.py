@@ -16,7 +16,7 @@ from ..arch.tiling import ConvShape, PlanError, cuts
 from ..arch.views import by_tiles
 from .arrange import fold_zero_point
 from .compile import CONSTANTS, INPUT, OUTPUT, SCRATCH, Compiled, Place, finish
-from .constants import Constants
+from .constants import Constants, check_results_as_weights
 from .errors import NetworkError
 
 __all__ = ["AttentionHead", "Scaling", "compile_attention"]
@@ -81,6 +81,7 @@ def compile_attention(head: AttentionHead, config: Config, tokens: int) -> Compi
     """
     if not config.array.transposer:
         raise PlanError("array.transposer must be true for attention")
+    check_results_as_weights(config)
     constants = Constants(config)
     features, width = head.query_weights.shape
     rows = config.array.rows

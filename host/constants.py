@@ -6,14 +6,33 @@ import numpy as np
 
 from ..arch.config import Config
 from ..arch.numerics import pack_int4
+from ..arch.tiling import PlanError
 
-__all__ = ["Constants"]
+__all__ = ["Constants", "check_results_as_weights", "check_weights"]
+
+
+def check_weights(config: Config, weights: np.ndarray) -> str:
+    """What is wrong with weights for this array's multipliers, in one line; empty if nothing is."""
+    low, high = config.array.weight_limits
+    outside = weights[(weights < low) | (weights > high)]
+    key = "multiplier" if config.array.weights == "int8" else "weights"
+    return (f"weights must be from {low} to {high} where array.{key} is {getattr(config.array, key)!r}, not {int(outside[0])}"
+            if outside.size else "")
+
+
+def check_results_as_weights(config: Config) -> None:
+    """Raise :class:`PlanError` where results, which may be any int8, cannot be weights."""
+    if config.array.weights != "int8":
+        raise PlanError(f"array.weights must be 'int8' for a product of two tensors, not {config.array.weights!r}")
+    if config.array.weight_limits[0] > -128:
+        raise PlanError(f"array.multiplier must not be {config.array.multiplier!r} for products of two tensors, which may hold −128")
 
 
 class Constants:
     """Blocks one after the other, each from a bus word's start on, equal ones once."""
 
     def __init__(self, config: Config) -> None:
+        self._config = config
         self._alignment = config.bus_bytes
         self._packed = config.array.weights == "int4"
         self._blocks: list[np.ndarray] = []
@@ -21,7 +40,13 @@ class Constants:
         self._size = 0
 
     def weights(self, weights: np.ndarray) -> int:
-        """Offset of weights, int8 of shape (…, width), in C order; where the accelerator's are int4, each row of them packed."""
+        """Offset of weights, int8 of shape (…, width), in C order; where the accelerator's are int4, each row of them packed.
+
+        Raises :class:`PlanError` where the array has no such weights.
+        """
+        wrong = check_weights(self._config, weights)
+        if wrong:
+            raise PlanError(wrong)
         return self.octets(pack_int4(weights) if self._packed else weights)
 
     def octets(self, values: np.ndarray) -> int:

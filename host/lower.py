@@ -15,7 +15,7 @@ from ..arch.layers import Dynamic, Layer, Part, TensorSpec, Term, root_of
 from ..arch.numerics import AVERAGE_MAX, add_table_place, average_pool_multiplier, wrap32
 from ..arch.tiling import ConvShape, PlanError
 from ..arch.views import Extent, depth_of
-from .constants import Constants
+from .constants import Constants, check_weights
 from .graph import Graph, Node
 from .lower_sums import SumLowering
 from .lowering import extent_of
@@ -75,13 +75,11 @@ class _Lowering(SumLowering):
         return Lowered(specs=self.specs, layers=self.layers, constants=self.constants)
 
     def _check_weights(self, op: Any) -> None:
-        """Raise :class:`PlanError` for a weight that the array's do not reach."""
-        low, high = self.config.array.weight_limits
-        if self.config.array.weights == "int8" or not isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected):
-            return  # those of int8 arrays come in parts
-        outside = op.weights[(op.weights < low) | (op.weights > high)]
-        if outside.size:
-            raise PlanError(f"weights must be from {low} to {high} where array.weights is {self.config.array.weights!r}, not {outside[0]}")
+        """Raise :class:`PlanError` for a weight that int4 does not reach; those of int8 arrays come in parts, each checked by itself."""
+        if self.config.array.weights == "int4" and isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected):
+            wrong = check_weights(self.config, op.weights)
+            if wrong:
+                raise PlanError(wrong)
 
     def _requantise(self, number: int, node: Node, op: Requantise) -> None:
         extent = self._as_matrices(node.output, self.specs[node.inputs[0]].extent)
@@ -101,10 +99,11 @@ class _Lowering(SumLowering):
         extent = self._as_matrices(node.output, self.specs[root_of(self.specs, node.inputs[0])].extent)
         inputs = [self._input(node.inputs[i], extent) for i in (op.first, 1 - op.first)]
         output = self._output(node.output, extent)
+        # −256·x2, in as few terms as there are weights for.
         words = np.zeros(256, np.int32)
         words[add_table_place(np.arange(-128, 128))] = wrap32(op.table.astype(np.int64) + op.bias)
-        least = self.config.array.weight_limits[0]   # −256 of x2 are that so many times
-        second = {"value": least, "source": 1, "times": -256 // least}
+        part = 1 << (-self.config.array.weight_limits[0]).bit_length() - 1
+        second = {"value": -part, "source": 1, "times": 256 // part}
         parts = [Part(first=first, width=width, terms=(self._unit(first, width, 1), self._unit(first, width, **second)),
                       parameters=self._flat_parameters(0, op.multiplier, op.shift, width))
                  for first, width in self._cuts(output, extent.channels, [self.config.array.rows])]

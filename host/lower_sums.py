@@ -14,6 +14,7 @@ from ..arch.numerics import wrap32
 from ..arch.tiling import ConvShape, PlanError
 from ..arch.views import Extent, depth_of
 from .arrange import Folding, diagonal, fold_zero_point, folded_shape, folded_weights, packed_weights
+from .constants import check_results_as_weights
 from .folding import choose_packing
 from .graph import Node
 from .lowering import SHARE, Lowering, extent_of
@@ -126,8 +127,7 @@ class SumLowering(Lowering):
 
     def _product(self, number: int, node: Node, op: BatchMatMul) -> None:
         config = self.config
-        if config.array.weights != "int8":
-            raise PlanError(f"array.weights must be 'int8' for a product of two tensors, not {config.array.weights!r}")
+        check_results_as_weights(config)
         if op.transpose_b and not config.array.transposer:
             raise PlanError("array.transposer must be true for products with a transposed operand")
         a, b = (self.graph.tensors[key].shape for key in node.inputs)

@@ -93,8 +93,8 @@ class Lowering:
 
     def _as_weights(self, op: AveragePool2D, shape: Sequence[int]) -> bool:
         """Whether the image that is averaged is taken as weights, a row of ones being the activations: one window, over the whole image,
-        and weights of its type."""
-        return self.config.array.weights == "int8" and op.kernel == tuple(shape[1:3]) and op.padding == ((0, 0), (0, 0))
+        and weights of all its values."""
+        return self.config.array.weight_limits == (-128, 127) and op.kernel == tuple(shape[1:3]) and op.padding == ((0, 0), (0, 0))
 
     # Parts
 

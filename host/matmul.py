@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ..arch.config import Config
 from ..arch.gemm_tiling import Gemm
 from ..arch.plan_gemm import GemmPlan, plan_gemm, split_gemm
+from .constants import check_weights
 
 __all__ = ["MatmulJob", "Part", "Requantise"]
 
@@ -69,16 +70,15 @@ class MatmulJob:
                  requantise: Requantise | None):
         self.config = config
         self.a, self.w = _operand("a", a, np.int8, 2), _operand("w", w, np.int8, 2)
+        wrong = check_weights(config, w)
+        if wrong:
+            raise ValueError(wrong)
         self.m, self.k = a.shape
         self.n = w.shape[1]
         if w.shape[0] != self.k:
             raise ValueError(f"w must have as many rows as a has columns, {self.k}, not {w.shape[0]}")
         if bias is not None and _operand("bias", bias, np.int32, 1).shape != (self.n,):
             raise ValueError(f"bias must have one value for each of {self.n} columns, not {bias.size}")
-        low, high = config.array.weight_limits
-        if w.min() < low or w.max() > high:
-            raise ValueError(f"w must be from {low} to {high} where array.weights is {config.array.weights!r}, "
-                             f"not {int(w.min() if w.min() < low else w.max())}")
         self.bias = bias
         self.requantise = requantise
         self.result = np.empty((self.m, self.n), np.int8 if requantise else np.int32)

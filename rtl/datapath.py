@@ -46,8 +46,8 @@ class Datapath(wiring.Component):
         self.config = config
         rows, cols = config.array.rows, config.array.cols
         self._array = array = SystolicArray(
-            rows=rows, cols=cols, multiplier=config.array.multiplier_kind, block_rows=config.array.block_rows,
-            weight_bits=config.array.weight_bits)
+            rows=rows, cols=cols, multiplier=config.array.multiplier_kind, dsp_cols=config.array.dsp_columns,
+            block_rows=config.array.block_rows, weight_bits=config.array.weight_bits)
         # From a control to its byte, in each row and in each column.
         self._activation_delay = [Scratchpad.latency_cycles + delay for delay in array.row_delay]
         self._weight_delay = [Scratchpad.latency_cycles + delay for delay in array.col_delay]

@@ -4,7 +4,15 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["FabricMultiplier", "Multiplier"]
+from .shared import shared
+
+__all__ = ["FabricMultiplier", "Multiplier", "PartialProducts", "SignProduct", "partial_products"]
+
+
+def _check_bits(bits: dict[str, int], low: int) -> None:
+    for subject, value in bits.items():
+        if value < low:
+            raise ValueError(f"{subject} must be at least {low}, not {value!r}")
 
 
 class Multiplier(wiring.Component):
@@ -16,24 +24,16 @@ class Multiplier(wiring.Component):
     Parameters
     ----------
     x_bits, y_bits : widths of the operands
-
-    Platform overrides
-    ------------------
-    Emitted as a module ``multiplier_XxY`` of its own (:mod:`~systolith.rtl.shared`), which ``boards/primitives_<family>.py``
-    replaces by the family's block.
     """
 
     x: Signal
     y: Signal
     p: Signal
 
-    module_name = "multiplier_{x_bits}x{y_bits}"
     latency_cycles = 2
 
     def __init__(self, *, x_bits: int, y_bits: int):
-        for subject, bits in (("x_bits", x_bits), ("y_bits", y_bits)):
-            if bits < 2:
-                raise ValueError(f"{subject} must be at least 2, not {bits!r}")
+        _check_bits({"x_bits": x_bits, "y_bits": y_bits}, 2)
         self.x_bits = x_bits
         self.y_bits = y_bits
         super().__init__({"x": In(signed(x_bits)), "y": In(signed(y_bits)), "p": Out(signed(x_bits + y_bits))})
@@ -47,36 +47,132 @@ class Multiplier(wiring.Component):
         return m
 
 
-class FabricMultiplier(wiring.Component):
-    """p = x · y of two signed bytes, from look-up tables and carry chains only: four times two partial products, added in pairs.
+class PartialProducts(wiring.Component):
+    """q = x · (y₀ + 2·y₁), or x · (y₀ − 2·y₁) where y₁ is a sign: two rows of a multiplication and the adder that joins them.
 
-    Latency: 3 cycles. Throughput: one product per cycle.
+    Latency: none.
+
+    Parameters
+    ----------
+    bits : of x
+    negative : y₁ counts −2
+
+    Members
+    -------
+    x : signed
+    y : the two bits
+    q : signed
+
+    Platform overrides
+    ------------------
+    An instance is called ``partial_products_N_…`` or ``signed_partial_products_N_…``, N the bits of x: ``boards/primitives_<family>.py``
+    replaces it on parts with look-up tables in front of their carry chains, where all of it is one chain.
+    """
+
+    x: Signal
+    y: Signal
+    q: Signal
+
+    latency_cycles = 0
+
+    def __init__(self, *, bits: int, negative: bool = False):
+        _check_bits({"bits": bits}, 2)
+        self.bits = bits
+        self.negative = negative
+        super().__init__({"x": In(signed(bits)), "y": In(2), "q": Out(signed(bits + 2))})
+
+    def elaborate(self, platform):
+        m = Module()
+        one, two = (self.x & bit.replicate(self.bits).as_signed() for bit in self.y)
+        m.d.comb += self.q.eq(one - (two << 1) if self.negative else one + (two << 1))
+        return m
+
+
+class SignProduct(wiring.Component):
+    """q = c − x·y, y one bit: the row of a multiplication that is left for the sign.
+
+    Latency: none.
+
+    Parameters
+    ----------
+    bits : of x and of c, signed
+
+    Platform overrides
+    ------------------
+    An instance is called ``sign_product_N_…``; as :class:`PartialProducts`.
+    """
+
+    c: Signal
+    x: Signal
+    y: Signal
+    q: Signal
+
+    latency_cycles = 0
+
+    def __init__(self, *, bits: int):
+        _check_bits({"bits": bits}, 2)
+        self.bits = bits
+        super().__init__({"c": In(signed(bits)), "x": In(signed(bits)), "y": In(1), "q": Out(signed(bits + 1))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.q.eq(self.c - (self.x & self.y.replicate(self.bits).as_signed()))
+        return m
+
+
+def partial_products(m: Module, platform: object, label: str, x: Value, y: Value, *, negative: bool = False) -> Value:
+    """x · y of two bits, by :class:`PartialProducts` as a submodule of ``m`` whose name ends with ``label``."""
+    bits = len(x)
+    name = f"{'signed_' if negative else ''}partial_products_{bits}_{label}"
+    m.submodules[name] = row = shared(PartialProducts, platform, bits=bits, negative=negative)
+    m.d.comb += [row.x.eq(x), row.y.eq(y)]
+    return row.q
+
+
+class FabricMultiplier(wiring.Component):
+    """p = x · y, both signed, from look-up tables and carry chains only: pairs of partial products, then their sums, in pairs.
+
+    Latency: 2 cycles (two halves, or both pairs of four bits, then their sum), as :class:`Multiplier`. Throughput: one product per cycle.
+
+    Parameters
+    ----------
+    x_bits : width of x, at least 2
+    y_bits : 4, 8 or 9
     """
 
     x: Signal
     y: Signal
     p: Signal
 
-    latency_cycles = 3
+    latency_cycles = 2
 
-    def __init__(self):
-        super().__init__({"x": In(signed(8)), "y": In(signed(8)), "p": Out(signed(16))})
+    def __init__(self, *, x_bits: int = 8, y_bits: int = 8):
+        _check_bits({"x_bits": x_bits}, 2)
+        if y_bits not in (4, 8, 9):
+            raise ValueError(f"y_bits must be 4, 8 or 9, not {y_bits!r}")
+        self.x_bits = x_bits
+        self.y_bits = y_bits
+        super().__init__({"x": In(signed(x_bits)), "y": In(signed(y_bits)), "p": Out(signed(x_bits + y_bits))})
 
     def elaborate(self, platform):
         m = Module()
-
-        def register(value: Value, name: str) -> Signal:
-            stage = Signal(value.shape(), name=name, reset_less=True)
-            m.d.sync += stage.eq(value)
-            return stage
-
-        partial = [(self.x & bit.replicate(8).as_signed()) for bit in self.y]
-        quarters = []
-        for i in range(0, 8, 2):
-            double = partial[i + 1] << 1
-            # Bit 7 is the sign of y: it counts −128.
-            total = partial[i] - double if i == 6 else partial[i] + double
-            quarters.append(register(total[:10].as_signed(), f"quarter{i // 2}"))
-        halves = [register((quarters[i] + (quarters[i + 1] << 2))[:13].as_signed(), f"half{i // 2}") for i in (0, 2)]
-        m.d.comb += self.p.eq(register((halves[0] + (halves[1] << 4))[:16].as_signed(), "product"))
+        bits = self.x_bits
+        pairs = self.y_bits // 2
+        rows = [partial_products(m, platform, str(i), self.x, self.y[2 * i:2 * i + 2], negative=self.y_bits != 9 and i == pairs - 1)
+                for i in range(pairs)]
+        halves = rows if pairs == 2 else [_shifted_sum(rows[i], rows[i + 1], 2, bits + 4) for i in (0, 2)]
+        if self.y_bits == 9:  # its sign counts −16 in the upper half
+            m.submodules[f"sign_product_{bits}_4"] = sign = shared(SignProduct, platform, bits=bits)
+            m.d.comb += [sign.c.eq(halves[1][4:]), sign.x.eq(self.x), sign.y.eq(self.y[8])]
+            halves[1] = Cat(halves[1][:4], sign.q).as_signed()
+        registers = [Signal(half.shape(), name=f"half{i}", reset_less=True) for i, half in enumerate(halves)]
+        product = Signal(self.p.shape(), reset_less=True)
+        m.d.sync += [*(register.eq(half) for register, half in zip(registers, halves, strict=True)),
+                     product.eq(_shifted_sum(*registers, pairs, self.x_bits + self.y_bits))]
+        m.d.comb += self.p.eq(product)
         return m
+
+
+def _shifted_sum(low: Value, high: Value, shift: int, bits: int) -> Value:
+    """low + high · 2**shift, signed, of ``bits`` bits; the adder begins where the two meet."""
+    return Cat(low[:shift], (low[shift:].as_signed() + high)[:bits - shift]).as_signed()

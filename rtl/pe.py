@@ -1,5 +1,8 @@
 """The processing elements: a multiplier, an adder and the registers that make them systolic."""
 
+import itertools
+from collections.abc import Iterable
+
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -7,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from .multiplier import FabricMultiplier, Multiplier
 from .shared import shared
 
-__all__ = ["PE", "PairPE", "RowTermPE"]
+__all__ = ["PE", "FabricPE", "FabricPairPE", "PairPE", "RowTermPE", "pe_ports", "pieces"]
 
 
 def _check_psum_bits(psum_bits: int, weight_bits: int) -> None:
@@ -15,13 +18,19 @@ def _check_psum_bits(psum_bits: int, weight_bits: int) -> None:
         raise ValueError(f"psum_bits must be at least {8 + weight_bits}, not {psum_bits!r}")
 
 
-def _pe_ports(rows: int, psum_bits: int, weight_bits: int) -> dict[str, wiring.Member]:
-    """Of an element that takes ``rows`` rows of activations and of weights."""
+def pe_ports(rows: int, w_bits: int, sum_bits: int) -> dict[str, wiring.Member]:
+    """Of an element that takes ``rows`` rows of activations; ``w_bits`` and ``sum_bits`` are the widths of what goes down."""
     return {
         "a_in": In(8 * rows), "a_out": Out(8 * rows), "swap_in": In(1), "swap_out": Out(1),
-        "w_in": In(weight_bits), "w_out": Out(weight_bits), "w_shift": In(1),
-        "psum_in": In(signed(psum_bits)), "psum_out": Out(signed(psum_bits)),
+        "w_in": In(w_bits), "w_out": Out(w_bits), "w_shift": In(1),
+        "psum_in": In(signed(sum_bits)), "psum_out": Out(signed(sum_bits)),
     }
+
+
+def pieces(value: Value, widths: Iterable[int]) -> list[Value]:
+    """``value`` cut into pieces of these widths, the lowest first."""
+    ends = list(itertools.accumulate(widths, initial=0))
+    return [value[start:end] for start, end in itertools.pairwise(ends)]
 
 
 class PE(wiring.Component):
@@ -55,6 +64,7 @@ class PE(wiring.Component):
     psum_out: Signal
 
     rows = 1
+    cols = 1
     a_latency_cycles = 1
     psum_latency_cycles = 1
     latency_cycles = 3
@@ -63,24 +73,49 @@ class PE(wiring.Component):
         _check_psum_bits(psum_bits, weight_bits)
         self.psum_bits = psum_bits
         self.weight_bits = weight_bits
-        super().__init__(_pe_ports(self.rows, psum_bits, weight_bits))
+        super().__init__(pe_ports(self.rows, self.w_bits(weight_bits), self.sum_bits(psum_bits)))
+
+    @staticmethod
+    def w_bits(weight_bits: int) -> int:
+        """Of the weights that go down side by side."""
+        return weight_bits
+
+    @staticmethod
+    def sum_bits(psum_bits: int) -> int:
+        """Of all that goes down."""
+        return psum_bits
 
     def elaborate(self, platform):
         m = Module()
         a = Signal(signed(8), reset_less=True)
         shadow, active = (Signal(signed(self.weight_bits), name=name, reset_less=True) for name in ("shadow", "active"))
         swap = Signal(reset_less=True)  # at power-up it may load a weight that no row uses
-        product = Signal(signed(8 + self.weight_bits), reset_less=True)
         psum = Signal(signed(self.psum_bits), reset_less=True)
         with m.If(self.w_shift):
             m.d.sync += shadow.eq(self.w_in)
         with m.If(self.swap_in):
             m.d.sync += active.eq(shadow)
-        m.d.sync += [a.eq(self.a_in), swap.eq(self.swap_in), product.eq(a * active), psum.eq(self.psum_in + product)]
+        m.d.sync += [a.eq(self.a_in), swap.eq(self.swap_in), psum.eq(self.psum_in + self._product(m, platform, a, active))]
         m.d.comb += [
             self.a_out.eq(a), self.swap_out.eq(swap), self.w_out.eq(shadow), self.psum_out.eq(psum),
         ]
         return m
+
+    def _product(self, m, platform, a, w):
+        product = Signal(signed(8 + self.weight_bits), reset_less=True)
+        m.d.sync += product.eq(a * w)
+        return product
+
+
+class FabricPE(PE):
+    """A :class:`PE` that multiplies in look-up tables. Latency: 4 cycles from ``a_in``."""
+
+    latency_cycles = 1 + FabricMultiplier.latency_cycles + 1
+
+    def _product(self, m, platform, a, w):
+        m.submodules.multiplier = multiplier = shared(FabricMultiplier, platform, x_bits=8, y_bits=self.weight_bits)
+        m.d.comb += [multiplier.x.eq(a), multiplier.y.eq(w)]
+        return multiplier.p
 
 
 class PairPE(wiring.Component):
@@ -114,15 +149,27 @@ class PairPE(wiring.Component):
     psum_out: Signal
 
     rows = 2
+    cols = 1
     a_latency_cycles = 1
     psum_latency_cycles = 1
+    multiplier = Multiplier
     latency_cycles = 2 + Multiplier.latency_cycles + 1
 
     def __init__(self, *, psum_bits: int, weight_bits: int = 8):
         _check_psum_bits(psum_bits, weight_bits)
         self.psum_bits = psum_bits
         self.weight_bits = weight_bits
-        super().__init__(_pe_ports(self.rows, psum_bits, weight_bits))
+        super().__init__(pe_ports(self.rows, self.w_bits(weight_bits), self.sum_bits(psum_bits)))
+
+    @staticmethod
+    def w_bits(weight_bits: int) -> int:
+        """Of the weights that go down side by side."""
+        return weight_bits
+
+    @staticmethod
+    def sum_bits(psum_bits: int) -> int:
+        """Of all that goes down."""
+        return psum_bits
 
     def elaborate(self, platform):
         m = Module()
@@ -133,7 +180,7 @@ class PairPE(wiring.Component):
         sums = [Signal(signed(9), name=f"sum{row}", reset_less=True) for row in range(2)]
         swap = Signal(reset_less=True)
         psum = Signal(signed(self.psum_bits), reset_less=True)
-        m.submodules.multiplier = multiplier = shared(Multiplier, platform, x_bits=9, y_bits=9)
+        m.submodules.multiplier = multiplier = shared(self.multiplier, platform, x_bits=9, y_bits=9)
         with m.If(self.w_shift):
             m.d.sync += [shadow[0].eq(self.w_in), shadow[1].eq(shadow[0])]
         with m.If(self.swap_in):
@@ -149,10 +196,17 @@ class PairPE(wiring.Component):
         return m
 
 
+class FabricPairPE(PairPE):
+    """A :class:`PairPE` that multiplies in look-up tables, with the same latency."""
+
+    multiplier = FabricMultiplier
+    latency_cycles = 2 + FabricMultiplier.latency_cycles + 1
+
+
 class RowTermPE(wiring.Component):
     """psum_out = psum_in + a₀a₁, modulo 2**psum_bits: the term of :class:`PairPE` that all columns have in common, without a DSP block.
 
-    Latency: 4 cycles from ``a``, which is the first column's ``a_out``, so that the sums go down beside that column's.
+    Latency: 3 cycles from ``a``, which is the first column's ``a_out``: a cycle before that column's sums.
     """
 
     a: Signal
@@ -167,7 +221,7 @@ class RowTermPE(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.multiplier = multiplier = FabricMultiplier()
+        m.submodules.multiplier = multiplier = shared(FabricMultiplier, platform, x_bits=8, y_bits=8)
         psum = Signal(signed(self.psum_bits), reset_less=True)
         m.d.comb += [multiplier.x.eq(self.a[:8]), multiplier.y.eq(self.a[8:]), self.psum_out.eq(psum)]
         m.d.sync += psum.eq(self.psum_in + multiplier.p)

@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .multiplier import FabricMultiplier
+from .shared import shared
 
 __all__ = ["WeightTerm"]
 
@@ -31,7 +32,7 @@ class WeightTerm(wiring.Component):
     take: Signal
     o: Signal
 
-    latency_cycles = FabricMultiplier.latency_cycles + 1
+    latency_cycles = 1 + FabricMultiplier.latency_cycles + 1
 
     def __init__(self, *, psum_bits: int):
         self.psum_bits = psum_bits
@@ -39,14 +40,15 @@ class WeightTerm(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.multiplier = multiplier = FabricMultiplier()
-        before = Signal(signed(8), reset_less=True)
+        m.submodules.multiplier = multiplier = shared(FabricMultiplier, platform, x_bits=8, y_bits=8)
+        # The shadow weights of the column's first element, where nothing stands between: synthesis joins them.
+        last, before = (Signal(signed(8), name=name, reset_less=True) for name in ("last", "before"))
         second = Signal()  # the next weight completes a pair
         with m.If(self.w_shift):
-            m.d.sync += [before.eq(self.w), second.eq(~second)]
-        counts = Signal(FabricMultiplier.latency_cycles)
+            m.d.sync += [last.eq(self.w), before.eq(last), second.eq(~second)]
+        counts = Signal(1 + FabricMultiplier.latency_cycles)
         total, taken = Signal(signed(self.psum_bits)), Signal(signed(self.psum_bits), reset_less=True)
-        m.d.comb += [multiplier.x.eq(before), multiplier.y.eq(self.w), self.o.eq(taken)]
+        m.d.comb += [multiplier.x.eq(last), multiplier.y.eq(before), self.o.eq(taken)]
         m.d.sync += counts.eq(Cat(self.w_shift & second, counts))
         with m.If(self.take):
             m.d.sync += [taken.eq(total), total.eq(0)]

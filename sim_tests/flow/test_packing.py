@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from ecp5_netlist import Netlist
+from systolith.arch.config import ArrayConfig
 from systolith.gen.packing import pack_registers
 from systolith.gen.toolchain import TOOLCHAINS
 from systolith.gen.verilog import emit
@@ -25,31 +26,36 @@ def cells(module, kind):
     return [cell for cell in module["cells"].values() if cell["type"] == kind]
 
 
-@pytest.mark.parametrize(("rows", "cols", "multiplier", "block_rows", "weight_bits"), [
-    (4, 2, "single", 2, 8), (4, 2, "fast-inner-product", 1, 8), (4, 2, "single", 2, 4), (4, 2, "fast-inner-product", 1, 4)])
-def test_array_after_synthesis(tmp_path, rows, cols, multiplier, block_rows, weight_bits):
+@pytest.mark.parametrize(("rows", "cols", "multiplier", "dsp_cols", "block_rows", "weights"), [
+    (4, 2, "single", 2, 2, "int8"), (4, 2, "fast-inner-product", 2, 1, "int8"), (3, 4, "packed", 4, 2, "int8"),
+    (3, 5, "packed", 3, 0, "int8"), (3, 2, "single", 0, 0, "int8"), (4, 2, "fast-inner-product", 1, 0, "int8"),
+    (4, 2, "single", 2, 2, "int4"), (4, 2, "fast-inner-product", 2, 1, "int4"), (3, 2, "single", 0, 0, "int4")])
+def test_array_after_synthesis(tmp_path, rows, cols, multiplier, dsp_cols, block_rows, weights):
     """Two tiles and their vectors through the netlist; each multiplier has its own registers."""
     seed = 1
     print(f"seed {seed}")
     rng = np.random.default_rng(seed)
-    dut = SystolicArray(rows=rows, cols=cols, multiplier=multiplier, block_rows=block_rows, weight_bits=weight_bits)
+    options = {"rows": rows, "cols": cols, "multiplier": multiplier, "dsp_cols": dsp_cols, "block_rows": block_rows}
+    config = ArrayConfig(**options, weights=weights)
+    dut = SystolicArray(**options, weight_bits=config.weight_bits)
     packed, module = synthesise(tmp_path, dut, "array")
     multipliers = cells(module, "MULT18X18D")
-    assert len(multipliers) == rows * cols // (2 if multiplier != "single" else 1)
-    # A single one's weight has an enable, which stays in the fabric.
-    registers = ["INPUTA", "INPUTB", "OUTPUT"] if multiplier != "single" else ["OUTPUT"]
-    assert packed == len(multipliers) * (3 if multiplier != "single" else 2)
+    assert len(multipliers) == config.dsp_blocks
+    # A weight that is an operand has an enable, and its register stays in the fabric.
+    pairs = multiplier == "fast-inner-product"
+    registers = ["INPUTA", "INPUTB", "OUTPUT"] if pairs else ["OUTPUT"]
+    assert packed == len(multipliers) * (3 if pairs else 2)
     for register in registers:
-        assert {cell["parameters"].get(f"REG_{register}_CLK") for cell in multipliers} == {"CLK0"}
+        assert {cell["parameters"].get(f"REG_{register}_CLK") for cell in multipliers} <= {"CLK0"}
 
-    least = -1 << weight_bits - 1
-    tiles = [rng.choice([least, -least - 1, *rng.integers(least, -least, 6)], (rows, cols)) for _ in range(2)]
+    low, high = config.weight_limits
+    tiles = [rng.choice([low, high, *rng.integers(low, high + 1, 6)], (rows, cols)) for _ in range(2)]
     blocks = [rng.choice([-128, 127, *rng.integers(-128, 128, 6)], (12, rows)) for _ in range(2)]
     inputs, starts, shift_from, start = {}, [], 4, 0
     for tile, block in zip(tiles, blocks, strict=True):
         for i, k in enumerate(reversed(range(rows))):
             for c, delay in enumerate(dut.col_delay):
-                inputs[shift_from + i + delay, f"w__{c}"] = tile[k, c] & (1 << weight_bits) - 1
+                inputs[shift_from + i + delay, f"w__{c}"] = tile[k, c] & (1 << config.weight_bits) - 1
                 inputs[shift_from + i + delay, f"w_shift__{c}"] = 1
         start = max(start, shift_from + rows - 1 + dut.shift_to_swap_cycles)
         for i, vector in enumerate(block):

@@ -86,7 +86,7 @@ def test_what_is_no_int4_weight_is_refused():
             w[2, 3] = value
             with pytest.raises(ValueError) as caught:
                 accelerator.matmul(a, w)
-            assert str(caught.value) == f"w must be from -8 to 7 where array.weights is 'int4', not {value}"
+            assert str(caught.value) == f"weights must be from -8 to 7 where array.weights is 'int4', not {value}"
 
 
 def test_identity():

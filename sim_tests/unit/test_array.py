@@ -6,6 +6,8 @@ import re
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
+from systolith.arch import packed
+from systolith.arch.config import ArrayConfig
 from systolith.rtl.array import SystolicArray
 
 
@@ -57,22 +59,46 @@ def stream(dut, tiles, activations):
     return np.array([[result[i, c] for c in range(cols)] for i in range(len(starts))])
 
 
-SHAPES = [(rows, cols, "single", block_rows) for rows, cols, block_rows in (
+SHAPES = [(rows, cols, {"block_rows": block_rows}) for rows, cols, block_rows in (
     (1, 1, 0), (1, 4, 0), (4, 1, 0), (3, 5, 0), (5, 3, 0), (4, 4, 0), (1, 2, 1), (5, 3, 2), (4, 2, 1), (6, 2, 4))]
-SHAPES += [(rows, cols, "fast-inner-product", block_rows) for rows, cols, block_rows in (
+SHAPES += [(rows, cols, {"multiplier": "fast-inner-product", "block_rows": block_rows}) for rows, cols, block_rows in (
     (2, 1, 0), (2, 4, 0), (4, 1, 0), (4, 5, 0), (6, 3, 0), (2, 2, 1), (8, 3, 2), (8, 2, 1), (10, 2, 4))]
+SHAPES += [(rows, cols, {"multiplier": "packed", "block_rows": block_rows}) for rows, cols, block_rows in (
+    (1, 2, 0), (4, 1, 0), (3, 5, 0), (5, 4, 0), (1, 4, 1), (5, 5, 2), (8, 2, 4), (17, 3, 0))]
+# Columns without DSP blocks: all, the last ones, behind an odd number of packed ones.
+SHAPES += [(rows, cols, {"multiplier": multiplier, "dsp_cols": dsp_cols, "block_rows": block_rows})
+           for rows, cols, multiplier, dsp_cols, block_rows in (
+               (1, 1, "single", 0, 0), (4, 3, "single", 0, 0), (5, 4, "single", 2, 2), (2, 3, "fast-inner-product", 0, 0),
+               (6, 5, "fast-inner-product", 2, 1), (4, 5, "packed", 3, 0), (3, 6, "packed", 2, 1), (3, 2, "packed", 1, 0))]
 
 
-@pytest.mark.parametrize("weight_bits", [8, 4])
-@pytest.mark.parametrize(("rows", "cols", "multiplier", "block_rows"), SHAPES)
-def test_tiles_back_to_back(rows, cols, multiplier, block_rows, weight_bits):
-    rng = np.random.default_rng(1)
-    least = -1 << weight_bits - 1
-    tiles = [rng.integers(least, -least, (rows, cols)) for _ in range(5)]
-    blocks = [rng.integers(-128, 128, (count, rows)) for count in (1, 2 * rows + 2, 2, rows, 3)]
-    dut = SystolicArray(rows=rows, cols=cols, multiplier=multiplier, block_rows=block_rows, weight_bits=weight_bits)
-    psums = stream(dut, tiles, blocks)
+@pytest.mark.parametrize(("rows", "cols", "options", "weight_bits"), [
+    (*shape, bits) for bits in (8, 4) for shape in SHAPES if (bits, shape[2].get("multiplier")) != (4, "packed")])
+def test_tiles_back_to_back(rows, cols, options, weight_bits):
+    packed = options.get("multiplier") == "packed"
+    seed = 1
+    print(f"seed {seed}")
+    rng = np.random.default_rng(seed)
+    low, high = (-1 << weight_bits - 1) + packed, (1 << weight_bits - 1) - 1
+    tiles = [rng.integers(low, high + 1, (rows, cols)) for _ in range(4)] + [rng.choice([low, high], (rows, cols))]
+    blocks = [rng.integers(-128, 128, (count, rows)) for count in (1, 2 * rows + 2, 2, rows)] + [rng.choice([-128, 127], (5, rows))]
+    psums = stream(SystolicArray(rows=rows, cols=cols, weight_bits=weight_bits, **options), tiles, blocks)
     np.testing.assert_array_equal(psums, np.concatenate([b @ t for b, t in zip(blocks, tiles, strict=True)]))
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(1, 2), (3, 4), (8, 5)])
+def test_a_weight_that_packed_columns_cannot_hold(rows, cols):
+    """What −128 gives there is written down in arch/packed.py, so that programs on random memory have one meaning."""
+    seed = rows
+    print(f"seed {seed}")
+    rng = np.random.default_rng(seed)
+    array = ArrayConfig(rows=rows, cols=cols, multiplier="packed")
+    tiles = [rng.choice([-128, -127, 127, *rng.integers(-128, 128, 3)], (rows, cols)).astype(np.int8) for _ in range(6)]
+    blocks = [rng.choice([-128, 127, *rng.integers(-128, 128, 3)], (count, rows)).astype(np.int8) for count in (1, 9, 2, rows, 3, 5)]
+    psums = stream(SystolicArray(rows=rows, cols=cols, multiplier="packed"), tiles, blocks)
+    np.testing.assert_array_equal(psums, np.concatenate([packed.matmul(array, b, t) for b, t in zip(blocks, tiles, strict=True)]))
+    exact = np.concatenate([b.astype(np.int32) @ t for b, t in zip(blocks, tiles, strict=True)])
+    assert np.any(psums != exact)
 
 
 @pytest.mark.parametrize("rows", [2, 4, 12])
@@ -88,22 +114,29 @@ def test_fast_inner_product_at_the_extremes(rows):
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 8, 9])
-@pytest.mark.parametrize("multiplier", ["single", "fast-inner-product"])
-@pytest.mark.parametrize("weight_bits", [8, 4])
+@pytest.mark.parametrize(("multiplier", "weight_bits"), [
+    ("single", 8), ("fast-inner-product", 8), ("packed", 8), ("single", 4), ("fast-inner-product", 4)])
 def test_psums_are_just_wide_enough(rows, multiplier, weight_bits):
     """The largest sum, rows · 2**14 or rows · 2**10, fits exactly, and not in one bit less."""
-    if rows % 2 and multiplier != "single":
+    if rows % 2 and multiplier == "fast-inner-product":
         rows += 1
-    dut = SystolicArray(rows=rows, cols=1, multiplier=multiplier, weight_bits=weight_bits)
-    largest = rows * 2**(6 + weight_bits)
-    assert stream(dut, [np.full((rows, 1), -1 << weight_bits - 1)], [np.full((1, rows), -128)])[0, 0] == largest
-    assert largest >= 2**(dut.psum_bits - 2)
+    dut = SystolicArray(rows=rows, cols=2, multiplier=multiplier, weight_bits=weight_bits)
+    activations, weight = np.full((1, rows), -128), (-1 << weight_bits - 1) + (multiplier == "packed")
+    largest = -128 * weight * rows
+    assert (stream(dut, [np.full((rows, 2), weight)], [activations]) == largest).all()
+    assert largest >= 2**(dut.psum_bits - 2) or dut.psum_bits == 8 + weight_bits
 
 
 def test_delays_of_three_by_two():
     dut = SystolicArray(rows=3, cols=2)
     assert (dut.row_delay, dut.col_delay, dut.latency_cycles) == ([0, 1, 2], [0, 1], 5)
     assert dut.swap_to_shift_cycles == 2
+
+
+def test_delays_of_packed_columns():
+    """Two columns take a step together, the fifth one alone; three cycles in the element and two at the foot."""
+    dut = SystolicArray(rows=4, cols=5, multiplier="packed", block_rows=2)
+    assert (dut.row_delay, dut.col_delay, dut.latency_cycles) == ([0, 1, 3, 4], [0, 0, 1, 1, 2], 9)
 
 
 def test_delays_with_pairs_and_crossings():
@@ -115,7 +148,8 @@ def test_delays_with_pairs_and_crossings():
 
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"rows": 0}, "rows must be at least 1, not 0"), ({"cols": 0}, "cols must be at least 1, not 0"),
-    ({"multiplier": "double"}, "multiplier must be one of 'single', 'fast-inner-product', not 'double'"),
+    ({"multiplier": "double"}, "multiplier must be one of 'single', 'fast-inner-product', 'packed', not 'double'"),
+    ({"dsp_cols": -1}, "dsp_cols must be at least 0, not -1"),
     ({"rows": 3, "multiplier": "fast-inner-product"}, "rows must be even for fast-inner-product, not 3"),
     ({"block_rows": -1}, "block_rows must be at least 0, not -1")])
 def test_arguments_are_checked(arguments, message):

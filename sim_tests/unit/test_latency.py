@@ -16,13 +16,17 @@ CONFIGS += [{"array": {"rows": 12, "cols": 12}, "epilogue": {"lanes": 3}}, {"epi
 CONFIGS += [{"array": {"rows": rows, "cols": cols, "multiplier": multiplier, "block_rows": block_rows}}
             for rows, cols, multiplier, block_rows in (
                 (24, 12, "fast-inner-product", 4), (2, 2, "fast-inner-product", 0), (16, 16, "fast-inner-product", 3),
-                (12, 12, "single", 4), (3, 3, "single", 1))]
+                (12, 12, "single", 4), (3, 3, "single", 1), (8, 8, "packed", 0), (16, 7, "packed", 3), (5, 2, "packed", 0),
+                (3, 1, "packed", 0), (24, 12, "packed", 4), (4, 9, "packed", 0), (8, 8, "lut", 0), (5, 3, "lut", 2))]
+CONFIGS += [{"array": {"rows": 8, "cols": 6, "multiplier": multiplier, "dsp_cols": dsp_cols}}
+            for multiplier in ("single", "fast-inner-product", "packed") for dsp_cols in (0, 1, 3, 4, 200)]
 
 
 @pytest.mark.parametrize("settings", CONFIGS)
 def test_latencies_are_those_of_the_blocks(settings):
     config = resolve(settings)
-    latency, timing = Latency(config), Datapath(config).timing
+    datapath = Datapath(config)
+    latency, timing = Latency(config), datapath.timing
     decision = 3  # cycles that the preloader's decisions take: see arch/latency.py
     assert latency.swap_to_shift == max(timing.swap_to_shift_cycles, decision)
     assert latency.shift_to_swap == timing.shift_to_swap_cycles

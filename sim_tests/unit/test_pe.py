@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
-from systolith.rtl.pe import PE, PairPE, RowTermPE
+from systolith.rtl.packed_pe import PackedPE
+from systolith.rtl.pe import PE, FabricPairPE, FabricPE, PairPE, RowTermPE
 
 CORNERS = [-128, -127, -1, 0, 1, 127]
 
@@ -43,7 +44,7 @@ def product(a, w):
 
 
 @pytest.mark.parametrize("weight_bits", [8, 4])
-@pytest.mark.parametrize("kind", [PE, PairPE])
+@pytest.mark.parametrize("kind", [PE, FabricPE, PairPE, FabricPairPE])
 def test_random_cycles(kind, weight_bits):
     seed, psum_bits = 1, 20
     print(f"seed {seed}")
@@ -70,7 +71,7 @@ def test_random_cycles(kind, weight_bits):
 
 
 @pytest.mark.parametrize("weight_bits", [8, 4])
-@pytest.mark.parametrize("kind", [PE, PairPE])
+@pytest.mark.parametrize("kind", [PE, FabricPE, PairPE, FabricPairPE])
 def test_corner_products(kind, weight_bits):
     """All combinations of the extremes, each tile one row."""
     weights = CORNERS if weight_bits == 8 else [-8, -7, -1, 0, 1, 7]
@@ -86,7 +87,7 @@ def test_corner_products(kind, weight_bits):
     assert got == [product(a, w) for a, w in cases]
 
 
-def test_row_term_keeps_pace_with_the_first_column():
+def test_row_term_is_a_cycle_ahead_of_the_first_column():
     seed = 2
     print(f"seed {seed}")
     rng = np.random.default_rng(seed)
@@ -95,12 +96,21 @@ def test_row_term_keeps_pace_with_the_first_column():
     latency = RowTermPE.latency_cycles
     for t in range(latency, len(a)):
         assert outputs[t]["psum_out"] == wrap(int(psum[t - 1]) + int(a[t - latency, 0]) * int(a[t - latency, 1]), 20)
-    assert PairPE.a_latency_cycles + latency == PairPE.latency_cycles
+    assert PairPE.a_latency_cycles + latency == PairPE.latency_cycles - 1
 
 
-@pytest.mark.parametrize("kind", [PE, PairPE])
+@pytest.mark.parametrize("kind", [PE, FabricPE, PairPE, FabricPairPE])
 @pytest.mark.parametrize("weight_bits", [8, 4])
 def test_psum_bits_are_checked(kind, weight_bits):
     with pytest.raises(ValueError) as caught:
         kind(psum_bits=7 + weight_bits, weight_bits=weight_bits)
     assert str(caught.value) == f"psum_bits must be at least {8 + weight_bits}, not {7 + weight_bits}"
+
+
+def test_limits_of_a_packed_element_are_checked():
+    with pytest.raises(ValueError) as caught:
+        PackedPE(psum_bits=14)
+    assert str(caught.value) == "psum_bits must be at least 15, not 14"
+    with pytest.raises(ValueError) as caught:
+        PackedPE(psum_bits=20, weight_bits=4)
+    assert str(caught.value) == "weight_bits must be 8, not 4"
