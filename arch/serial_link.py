@@ -27,6 +27,12 @@ A program is started in two steps, at ``SERIAL_CONTROL``: first ``CONTROL_FIRST`
 their complement. The second step is done if the first one was the write before, and only then; any other word in between ends the
 first. Reading gives bit 0 after a first step, and ``CONTROL_DONE`` from a second step that was done until the next first one. (The CRC
 in every header is over all that was said since the host's random number at RESTART: no late or repeated frame passes for another.)
+
+A session begins at the rate that the device was built for. ``SERIAL_RATE`` reads as its clock in kHz, or as 0 where the rate is fixed.
+Writing to it the clock cycles of a bit less one, at least ``LEAST_BIT_CYCLES`` less one and fewer than it was built for, changes the rate
+once the next digest has been sent; a RESTART before that forgets it. The device goes back to the rate it was built for when a header with
+n = 0 disarms it, and when no good checked header has come for ``RATE_TIMEOUTS`` of its timeouts, at a new rate for the first ``RATE_TRIAL``
+of them: whatever becomes of the host or the line, it is found where it was. Time in which the words of a frame move does not count.
 """
 
 from __future__ import annotations
@@ -34,8 +40,8 @@ from __future__ import annotations
 import enum
 import zlib
 
-__all__ = ["AFTER_DIGEST", "AFTER_HEADER", "CONTROL_BITS", "CONTROL_DONE", "CONTROL_FIRST", "LONG", "LONG_WORDS", "MOST_WORDS",
-           "POLYNOMIAL", "Frame", "checked_header", "control_word", "digest", "header"]
+__all__ = ["AFTER_DIGEST", "AFTER_HEADER", "CONTROL_BITS", "CONTROL_DONE", "CONTROL_FIRST", "LEAST_BIT_CYCLES", "LONG", "LONG_WORDS",
+           "MOST_WORDS", "POLYNOMIAL", "RATE_TIMEOUTS", "RATE_TRIAL", "Frame", "checked_header", "control_word", "digest", "header"]
 
 MOST_WORDS = 255
 LONG = 0x04
@@ -48,6 +54,10 @@ AFTER_DIGEST = 0xFFFFFFFF    # of any bytes followed by their own digest
 CONTROL_BITS = 5
 CONTROL_FIRST = 0x2B5  # not a word whose two halves are complements
 CONTROL_DONE = 2
+
+LEAST_BIT_CYCLES = 4  # a receiver samples bits in their middle
+RATE_TIMEOUTS = 8     # a power of two
+RATE_TRIAL = 2
 
 
 class Frame(enum.IntEnum):

@@ -8,7 +8,7 @@ import tty
 import zlib
 
 import numpy as np
-from systolith.arch.registers import SERIAL_CONTROL, SERIAL_MEMORY, SERIAL_REGISTERS, offset_of
+from systolith.arch.registers import SERIAL_CONTROL, SERIAL_MEMORY, SERIAL_RATE, SERIAL_REGISTERS, offset_of
 from systolith.host.device import Device
 
 __all__ = ["FakeBoard"]
@@ -106,6 +106,8 @@ class FakeBoard:
             return int(self.device.read_memory(place - SERIAL_MEMORY, 4).view("<u4")[0])
         if place == SERIAL_CONTROL:
             return self.first | self.done << 1
+        if place == SERIAL_RATE:
+            return 0  # a terminal has no rate
         offset = place - SERIAL_REGISTERS
         value = self.device.memory_bytes if offset == offset_of("MEMORY_BYTES") else self.device.read_register(offset)
         return self.register(offset, value)
