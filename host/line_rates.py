@@ -26,7 +26,7 @@ def line_rates(clock_hz: float, built_baud: int) -> list[Rate]:
     Whole numbers of cycles from the least on, in steps of at least 15 %; where an adapter's rate is within 2.5 % of one, that is asked
     for, and a step that would hide such a rate is left out.
     """
-    exact = {}
+    exact: dict[int, int] = {}
     for baud in _ADAPTERS:
         cycles = round(clock_hz / baud)
         if cycles >= LEAST_BIT_CYCLES and abs(cycles * baud / clock_hz - 1) <= _TOLERANCE:

@@ -54,15 +54,18 @@ class SerialDevice(Device):
         self._pending: dict[int, int] = {}
         named = isinstance(port, str)
         self._port = SerialPort(port, baud, silence_s=silence_s or FIND_S, clock=clock) if isinstance(port, str) else port
-        self.link = SerialLink(self._port, pause_s=pause_s)
+        simulated = silence_s is None and self._port.name.startswith("/dev/pts/")
+        self.link = SerialLink(self._port, pause_s=pause_s, patient=simulated)
         try:
             self._find()
             if manifest is not None:
                 check_identity(self, manifest)
+            if simulated:
+                self._port.silence_s = SIMULATED_SILENCE_S
             if negotiate:
                 self.link.negotiate()
-            if named and silence_s is None:
-                self._port.silence_s = SIMULATED_SILENCE_S if self._port.name.startswith("/dev/pts/") else SILENCE_S
+            if named and silence_s is None and not simulated:
+                self._port.silence_s = SILENCE_S
             self.memory_bytes = self.read_register(offset_of("MEMORY_BYTES"))
             if manifest is not None and self.memory_bytes != manifest.memory_bytes:
                 raise DeviceMismatch(f"the device is not the accelerator in the manifest: MEMORY_BYTES must be {manifest.memory_bytes}, "

@@ -12,13 +12,12 @@ from ..arch.serial_link import (
     AFTER_DIGEST,
     AFTER_HEADER,
     CONTROL_DONE,
-    CONTROL_FIRST,
     LONG,
     LONG_WORDS,
     MOST_WORDS,
     Frame,
     checked_header,
-    control_word,
+    control_address,
     digest,
     header,
 )
@@ -51,15 +50,17 @@ class SerialLink:
     Parameters
     ----------
     pause_s : a silence after which the device understands a new frame
+    patient : nobody knows how long an answer may take; no rate is given up for being slow
 
     Attributes
     ----------
     faults : transfers that had to be repeated
     """
 
-    def __init__(self, port: SerialPort, *, pause_s: float):
+    def __init__(self, port: SerialPort, *, pause_s: float, patient: bool = False):
         self.port = port
         self.pause_s = pause_s
+        self.patient = patient
         self.faults = 0
         self._crc = 0
         self._in_step = False
@@ -109,11 +110,10 @@ class SerialLink:
 
     def control(self, bits: int) -> None:
         """Write ``bits`` to CONTROL, exactly once."""
-        word = control_word(bits).to_bytes(4, "big")
         for _ in range(ATTEMPTS):
-            self.write(SERIAL_CONTROL, CONTROL_FIRST.to_bytes(4, "big"))
+            self.write(SERIAL_CONTROL, bytes(4))
             try:
-                self._write(Frame.CHECKED_WRITE, SERIAL_CONTROL, 1, word)
+                self._write(Frame.CHECKED_WRITE, control_address(bits), 1, bytes(4))
                 return
             except _Broken:
                 self.faults += 1
@@ -219,7 +219,8 @@ class SerialLink:
     def _quickly(self) -> Iterator[None]:
         """Wait for an answer not much longer than the last one took."""
         silence_s = self.port.silence_s
-        self.port.silence_s = min(silence_s, max(0.8 * self.pause_s, 10 * self._trip_s))
+        if not self.patient:
+            self.port.silence_s = min(silence_s, max(0.8 * self.pause_s, 10 * self._trip_s))
         try:
             yield
         finally:

@@ -7,7 +7,7 @@ from amaranth.utils import exact_log2
 
 from ..arch.config import Config
 from ..arch.registers import REGISTER_BYTES, SERIAL_BAUD, SERIAL_CONTROL, SERIAL_MEMORY, SERIAL_RATE, SERIAL_REGISTERS, offset_of
-from ..arch.serial_link import CONTROL_BITS, CONTROL_FIRST, LEAST_BIT_CYCLES
+from ..arch.serial_link import CONTROL_BITS, CONTROL_SECOND, CONTROL_STEP, LEAST_BIT_CYCLES
 from .core import flat_members
 from .device_memory import DeviceMemory
 from .line_crc import LineCRC
@@ -103,20 +103,24 @@ class SerialShell(wiring.Component):
         first = Signal()
         done = Signal()
         second = Signal()
+        step = exact_log2(CONTROL_STEP // 4)
         m.d.comb += [
-            second.eq(bus.write_data[:CONTROL_BITS] == ~bus.write_data[CONTROL_BITS:2 * CONTROL_BITS]),
+            second.eq(bus.address[exact_log2(CONTROL_SECOND // 4)]),
             # Three regions that differ in the upper three bits: the comparisons share the rest.
             upper.eq(~bus.address[memory_bits:frames.counted_bits + 1].any()),
             lower.eq(upper & ~bus.address[register_bits:memory_bits].any()),
             in_registers.eq(lower & (bus.address[27:] == SERIAL_REGISTERS >> 29)),
-            in_control.eq(lower & (bus.address[27:] == SERIAL_CONTROL >> 29) & (bus.address[:register_bits] == offset_of("CONTROL") // 4)),
+            in_control.eq(~bus.address[step + CONTROL_BITS:frames.counted_bits + 1].any() & (bus.address[27:] == SERIAL_CONTROL >> 29)
+                          & (bus.address[:register_bits] == offset_of("CONTROL") // 4)),
             in_memory.eq(upper & (bus.address[27:] == SERIAL_MEMORY >> 29)),
             memory.host.valid.eq(bus.valid & in_memory),
             memory.host.address.eq(bus.address),
             memory.host.write.eq(bus.write),
             memory.host.write_data.eq(bus.write_data),
             core.csr_address.eq(bus.address[:register_bits] << 2),
-            core.csr_write_data.eq(bus.write_data),
+            # A second step's bits are in its address, which has been checked; its place among the registers is CONTROL's.
+            core.csr_write_data.eq(Cat(Mux(bus.address[27], bus.address[step:step + CONTROL_BITS], bus.write_data[:CONTROL_BITS]),
+                                       bus.write_data[CONTROL_BITS:])),
         ]
         # A register read takes a cycle; a write, which comes from a register, takes two, and all else takes the same path for simplicity.
         begun, answered = Signal(), Signal()
@@ -124,18 +128,13 @@ class SerialShell(wiring.Component):
         write = Signal()
         begins = bus.valid & ~in_memory & ~begun & ~answered
         accepted = Signal()
-        # CONTROL's place among the registers is that of its two steps among theirs.
         m.d.sync += [
             begun.eq(begins), answered.eq(begun), write.eq(accepted & (in_registers | (in_control & second & first))),
             is_size.eq(core.csr_address == offset_of("MEMORY_BYTES")),
         ]
         m.d.comb += [accepted.eq(begins & bus.write), core.csr_write.eq(write)]
         with m.If(accepted & in_control):
-            m.d.sync += first.eq(bus.write_data[:2 * CONTROL_BITS] == CONTROL_FIRST)
-            with m.If(second & first):
-                m.d.sync += done.eq(1)
-            with m.Elif(~second):
-                m.d.sync += done.eq(0)
+            m.d.sync += [first.eq(~second), done.eq(second & (first | done))]
         if self.adjustable:
             in_rate = Signal()
             m.d.comb += [in_rate.eq(lower & (bus.address[27:] == SERIAL_RATE >> 29) & ~bus.address[:register_bits].any()),

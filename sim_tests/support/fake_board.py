@@ -91,13 +91,14 @@ class FakeBoard:
         if place >= SERIAL_MEMORY:
             self.device.write_memory(place - SERIAL_MEMORY, np.array([value], np.uint32))
         elif place == SERIAL_CONTROL:
-            second = (value ^ value >> 5) & 31 == 31
-            if second and self.first:
-                self.device.write_register(offset_of("CONTROL"), value & 31)
+            self.first, self.done = 1, 0
+        elif place > SERIAL_CONTROL:
+            bits, rest = divmod(place - SERIAL_CONTROL - 0x200, 0x400)
+            assert rest == 0 and bits < 32, "a second step's address"
+            if self.first:
+                self.device.write_register(offset_of("CONTROL"), bits)
                 self.done = 1
-            elif not second:
-                self.done = 0
-            self.first = value & 0x3FF == 0x2B5
+            self.first = 0
         else:
             self.device.write_register(place - SERIAL_REGISTERS, value)
 
