@@ -29,6 +29,7 @@ MEMORY_BYTES = 64 << 20
 MEMORIES = ("ideal", "board", "chip")
 _AXI = re.compile(r"axi:([^,]+)(?:,([^,]+))?")
 _LITEX = re.compile(r"litex:([^:]+):(\d+)")
+_ETHERBONE = re.compile(r"etherbone:([^:]+)(?::(\d+))?")
 _SERIAL = re.compile(r"serial:([^@]+)(?:@(\d+))?")
 
 
@@ -117,8 +118,9 @@ def _check_device(device: str) -> None:
         raise FlowError(f"device {device!r} must be axi:DEVICE, such as axi:/dev/uio0, or axi:REGISTERS,MEMORY, such as "
                         "axi:/dev/uio0,/dev/udmabuf0")
     serial = _SERIAL.fullmatch(device)
-    if device not in ("sim", "model") and not serial and not _LITEX.fullmatch(device) and not _AXI.fullmatch(device):
-        raise FlowError(f"device must be one of sim, model, serial:PORT[@BAUD], axi:DEVICE, litex:HOST:PORT, not {device!r}")
+    if device not in ("sim", "model") and not serial and not any(kind.fullmatch(device) for kind in (_LITEX, _ETHERBONE, _AXI)):
+        raise FlowError("device must be one of sim, model, serial:PORT[@BAUD], axi:DEVICE, litex:HOST:PORT, etherbone:HOST[:PORT], "
+                        f"not {device!r}")
     if serial and serial[2] and not 300 <= int(serial[2]) <= 12_000_000:
         raise FlowError(f"baud must be from 300 to 12000000, not {serial[2]}")
 
@@ -196,7 +198,8 @@ def connect(device: str = "sim", *, board: str | None = None, config: str | Path
     ----------
     device : ``sim`` (the emitted Verilog, compiled), ``model`` (exact results, no clock), ``serial:PORT[@BAUD]`` (a board),
         ``axi:DEVICE`` or ``axi:REGISTERS,MEMORY`` (on the same chip, see :class:`~systolith.host.axi_device.AXIDevice`) or
-        ``litex:HOST:PORT`` (a SoC behind ``litex_server``, whose ``csr.csv`` is in the current folder)
+        ``litex:HOST:PORT`` (a SoC behind ``litex_server``, whose ``csr.csv`` is in the current folder) or ``etherbone:HOST[:PORT]``
+        (likewise, over the SoC's own Ethernet)
     board, config, assignments : what to generate: a board's name, a TOML file or nested mapping, ``section.key=value`` strings
     directory : a generated folder instead of these
     settings : of the simulation
@@ -230,6 +233,9 @@ def connect(device: str = "sim", *, board: str | None = None, config: str | Path
     elif litex := _LITEX.fullmatch(device):
         from ..host.litex import LiteXDevice
         opened = LiteXDevice(manifest, host=litex[1], port=int(litex[2]))
+    elif etherbone := _ETHERBONE.fullmatch(device):
+        from ..host.etherbone import EtherboneDevice
+        opened = EtherboneDevice(manifest, host=etherbone[1], port=int(etherbone[2] or 1234))
     elif _SERIAL.fullmatch(device):
         opened = _serial(device, manifest)
     elif axi := _AXI.fullmatch(device):
