@@ -57,8 +57,8 @@ def infer(accelerator: Accelerator, network: Network, x: np.ndarray) -> Inferenc
     """
     network.check_input(x)
     if not accelerator.config.control.padding:
-        output, counters = infer_by_products(accelerator, network, x)
-        return Inference(output=output, counters=counters)
+        output, summed = infer_by_products(accelerator, network, x)
+        return Inference(output=output, counters=summed)
     outputs: list[np.ndarray] = []
     counters: dict[str, Any] = {}
     compiled = _largest(accelerator, network, len(x))
