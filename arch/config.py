@@ -183,7 +183,7 @@ class ControlConfig:
     0 leaves the queue out. ``watchdog_bits`` is the width of WATCHDOG; 0 leaves it out, where memory cannot fail to answer.
     ``engines`` "serial" makes LOAD and STORE move one byte at a time, and all three do one command at a time, in a third of the area. Row
     numbers and counts have ``row_bits`` bits. ``padding`` False leaves out coordinates and pad injection. ``run_loops`` 1 leaves out the
-    outer one of the two loops of LOAD and STORE.
+    outer one of the two loops of LOAD and STORE. With ``line_rates`` a host can raise the rate of a serial shell's line.
     """
 
     queue_commands: int = 4
@@ -197,6 +197,7 @@ class ControlConfig:
     row_bits: int = 16
     padding: bool = True
     run_loops: int = 2
+    line_rates: bool = True
 
     def __post_init__(self) -> None:
         _check_choice("control.queue_commands", self.queue_commands, [2, 4, 8, 16])
@@ -210,6 +211,7 @@ class ControlConfig:
         _check_range("control.row_bits", self.row_bits, 8, 16)
         _check_choice("control.padding", self.padding, [True, False])
         _check_range("control.run_loops", self.run_loops, 1, 2)
+        _check_choice("control.line_rates", self.line_rates, [True, False])
 
     @property
     def looks_ahead(self) -> bool:

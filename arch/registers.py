@@ -175,6 +175,8 @@ def offset_of(name: str) -> int:
 
 # A serial shell's view of one device, byte addresses as UARTBone has them (its frames carry them divided by 4).
 SERIAL_REGISTERS = 0x0000_0000
+SERIAL_RATE = 0x2000_0000  # of the line: see serial_link.py
 SERIAL_CONTROL = 0x2000_0000 + offset_of("CONTROL")  # in two steps: see serial_link.py
 SERIAL_MEMORY = 0x4000_0000
+SERIAL_NOWHERE = 0x8000_0000  # writes are lost, reads give 0
 SERIAL_BAUD = 1_000_000

@@ -23,10 +23,17 @@ bit of every byte on the line, both ways, and knows four more frames, marked by 
 - A frame cut by the timeout, and a byte that comes while the device cannot take it, restart the CRC, so that the next digest is wrong.
 - The first checked header with n > 0 arms the device: from then on, WRITE frames are read and not done. One with n = 0 disarms it.
 
-A program is started in two steps, at ``SERIAL_CONTROL``: first ``CONTROL_FIRST``, then :func:`control_word`, which is CONTROL's bits and
-their complement. The second step is done if the first one was the write before, and only then; any other word in between ends the
-first. Reading gives bit 0 after a first step, and ``CONTROL_DONE`` from a second step that was done until the next first one. (The CRC
-in every header is over all that was said since the host's random number at RESTART: no late or repeated frame passes for another.)
+CONTROL is written in two steps, which the *address* tells apart, because a header is checked before anything is done: a word at
+``SERIAL_CONTROL`` is the first, one at :func:`control_address` the second, and that address holds CONTROL's bits. What the words are does
+not matter. The second step is done if the first one was the step before, and only then. Reading ``SERIAL_CONTROL`` gives bit 0 after a
+first step, and ``CONTROL_DONE`` from a second step that was done until the next first one. (The CRC in every header is over all that was
+said since the host's random number at RESTART: no late or repeated frame passes for another.)
+
+A session begins at the rate that the device was built for. ``SERIAL_RATE`` reads as its clock in kHz, or as 0 where the rate is fixed.
+Writing to it the clock cycles of a bit less one, at least ``LEAST_BIT_CYCLES`` less one and fewer than it was built for, changes the rate
+once the next digest has been sent; a RESTART before that forgets it. The device goes back to the rate it was built for when a header with
+n = 0 disarms it, and when no good checked header has come for ``RATE_TIMEOUTS`` of its timeouts, at a new rate for the first ``RATE_TRIAL``
+of them: whatever becomes of the host or the line, it is found where it was. Time in which the words of a frame move does not count.
 """
 
 from __future__ import annotations
@@ -34,8 +41,11 @@ from __future__ import annotations
 import enum
 import zlib
 
-__all__ = ["AFTER_DIGEST", "AFTER_HEADER", "CONTROL_BITS", "CONTROL_DONE", "CONTROL_FIRST", "LONG", "LONG_WORDS", "MOST_WORDS",
-           "POLYNOMIAL", "Frame", "checked_header", "control_word", "digest", "header"]
+from .registers import REGISTER_BYTES, SERIAL_CONTROL
+
+__all__ = ["AFTER_DIGEST", "AFTER_HEADER", "CONTROL_BITS", "CONTROL_DONE", "CONTROL_SECOND", "CONTROL_STEP", "LEAST_BIT_CYCLES", "LONG",
+           "LONG_WORDS", "MOST_WORDS", "POLYNOMIAL", "RATE_TIMEOUTS", "RATE_TRIAL", "Frame", "checked_header", "control_address", "digest",
+           "header"]
 
 MOST_WORDS = 255
 LONG = 0x04
@@ -46,8 +56,13 @@ AFTER_HEADER = 0x2144DF1C    # zlib.crc32 of any bytes followed by their own zli
 AFTER_DIGEST = 0xFFFFFFFF    # of any bytes followed by their own digest
 
 CONTROL_BITS = 5
-CONTROL_FIRST = 0x2B5  # not a word whose two halves are complements
+CONTROL_SECOND = REGISTER_BYTES      # in a second step's address, above the register's place
+CONTROL_STEP = 2 * REGISTER_BYTES    # CONTROL's bits from there on
 CONTROL_DONE = 2
+
+LEAST_BIT_CYCLES = 4  # a receiver samples bits in their middle
+RATE_TIMEOUTS = 8     # a power of two
+RATE_TRIAL = 2
 
 
 class Frame(enum.IntEnum):
@@ -76,6 +91,6 @@ def digest(crc: int) -> bytes:
     return (crc ^ 0xFFFFFFFF).to_bytes(4, "little")
 
 
-def control_word(bits: int) -> int:
-    """The second step for ``bits`` of CONTROL."""
-    return bits | (~bits & (1 << CONTROL_BITS) - 1) << CONTROL_BITS
+def control_address(bits: int) -> int:
+    """Byte address of the second step for ``bits`` of CONTROL."""
+    return SERIAL_CONTROL + CONTROL_SECOND + CONTROL_STEP * bits

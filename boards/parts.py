@@ -38,7 +38,8 @@ def _ecp5(rows: int, cols: int, kib: int, lanes: int) -> dict[str, Any]:
 # The smallest machine: its engines move byte by byte and do one command at a time.
 SMALLEST_CONTROL: Mapping[str, Any] = {
     "queue_commands": 2, "token_bits": 2, "outer_loops": 1, "inner_loops": 1, "counter_bits": 0, "queue_programs": 0, "watchdog_bits": 0,
-    "engines": "serial", "row_bits": 10, "padding": False, "run_loops": 1}
+    "engines": "serial", "row_bits": 10, "padding": False, "run_loops": 1,
+    "line_rates": False}
 _SMALLEST: dict[str, Any] = {
     "array": {"rows": 2, "cols": 2, "transposer": False},
     "memory": {"activation_kib": 1, "weight_kib": 1, "accumulator_rows": 128, "parameter_channels": 64, "bus_bits": 32,

@@ -22,7 +22,7 @@ BOARD = Board(
     baud=1_000_000,
     memory_kib=64,
     toolchain="yosys, nextpnr-ecp5, ecppack",
-    loader=("-b", "ecp5_versa"),
+    loader=("-c", "ft2232"),  # openFPGALoader has no name for it, but its cable
     pins={
         "oscillator": Pin("P3", {"IO_TYPE": "LVDS"}),
         "rx": Pin("C11", {"IO_TYPE": "LVCMOS33", "PULLMODE": "UP"}),

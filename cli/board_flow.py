@@ -63,7 +63,7 @@ def _folders(directory: str | Path | None) -> dict[int, str]:
 def _look(port: str, baud: int, folders: dict[int, str], *, named: bool) -> dict[str, Any]:
     from ..host.serial_device import SerialDevice
     try:
-        with SerialDevice(port, None, baud=baud, silence_s=SILENCE_S) as device:
+        with SerialDevice(port, None, baud=baud, negotiate=False, silence_s=SILENCE_S) as device:
             if device.read_register(offset_of("MAGIC")) != MAGIC:
                 return {"what": "something that is no accelerator"}
             row = {"found": True, "baud": baud, **_identity(device)}
@@ -102,5 +102,5 @@ def selftest(device: str, *, quick: bool = False, seed: int = 1, progress: Progr
             "array": f"{accelerator.config.array.rows} × {accelerator.config.array.cols}", "memory_bytes": accelerator.device.memory_bytes}
         report |= run(accelerator, seed=seed, quick=quick, memory=flow.known_memory(accelerator, device, settings), progress=progress)
         if isinstance(accelerator.device, SerialDevice):
-            report["repeated_transfers"] = accelerator.device.link.faults
+            report |= {"baud": accelerator.device.link.port.baud, "repeated_transfers": accelerator.device.link.faults}
     return {name: value for name, value in report.items() if value is not None} | {"seconds": round(time.monotonic() - start, 1)}

@@ -27,8 +27,9 @@ __all__ = ["FlowError", "Settings", "build_folder", "check_product", "compare", 
 Progress = Callable[[str], None]
 MEMORY_BYTES = 64 << 20
 MEMORIES = ("ideal", "board", "chip")
-_AXI = re.compile(r"axi:([^,]+),([^,]+)")
+_AXI = re.compile(r"axi:([^,]+)(?:,([^,]+))?")
 _LITEX = re.compile(r"litex:([^:]+):(\d+)")
+_ETHERBONE = re.compile(r"etherbone:([^:]+)(?::(\d+))?")
 _SERIAL = re.compile(r"serial:([^@]+)(?:@(\d+))?")
 
 
@@ -114,10 +115,12 @@ def build_folder(directory: str | Path | None = None, *, output: str | Path | No
 
 def _check_device(device: str) -> None:
     if device.startswith("axi:") and not _AXI.fullmatch(device):
-        raise FlowError(f"device {device!r} must be axi:REGISTERS,MEMORY, such as axi:/dev/uio0,/dev/udmabuf0")
+        raise FlowError(f"device {device!r} must be axi:DEVICE, such as axi:/dev/uio0, or axi:REGISTERS,MEMORY, such as "
+                        "axi:/dev/uio0,/dev/udmabuf0")
     serial = _SERIAL.fullmatch(device)
-    if device not in ("sim", "model") and not serial and not _LITEX.fullmatch(device) and not _AXI.fullmatch(device):
-        raise FlowError(f"device must be one of sim, model, serial:PORT[@BAUD], axi:REGISTERS,MEMORY, litex:HOST:PORT, not {device!r}")
+    if device not in ("sim", "model") and not serial and not any(kind.fullmatch(device) for kind in (_LITEX, _ETHERBONE, _AXI)):
+        raise FlowError("device must be one of sim, model, serial:PORT[@BAUD], axi:DEVICE, litex:HOST:PORT, etherbone:HOST[:PORT], "
+                        f"not {device!r}")
     if serial and serial[2] and not 300 <= int(serial[2]) <= 12_000_000:
         raise FlowError(f"baud must be from 300 to 12000000, not {serial[2]}")
 
@@ -176,14 +179,14 @@ def _simulated(directory: Path, manifest: Manifest, settings: Settings, progress
 
 
 def _serial(device: str, manifest: Manifest) -> Device:
-    """The board at a serial port, at its bitstream's rate unless another is said."""
+    """The board at a serial port: found at its bitstream's rate and then made faster, unless a rate is said, which it then stays at."""
     from ..boards import get_board
     from ..host.serial_device import SerialDevice
     match = _SERIAL.fullmatch(device)
     assert match is not None
     if manifest.board is None:
         raise FlowError(f"device {device!r} needs a board's accelerator; add --board, or give a folder generated with it")
-    return SerialDevice(match[1], manifest, baud=int(match[2]) if match[2] else get_board(manifest.board).baud)
+    return SerialDevice(match[1], manifest, baud=int(match[2]) if match[2] else get_board(manifest.board).baud, negotiate=not match[2])
 
 
 def connect(device: str = "sim", *, board: str | None = None, config: str | Path | Mapping[str, Any] | None = None,
@@ -194,8 +197,9 @@ def connect(device: str = "sim", *, board: str | None = None, config: str | Path
     Parameters
     ----------
     device : ``sim`` (the emitted Verilog, compiled), ``model`` (exact results, no clock), ``serial:PORT[@BAUD]`` (a board),
-        ``axi:REGISTERS,MEMORY`` (on the same chip, see :class:`~systolith.host.axi_device.AXIDevice`) or
-        ``litex:HOST:PORT`` (a SoC behind ``litex_server``, whose ``csr.csv`` is in the current folder)
+        ``axi:DEVICE`` or ``axi:REGISTERS,MEMORY`` (on the same chip, see :class:`~systolith.host.axi_device.AXIDevice`) or
+        ``litex:HOST:PORT`` (a SoC behind ``litex_server``, whose ``csr.csv`` is in the current folder) or ``etherbone:HOST[:PORT]``
+        (likewise, over the SoC's own Ethernet)
     board, config, assignments : what to generate: a board's name, a TOML file or nested mapping, ``section.key=value`` strings
     directory : a generated folder instead of these
     settings : of the simulation
@@ -229,6 +233,9 @@ def connect(device: str = "sim", *, board: str | None = None, config: str | Path
     elif litex := _LITEX.fullmatch(device):
         from ..host.litex import LiteXDevice
         opened = LiteXDevice(manifest, host=litex[1], port=int(litex[2]))
+    elif etherbone := _ETHERBONE.fullmatch(device):
+        from ..host.etherbone import EtherboneDevice
+        opened = EtherboneDevice(manifest, host=etherbone[1], port=int(etherbone[2] or 1234))
     elif _SERIAL.fullmatch(device):
         opened = _serial(device, manifest)
     elif axi := _AXI.fullmatch(device):

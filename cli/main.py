@@ -23,8 +23,8 @@ Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION
 Shell = Annotated[str | None, typer.Option("--shell", metavar="NAME", help="Short for --set shell=NAME.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-DeviceName = Annotated[str, typer.Option("--device", metavar="DEVICE", help="sim, model, serial:PORT[@BAUD], axi:REGISTERS,MEMORY or "
-                                                                            "litex:HOST:PORT.")]
+DeviceName = Annotated[str, typer.Option("--device", metavar="DEVICE", help="sim, model, serial:PORT[@BAUD], axi:DEVICE, "
+                                                                            "litex:HOST:PORT or etherbone:HOST[:PORT].")]
 Latency = Annotated[int, typer.Option("--memory-latency", metavar="CYCLES", min=1, help="Of the simulated memory.")]
 Memory = Annotated[str, typer.Option("--memory", metavar="KIND", help="Simulated memory: ideal, board, or chip (on the board's part).")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")]

@@ -1,11 +1,14 @@
 // A whole board: the model that Verilator makes of `systolith_board`, an adapter at its UART pins, and a pseudo-terminal in front.
 //
-//     board CLOCK_HZ LATENCY_US PACE [CYCLES_FILE]
+//     board CLOCK_HZ LATENCY_US PACE CYCLES_FILE MOST_BAUD
 //
 // The first line of output is the terminal's name. The adapter sends and samples bit by bit, at the rate that whoever opens the
-// terminal sets, as a USB adapter does; each byte is held back for LATENCY_US of the board's time in either direction. `oscillator`
-// is toggled at CLOCK_HZ, the accelerator's clock: a PLL's body for simulation passes it on. With PACE 1 the board's time does not
-// run ahead of the clock on the wall. CYCLES_FILE, 8 bytes, shows the board's cycles to whoever maps it. Ends with its parent.
+// terminal sets, as a USB adapter does, but never above MOST_BAUD; each byte is held back for LATENCY_US of the board's time in either
+// direction. `oscillator` is toggled at CLOCK_HZ, the accelerator's clock: a PLL's body for simulation passes it on. With PACE 1 the
+// board's time does not run ahead of the clock on the wall. CYCLES_FILE, 8 bytes, shows the board's cycles to whoever maps it. Ends with
+// its parent.
+
+#include "adapter.h"
 
 #include "Vsystolith_board.h"
 #include "verilated.h"
@@ -28,11 +31,6 @@ namespace {
 constexpr uint64_t kLook = 64;        // cycles between looks at the terminal
 constexpr size_t kAhead = 4096;       // bytes that the adapter takes ahead of the line
 constexpr uint64_t kIdle = 1 << 16;   // after so many cycles without a byte a look waits a little
-
-struct Byte {
-    uint64_t due;
-    unsigned char value;
-};
 
 struct Terminal {
     int master = -1;
@@ -57,70 +55,6 @@ struct Terminal {
     }
 };
 
-// Bits of bytes to the board.
-class Sender {
-public:
-    std::deque<Byte> queue;
-
-    bool busy() const { return bits_ || !queue.empty(); }
-
-    bool step(uint64_t cycle, double bit_cycles) {
-        if (bits_ && cycle >= next_) {
-            level_ = --bits_ ? shift_ & 1 : true;
-            shift_ >>= 1;
-            if (bits_) next_ += bit_cycles;
-        }
-        if (!bits_ && !queue.empty() && queue.front().due <= cycle) {
-            shift_ = queue.front().value | 0x100u;
-            queue.pop_front();
-            bits_ = 10;
-            level_ = false;
-            // Bytes that wait follow without a gap, to the fraction of a cycle.
-            next_ = (next_ > cycle - 1.0 ? next_ : cycle) + bit_cycles;
-        }
-        return level_;
-    }
-
-private:
-    unsigned bits_ = 0, shift_ = 0;
-    bool level_ = true;
-    double next_ = 0;
-};
-
-// Bytes from the board: the middle of each bit counts.
-class Receiver {
-public:
-    bool busy() const { return busy_; }
-
-    bool step(uint64_t cycle, double bit_cycles, bool level, unsigned char& byte) {
-        const bool fell = previous_ && !level;
-        previous_ = level;
-        if (!busy_) {
-            if (fell) {
-                busy_ = true;
-                bit_ = 0;
-                value_ = 0;
-                next_ = cycle + 1.5 * bit_cycles;
-            }
-            return false;
-        }
-        if (cycle < next_) return false;
-        next_ += bit_cycles;
-        if (bit_ < 8) {
-            value_ |= static_cast<unsigned>(level) << bit_++;
-            return false;
-        }
-        busy_ = false;
-        byte = static_cast<unsigned char>(value_);
-        return true;
-    }
-
-private:
-    bool previous_ = true, busy_ = false;
-    unsigned bit_ = 0, value_ = 0;
-    double next_ = 0;
-};
-
 double now_s() {
     timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
@@ -137,12 +71,12 @@ uint64_t* map_cycles(const char* path) {
 }  // namespace
 
 int main(int count, char** arguments) {
-    if (count < 4) return 2;
+    if (count < 6) return 2;
     const double clock_hz = std::atof(arguments[1]);
     const uint64_t latency = static_cast<uint64_t>(std::atof(arguments[2]) * 1e-6 * clock_hz);
     const bool pace = std::atoi(arguments[3]);
-    uint64_t unseen = 0;
-    uint64_t* const shown = count > 4 ? map_cycles(arguments[4]) : &unseen;
+    uint64_t* const shown = map_cycles(arguments[4]);
+    const double most_baud = std::atof(arguments[5]);
     Terminal terminal;
     const char* name = terminal.open_pair();
     if (!name || !shown) return 1;
@@ -154,7 +88,7 @@ int main(int count, char** arguments) {
     Sender sender;
     Receiver receiver;
     std::deque<Byte> received;
-    double bit_cycles = clock_hz / terminal.baud();
+    double bit_cycles = clock_hz / std::fmin(terminal.baud(), most_baud);
     uint64_t last_byte = 0;
     const pid_t parent = getppid();
     const double start_s = now_s();
@@ -168,7 +102,7 @@ int main(int count, char** arguments) {
                 unsigned char bytes[kAhead];
                 const ssize_t got = read(terminal.master, bytes, sizeof bytes);
                 if (got <= 0) return 0;
-                bit_cycles = clock_hz / terminal.baud();
+                bit_cycles = clock_hz / std::fmin(terminal.baud(), most_baud);
                 for (ssize_t i = 0; i < got; ++i) sender.queue.push_back({cycle + latency, bytes[i]});
                 last_byte = cycle;
             }

@@ -136,11 +136,12 @@ def simulation_cache(cache: Path | None) -> Path:
 
 
 def build_model(sources: list[Path], top: str, harness: Path, *, cache: Path, key: str, flags: tuple[str, ...] = (), vcd: bool = False,
-                shared: bool, report: Callable[[str], None]) -> SimulationLibrary:
-    """Module ``top`` of ``sources`` with a harness in C++ around it, as a shared library or as a program; ``key`` is all their text."""
+                include: Path | None = None, shared: bool, report: Callable[[str], None]) -> SimulationLibrary:
+    """Module ``top`` of ``sources`` with a harness in C++ around it, as a shared library or as a program; ``key`` is all their text,
+    with that of what the harness includes from folder ``include``."""
     start = time.monotonic()
     root, compiler = tools.verilator_root(), tools.compiler()
-    include = root / "include"
+    headers = root / "include"
     flags = (*COMMON_FLAGS, *flags, *_defines(vcd))
     options = (*VERILATOR_FLAGS, "--top-module", top, "--prefix", f"V{top}", *(["--trace"] if vcd else []))
     key = _key(key, harness.read_text(encoding="utf-8"), str(tools.versions().get("verilator")), compiler, *options, *flags, *FAST_FLAGS,
@@ -154,10 +155,10 @@ def build_model(sources: list[Path], top: str, harness: Path, *, cache: Path, ke
     # Verilator recurses over the design, so its stack limit is lifted as its own wrapper script does.
     tools.run_tool([*DEEP_STACK, root / "bin" / "verilator_bin", *options, "--Mdir", work / "model", *(path.resolve() for path in sources)],
                    log=work / "verilator.log", name="verilator", environment={"VERILATOR_ROOT": str(root)})
-    flags = (*flags, f"-I{include}", f"-I{include / 'vltstd'}", f"-I{work / 'model'}")
+    flags = (*flags, f"-I{headers}", f"-I{headers / 'vltstd'}", f"-I{work / 'model'}", *([f"-I{include}"] if include else []))
     slow, fast = ([source for source in (work / "model").glob("*.cpp") if ("Slow" in source.stem) == is_slow] for is_slow in (True, False))
     objects = _compile(compiler, [*_join([harness, *fast], work, "fast"), *_join(slow, work, "slow")], flags, work)
-    objects += _runtime(cache, compiler, include, vcd=vcd)
+    objects += _runtime(cache, compiler, headers, vcd=vcd)
     built = work / "built"
     tools.run_tool([compiler, *(["-shared"] if shared else []), "-o", built, *objects, "-pthread"], log=work / "link.log")
     os.replace(built, library)

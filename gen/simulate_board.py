@@ -19,11 +19,13 @@ from .tools import ToolError
 __all__ = ["SimulatedBoard", "compile_board", "simulated_board"]
 
 HARNESS = Path(__file__).with_name("board_harness.cpp")
+ADAPTER = Path(__file__).with_name("adapter.h")
 PRIMITIVES = Path(__file__).with_name("primitives.v")
 
 
-def compile_board(directory: str | Path, *, cache: Path | None = None, progress: Callable[[str], None] | None = None) -> SimulationLibrary:
-    """The program that simulates the board whose accelerator was generated in ``directory``.
+def compile_board(directory: str | Path, *, cache: Path | None = None, progress: Callable[[str], None] | None = None,
+                  harness: Path = HARNESS, shared: bool = False) -> SimulationLibrary:
+    """The program that simulates the board whose accelerator was generated in ``directory``, or another ``harness`` around its pins.
 
     Raises
     ------
@@ -38,8 +40,9 @@ def compile_board(directory: str | Path, *, cache: Path | None = None, progress:
     if "board" not in manifest.tops:
         raise ToolError(f"folder {str(directory)!r} was generated without a board's serial shell; run: systolith generate --board NAME "
                         f"-o {directory}")
-    return build_model([directory / VERILOG_NAME, PRIMITIVES], manifest.tops["board"], HARNESS, cache=simulation_cache(cache),
-                       key=verilog + PRIMITIVES.read_text(encoding="utf-8"), shared=False, report=progress or (lambda line: None))
+    key = verilog + PRIMITIVES.read_text(encoding="utf-8") + ADAPTER.read_text(encoding="utf-8")
+    return build_model([directory / VERILOG_NAME, PRIMITIVES], manifest.tops["board"], harness, cache=simulation_cache(cache), key=key,
+                       include=ADAPTER.parent, shared=shared, report=progress or (lambda line: None))
 
 
 class SimulatedBoard:
@@ -61,17 +64,19 @@ class SimulatedBoard:
 
 
 @contextlib.contextmanager
-def simulated_board(program: Path, board: Board, *, latency_us: float = 0, real_time: bool = False) -> Iterator[SimulatedBoard]:
+def simulated_board(program: Path, board: Board, *, latency_us: float = 0, real_time: bool = False,
+                    most_baud: int = 1_000_000_000) -> Iterator[SimulatedBoard]:
     """Run ``program`` (of :func:`compile_board`) until the end of the ``with`` statement.
 
     Parameters
     ----------
     latency_us : of the adapter, in the board's time, for each byte in either direction
     real_time : the board's time does not run ahead of the clock on the wall
+    most_baud : the adapter's highest rate, which it also has where a higher one is set
     """
     with tempfile.TemporaryDirectory(prefix="systolith-") as folder:
         clock = Path(folder) / "cycles"
-        command = [str(program), f"{board.clock_hz:.0f}", f"{latency_us:g}", str(int(real_time)), str(clock)]
+        command = [str(program), f"{board.clock_hz:.0f}", f"{latency_us:g}", str(int(real_time)), str(clock), str(most_baud)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stdout is not None

@@ -20,6 +20,7 @@ from .device import Device, DeviceError, check_identity
 __all__ = ["AXIDevice", "parse_place"]
 
 _PLACE = re.compile(r"([^@]+)(?:@(0x[0-9a-fA-F]+|\d+)(?:\+(0x[0-9a-fA-F]+|\d+))?)?")
+_DEVICES, _UIO = "/dev", "/sys/class/uio"
 _UDMABUF = ("/sys/class/u-dma-buf", "/sys/class/udmabuf")
 
 
@@ -32,16 +33,16 @@ def parse_place(text: str) -> tuple[str, int | None, int | None]:
 
 
 class AXIDevice(Device):
-    """Registers through a UIO device or ``/dev/mem``, memory through u-dma-buf or ``/dev/mem``.
+    """Registers and memory of one UIO device; or registers through UIO or ``/dev/mem``, memory through u-dma-buf or ``/dev/mem``.
 
     The accelerator's memory bus has physical addresses: the driver's address 0 is the first byte of the buffer, whose physical address is
     added to every base register.
 
     Parameters
     ----------
-    registers : ``PATH``, a UIO device, or ``/dev/mem@ADDRESS``
-    memory : ``PATH``, a u-dma-buf device, or ``PATH@ADDRESS[+BYTES]`` with its physical address: of ``/dev/mem`` the bytes to use, which
-        the kernel must have been told to leave alone
+    registers : ``PATH`` or name of a UIO device, whose first map they are, or ``/dev/mem@ADDRESS``
+    memory : None for the second map of the UIO device; ``PATH``, a u-dma-buf device; or ``PATH@ADDRESS[+BYTES]`` with its physical
+        address: of ``/dev/mem`` the bytes to use, which the kernel must have been told to leave alone
     manifest : of the generated folder; the device must show its identity
 
     Raises
@@ -52,17 +53,19 @@ class AXIDevice(Device):
         What is there is not this accelerator.
     """
 
-    def __init__(self, registers: str, memory: str, manifest: Manifest):
+    def __init__(self, registers: str, memory: str | None, manifest: Manifest):
         self._maps: list[mmap.mmap] = []
         self._bases = [0] * BASES
         try:
             path, address, _ = parse_place(registers)
-            self._registers = self._map(path, address or 0, REGISTER_BYTES, "registers").view("<u4")
-            path, address, size = parse_place(memory)
-            if address is None or size is None:
-                address, size = _buffer(path, address)
-            self.physical, self.memory_bytes = address, size
-            self._memory = self._map(path, address if path == "/dev/mem" else 0, size, "memory")
+            path = _uio_path(path)
+            skipped, size = 0, REGISTER_BYTES
+            if address is None and (known := _uio_map(path, 0)) is not None:
+                _, size, skipped = known
+            if size < REGISTER_BYTES:
+                raise DeviceError(f"map 0 of {path!r} must hold the registers, {REGISTER_BYTES} bytes, not {size}")
+            self._registers = self._map(path, address or 0, skipped + REGISTER_BYTES, "registers")[skipped:].view("<u4")
+            self.physical, self.memory_bytes, self._memory = self._uio_memory(path) if memory is None else self._other_memory(memory)
             check_identity(self, manifest)
         except BaseException:
             self.close()
@@ -105,6 +108,22 @@ class AXIDevice(Device):
                 mapped.close()
         self._maps.clear()
 
+    def _uio_memory(self, path: str) -> tuple[int, int, npt.NDArray[np.uint8]]:
+        """Physical address, bytes and contents of the second map of UIO device ``path``."""
+        known = _uio_map(path, 1)
+        if known is None:
+            raise DeviceError(f"{path!r} must be a UIO device with a second map, the memory; give the memory as well, axi:REGISTERS,MEMORY")
+        address, size, skipped = known
+        # To mmap, the offset is the number of the map.
+        return address + skipped, size - skipped, self._map(path, mmap.PAGESIZE, size, "memory")[skipped:]
+
+    def _other_memory(self, memory: str) -> tuple[int, int, npt.NDArray[np.uint8]]:
+        """Likewise of ``PATH[@ADDRESS[+BYTES]]``."""
+        path, address, size = parse_place(memory)
+        if address is None or size is None:
+            address, size = _buffer(path, address)
+        return address, size, self._map(path, address if path == "/dev/mem" else 0, size, "memory")
+
     def _map(self, path: str, offset: int, size: int, what: str) -> npt.NDArray[np.uint8]:
         """``size`` bytes of ``path`` from ``offset`` on, which need not begin a page."""
         skipped = offset % mmap.PAGESIZE
@@ -126,6 +145,29 @@ def _base_index(offset: int) -> tuple[int | None, int]:
     """Which base register's address is at ``offset``, and whether it is the upper half."""
     index, within = divmod(offset - offset_of("BASE0_LO"), 16)
     return (index, within // 4) if 0 <= index < BASES and within in (0, 4) else (None, 0)
+
+
+def _uio_path(text: str) -> str:
+    """The file of the UIO device that ``text`` names: the file itself, or what the device tree calls the device."""
+    if "/" in text:
+        return text
+    known = {described.name: (described / "name").read_text().strip() for described in sorted(Path(_UIO).glob("uio*"))}
+    for device, name in known.items():
+        if text in (device, name):
+            return f"{_DEVICES}/{device}"
+    there = ", ".join(f"{device} ({name})" for device, name in known.items())
+    raise DeviceError(f"no UIO device is called {text!r}; there is {there or 'none: does the device tree have one (docs/zynq.md)?'}")
+
+
+def _uio_map(path: str, number: int) -> tuple[int, int, int] | None:
+    """Physical address of map ``number`` of UIO device ``path``, its bytes, and how many of them come before what is mapped."""
+    described = Path(_UIO) / Path(os.path.realpath(path)).name / "maps" / f"map{number}"
+    try:
+        address, size = (int((described / name).read_text(), 0) for name in ("addr", "size"))
+        skipped = int((described / "offset").read_text(), 0) if (described / "offset").is_file() else 0
+    except OSError:
+        return None
+    return address, size, skipped
 
 
 def _buffer(path: str, address: int | None) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from .accelerator import Accelerator, accumulate
 from .compile import Compiled, compile_graph
 from .errors import NetworkError
 from .network import Network
+from .products import infer_by_products
 
 __all__ = ["Inference", "compile_network", "execute", "infer"]
 
@@ -44,7 +45,8 @@ def compile_network(network: Network, config: Config, images: int) -> Compiled:
 
 
 def infer(accelerator: Accelerator, network: Network, x: np.ndarray) -> Inference:
-    """``network`` on int8 inputs ``x`` (B, height, width, channels), in as few programs as fit.
+    """``network`` on int8 inputs ``x`` (B, height, width, channels), in as few programs as fit; a product for each layer where the
+    accelerator has no padding.
 
     Raises
     ------
@@ -54,6 +56,9 @@ def infer(accelerator: Accelerator, network: Network, x: np.ndarray) -> Inferenc
         A layer does not fit the accelerator.
     """
     network.check_input(x)
+    if not accelerator.config.control.padding:
+        output, summed = infer_by_products(accelerator, network, x)
+        return Inference(output=output, counters=summed)
     outputs: list[np.ndarray] = []
     counters: dict[str, Any] = {}
     compiled = _largest(accelerator, network, len(x))

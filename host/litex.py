@@ -15,7 +15,6 @@ from .device import Device, DeviceError, check_identity
 
 __all__ = ["LiteXDevice"]
 
-_WORDS = 128  # per request; UARTBone carries at most 255
 
 
 class LiteXDevice(Device):
@@ -42,21 +41,21 @@ class LiteXDevice(Device):
         The device is another accelerator.
     """
 
+    words_at_once = 128  # UARTBone carries at most 255
+    way = "litex_server"
+
     def __init__(self, manifest: Manifest, *, host: str = "localhost", port: int = 1234, csr_csv: str | Path = "csr.csv",
                  name: str = "systolith"):
         try:
-            from litex.tools.litex_client import RemoteClient
-        except ImportError:
-            raise DeviceError("LiteX is not installed; run: pip install 'systolith[litex]'") from None
-        try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ResourceWarning)  # LiteX leaves the file open
-                self.client = RemoteClient(host, port, csr_csv=str(csr_csv))
+                self.client = self.make_client(host, port, str(csr_csv))
             registers, ram = (getattr(self.client.mems, region) for region in (name, "main_ram"))
             self.client.open()
+        except ImportError:
+            raise DeviceError("LiteX is not installed; run: pip install 'systolith[litex]'") from None
         except (OSError, KeyError, AttributeError) as error:
-            raise DeviceError(f"no accelerator {name!r} through litex_server at {host}:{port} with {str(csr_csv)!r}: {error}") from None
-        self.client.clear_socket_buffer = self._lost  # where LiteX would go on with zeros
+            raise DeviceError(f"no accelerator {name!r} through {self.way} at {host}:{port} with {str(csr_csv)!r}: {error}") from None
         self._registers, self._ram = registers.base, ram.base
         self.memory_bytes = ram.size
         try:
@@ -65,11 +64,26 @@ class LiteXDevice(Device):
             self.close()
             raise
 
+    def make_client(self, host: str, port: int, csr_csv: str) -> Any:
+        """LiteX's client, not open yet."""
+        from litex.tools.litex_client import RemoteClient
+        client = RemoteClient(host, port, csr_csv=csr_csv)
+        client.clear_socket_buffer = self._lost  # where LiteX would go on with zeros
+        return client
+
+    def read_bus(self, address: int, count: int) -> list[int]:
+        """``count`` words of the SoC from byte ``address`` on, at most ``words_at_once``."""
+        return list(self.client.read(address, count))
+
+    def write_bus(self, address: int, words: list[int]) -> None:
+        """Put at most ``words_at_once`` words at byte ``address`` of the SoC and on."""
+        self.client.write(address, words)
+
     def read_register(self, offset: int) -> int:
-        return int(self.client.read(self._registers + offset))
+        return self.read_bus(self._registers + offset, 1)[0]
 
     def write_register(self, offset: int, value: int) -> None:
-        self.client.write(self._registers + offset, int(value))
+        self.write_bus(self._registers + offset, [int(value)])
 
     def read_memory(self, address: int, count: int) -> npt.NDArray[np.uint8]:
         self.check_range(address, count)
@@ -85,8 +99,8 @@ class LiteXDevice(Device):
         words = np.empty(last + 1 - first, "<u4")
         words[[0, -1]] = self._words(first, 1)[0], self._words(last, 1)[0]
         words.view(np.uint8)[address % 4:][:octets.size] = octets
-        for start in range(0, words.size, _WORDS):
-            self.client.write(self._ram + 4 * (first + start), words[start:start + _WORDS].tolist())
+        for start in range(0, words.size, self.words_at_once):
+            self.write_bus(self._ram + 4 * (first + start), words[start:start + self.words_at_once].tolist())
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -98,5 +112,6 @@ class LiteXDevice(Device):
 
     def _words(self, first: int, count: int) -> npt.NDArray[np.uint32]:
         """``count`` words of the memory from word ``first`` on."""
-        parts = [self.client.read(self._ram + 4 * (first + start), min(_WORDS, count - start)) for start in range(0, count, _WORDS)]
+        most = self.words_at_once
+        parts = [self.read_bus(self._ram + 4 * (first + start), min(most, count - start)) for start in range(0, count, most)]
         return np.array([word for part in parts for word in part], "<u4")

@@ -80,6 +80,8 @@ class ModelDevice(Device):
         failed = self._registers["STATUS"] & 3 == State.ERROR
         if control & Control.RESET:
             self._registers |= {"STATUS": State.IDLE, "COMPLETED": 0}
+        elif control & Control.CLEAR_IRQ:
+            self._registers["STATUS"] &= ~Status.IRQ
         elif control & Control.START or (control & Control.ENQUEUE and not failed):
             self._run()
         elif control & Control.ENQUEUE:
@@ -105,7 +107,7 @@ class ModelDevice(Device):
 
     def _show(self, result: Result) -> None:
         self._registers |= {
-            "STATUS": State.ERROR if result.error else State.DONE,
+            "STATUS": (State.ERROR if result.error else State.DONE) | Status.IRQ,
             "ERROR_CODE": int(result.error), "ERROR_ENGINE": int(result.engine), "ERROR_COMMAND": result.command,
             "ERROR_ADDRESS_LO": result.address & 0xFFFFFFFF, "ERROR_ADDRESS_HI": result.address >> 32,
             "BYTES_READ": result.bytes_read & 0xFFFFFFFF, "BYTES_WRITTEN": result.bytes_written & 0xFFFFFFFF,

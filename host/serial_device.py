@@ -30,9 +30,10 @@ class SerialDevice(Device):
 
     Parameters
     ----------
-    port : of this computer
+    port : of this computer, or one that is open, with a rate and a silence
     manifest : of the generated folder; the device must show its identity. None takes any accelerator
     baud : of the bitstream
+    negotiate : go on at the highest rate that the device and the adapter have in common
     silence_s : an answer is given up when nothing has come for so long; by default 1 s, and a minute at a pseudo-terminal, because a
         simulated board behind it may be a thousand times slower than a real one
     pause_s : a silence after which the device understands a new frame
@@ -48,17 +49,23 @@ class SerialDevice(Device):
         What answers is not this accelerator.
     """
 
-    def __init__(self, port: str, manifest: Manifest | None, *, baud: int = SERIAL_BAUD, silence_s: float | None = None,
-                 pause_s: float = PAUSE_S, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, port: str | SerialPort, manifest: Manifest | None, *, baud: int = SERIAL_BAUD, negotiate: bool = True,
+                 silence_s: float | None = None, pause_s: float = PAUSE_S, clock: Callable[[], float] = time.monotonic):
         self._pending: dict[int, int] = {}
-        self._port = SerialPort(port, baud, silence_s=silence_s or FIND_S, clock=clock)
-        self.link = SerialLink(self._port, pause_s=pause_s)
+        named = isinstance(port, str)
+        self._port = SerialPort(port, baud, silence_s=silence_s or FIND_S, clock=clock) if isinstance(port, str) else port
+        simulated = silence_s is None and self._port.name.startswith("/dev/pts/")
+        self.link = SerialLink(self._port, pause_s=pause_s, patient=simulated)
         try:
             self._find()
-            if silence_s is None:
-                self._port.silence_s = SIMULATED_SILENCE_S if port.startswith("/dev/pts/") else SILENCE_S
             if manifest is not None:
                 check_identity(self, manifest)
+            if simulated:
+                self._port.silence_s = SIMULATED_SILENCE_S
+            if negotiate:
+                self.link.negotiate()
+            if named and silence_s is None and not simulated:
+                self._port.silence_s = SILENCE_S
             self.memory_bytes = self.read_register(offset_of("MEMORY_BYTES"))
             if manifest is not None and self.memory_bytes != manifest.memory_bytes:
                 raise DeviceMismatch(f"the device is not the accelerator in the manifest: MEMORY_BYTES must be {manifest.memory_bytes}, "

@@ -7,27 +7,30 @@ import secrets
 import zlib
 from collections.abc import Iterator
 
-from ..arch.registers import SERIAL_CONTROL
+from ..arch.registers import SERIAL_CONTROL, SERIAL_MEMORY, SERIAL_NOWHERE, SERIAL_RATE
 from ..arch.serial_link import (
     AFTER_DIGEST,
     AFTER_HEADER,
     CONTROL_DONE,
-    CONTROL_FIRST,
     LONG,
     LONG_WORDS,
     MOST_WORDS,
     Frame,
     checked_header,
-    control_word,
+    control_address,
     digest,
     header,
 )
 from .device import DeviceError
+from .line_rates import Rate, line_rates
 from .serial_port import SerialPort
 
 __all__ = ["ATTEMPTS", "LinkError", "SerialLink"]
 
 ATTEMPTS = 10
+TRIAL_BLOCKS = 64  # of 16 words, each way, before a rate is used
+RATE_FAULTS = 3  # times that one transfer may fail before its rate is given up
+RETURN_TRIPS = 2000  # round trips in which a device at another rate is back, even one that is simulated slowly
 
 
 class LinkError(DeviceError):
@@ -47,23 +50,32 @@ class SerialLink:
     Parameters
     ----------
     pause_s : a silence after which the device understands a new frame
+    patient : nobody knows how long an answer may take; no rate is given up for being slow
 
     Attributes
     ----------
     faults : transfers that had to be repeated
     """
 
-    def __init__(self, port: SerialPort, *, pause_s: float):
+    def __init__(self, port: SerialPort, *, pause_s: float, patient: bool = False):
         self.port = port
         self.pause_s = pause_s
+        self.patient = patient
         self.faults = 0
         self._crc = 0
         self._in_step = False
+        self._built_baud = port.baud
+        self._rates: list[Rate] = []  # those above the built one that may still work, the highest first
+        self._raised = False
+        self._trusted = 0.0  # when the device last had a good header
+        self._trip_s = 0.0
 
     def restart(self, attempts: int = ATTEMPTS) -> None:
         """Agree with the device on where the CRC begins, whatever either has seen before. Raises :class:`LinkError`."""
         self._in_step = False
-        for _ in range(attempts):
+        for attempt in range(attempts):
+            if attempt and self._raised:
+                self._lower()
             self.port.drain(self.pause_s)
             # An empty read whose address nobody can know, so that no late answer to something else will do.
             nonce = header(Frame.READ, 4 * secrets.randbits(30), 0) + bytes((Frame.DIGEST,))
@@ -76,6 +88,12 @@ class SerialLink:
                 return
         raise LinkError(f"nothing answers at port {self.port.name!r} with {self.port.baud} baud; is the board powered, its bitstream "
                         "loaded (systolith flash), and this the rate it was built for (PORT@BAUD)?")
+
+    def negotiate(self) -> None:
+        """Go on at the highest rate that the device can make and the adapter carries; each is tried by checked transfers. Without loss."""
+        clock_hz = 1000 * int.from_bytes(self.read(SERIAL_RATE, 1), "big")
+        self._rates = line_rates(clock_hz, self._built_baud) if clock_hz else []
+        self._raise()
 
     def write(self, address: int, data: bytes) -> None:
         """Put ``data``, words with their most significant byte first, at byte ``address`` and on, and know that they are there."""
@@ -92,11 +110,10 @@ class SerialLink:
 
     def control(self, bits: int) -> None:
         """Write ``bits`` to CONTROL, exactly once."""
-        word = control_word(bits).to_bytes(4, "big")
         for _ in range(ATTEMPTS):
-            self.write(SERIAL_CONTROL, CONTROL_FIRST.to_bytes(4, "big"))
+            self.write(SERIAL_CONTROL, bytes(4))
             try:
-                self._write(Frame.CHECKED_WRITE, SERIAL_CONTROL, 1, word)
+                self._write(Frame.CHECKED_WRITE, control_address(bits), 1, bytes(4))
                 return
             except _Broken:
                 self.faults += 1
@@ -114,16 +131,100 @@ class SerialLink:
     def _repeat(self, transfer):  # type: ignore[no-untyped-def]
         """The result of ``transfer``, once it succeeds."""
         why = "?"
-        for _ in range(ATTEMPTS):
+        for failed in range(ATTEMPTS):
             if not self._in_step:
                 self.restart()
+            self._keep()
             try:
                 return transfer()
             except _Broken as error:
                 self.faults += 1
                 why = str(error)
+                if self._raised and failed + 1 >= RATE_FAULTS:
+                    self._rates.pop(0)
+                    self._lower()
                 self.restart()
         raise self._failed(why)
+
+    def _keep(self) -> None:
+        """Have the device at the rate that the next transfer takes it to be at."""
+        if not self._raised:
+            self._raise()
+        elif (silent_s := self.port.clock() - self._trusted) > self.pause_s:
+            # The device may have gone back by now, which is no fault.
+            try:
+                with self._quickly():
+                    self._write(Frame.CHECKED_WRITE, SERIAL_NOWHERE, 1, bytes(4))
+            except _Broken:
+                self.faults += silent_s < 2 * self.pause_s
+                self._lower()
+                self.restart()
+                self._raise()
+
+    def _raise(self) -> None:
+        """Try the rates that are left."""
+        while self._rates and not self._raised:
+            if not self._try(self._rates[0]):
+                self._rates.pop(0)
+
+    def _try(self, rate: Rate) -> bool:
+        """Whether the line carries ``rate``, which it then has."""
+        if not self.port.set_baud(rate.baud):
+            return False
+        self.port.set_baud(self._built_baud)
+        for _ in range(ATTEMPTS):
+            start = self.port.clock()
+            try:
+                self._write(Frame.CHECKED_WRITE, SERIAL_RATE, 1, (rate.cycles - 1).to_bytes(4, "big"))
+            except _Broken:  # at the built rate: not this one's fault
+                self.faults += 1
+                self._return()
+                continue
+            self._trip_s = self.port.clock() - start
+            self.port.set_baud(rate.baud)
+            self.port.drain(2 / self._built_baud)  # the device changes when its last stop bit has ended
+            self._raised = True
+            with contextlib.suppress(_Broken):
+                with self._quickly():
+                    self._exchange(1)
+                self._exchange(TRIAL_BLOCKS)
+                return True
+            self._return()
+            return False
+        raise self._failed("the line's rate")
+
+    def _exchange(self, blocks: int) -> None:
+        """Random words to where none are kept, and whatever the memory has."""
+        self._write(Frame.CHECKED_WRITE | LONG, SERIAL_NOWHERE, blocks, secrets.token_bytes(4 * LONG_WORDS * blocks))
+        self._read(Frame.CHECKED_READ | LONG, SERIAL_MEMORY, blocks, 4 * LONG_WORDS * blocks)
+
+    def _lower(self) -> None:
+        """The built rate again, to which the device comes back by itself."""
+        self.port.set_baud(self._built_baud)
+        self._raised = self._in_step = False
+
+    def _return(self) -> None:
+        """Meet the device at the built rate."""
+        self._lower()
+        start = self.port.clock()
+        while True:
+            try:
+                with self._quickly():
+                    return self.restart()
+            except LinkError:
+                if self.port.clock() - start > max(10 * self.pause_s, RETURN_TRIPS * self._trip_s):
+                    raise
+
+    @contextlib.contextmanager
+    def _quickly(self) -> Iterator[None]:
+        """Wait for an answer not much longer than the last one took."""
+        silence_s = self.port.silence_s
+        if not self.patient:
+            self.port.silence_s = min(silence_s, max(0.8 * self.pause_s, 10 * self._trip_s))
+        try:
+            yield
+        finally:
+            self.port.silence_s = silence_s
 
     def _failed(self, why: str) -> LinkError:
         self._in_step = False
@@ -132,9 +233,11 @@ class SerialLink:
 
     def _write(self, frame: int, address: int, count: int, data: bytes) -> None:
         body = data + bytes((Frame.DIGEST,))
+        trusted = self.port.clock()
         self.port.write(checked_header(frame, address, count, self._crc) + body)  # at once: a pause would cut it
         self._crc = zlib.crc32(body, AFTER_HEADER)
         self._check()
+        self._trusted = trusted
 
     def _read(self, frame: int, address: int, count: int, size: int) -> bytes:
         self._send(header(frame, address, count))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 import errno
 import os
@@ -15,6 +16,7 @@ __all__ = ["PortError", "SerialPort", "list_ports"]
 
 
 _LOOK_S = 0.004  # between looks at the clock
+_TCGETS2, _OSPEED = 0x802C542A, 10  # Linux's: settings with the rate as a number, and its place among them
 
 
 class PortError(DeviceError):
@@ -57,13 +59,43 @@ class SerialPort:
         self.name = name
         self.baud = baud
         self.silence_s = silence_s
-        self._clock = clock
+        self.clock = clock
         self._sent = clock()  # when the line will have carried what was written
         self._gone = (serial.SerialException, OSError)
+        self._refused: tuple[type[Exception], ...] = (ValueError, OverflowError)
+        with contextlib.suppress(ImportError):
+            import termios
+            self._refused += (termios.error,)
         try:
             self._port = serial.Serial(name, baud, timeout=_LOOK_S, write_timeout=60, exclusive=True)
         except (serial.SerialException, OSError, ValueError, OverflowError) as error:
             raise PortError(self._why(error)) from None
+
+    def set_baud(self, baud: int) -> bool:
+        """Change the rate, while nothing is under way; False, and the rate as it was, where the adapter says that it has none so near."""
+        try:
+            self._port.baudrate = baud
+            if abs(self._true_baud(baud) / baud - 1) <= 0.025:
+                self.baud = baud
+                return True
+        except self._gone as error:
+            if getattr(error, "errno", None) in (errno.EIO, errno.ENODEV, errno.ENXIO, errno.EBADF):
+                raise self._lost(error) from None
+        except self._refused:
+            pass
+        if baud != self.baud:
+            self.set_baud(self.baud)
+        return False
+
+    def _true_baud(self, asked: int) -> int:
+        """What the adapter's driver has made of ``asked``, where the operating system tells."""
+        try:
+            import fcntl
+            settings = array.array("i", [0] * 64)
+            fcntl.ioctl(self._port.fileno(), _TCGETS2, settings)
+            return settings[_OSPEED]
+        except (ImportError, OSError, AttributeError):
+            return asked
 
     def _why(self, error: Exception) -> str:
         code = getattr(error, "errno", None)
@@ -84,7 +116,7 @@ class SerialPort:
 
     def write(self, data: bytes) -> None:
         """Hand over all of ``data``; returns when the operating system has it."""
-        self._sent = max(self._sent, self._clock()) + 10 * len(data) / self.baud
+        self._sent = max(self._sent, self.clock()) + 10 * len(data) / self.baud
         try:
             self._port.write(data)
         except self._gone as error:
@@ -93,14 +125,14 @@ class SerialPort:
     def read(self, count: int) -> bytes:
         """Up to ``count`` bytes; fewer where nothing came for ``silence_s``."""
         received = bytearray()
-        last = self._clock()
+        last = self.clock()
         try:
             while len(received) < count:
                 part = self._port.read(min(count - len(received), self._port.in_waiting or 1))
                 if part:
                     received += part
-                    last = self._clock()
-                elif self._clock() - max(last, self._sent) >= self.silence_s:
+                    last = self.clock()
+                elif self.clock() - max(last, self._sent) >= self.silence_s:
                     break
         except self._gone as error:
             raise self._lost(error) from None
@@ -108,12 +140,12 @@ class SerialPort:
 
     def drain(self, quiet_s: float, limit_s: float = 10.0) -> None:
         """Throw away what comes until nothing has come for ``quiet_s``, or raise :class:`PortError` after ``limit_s``."""
-        start = last = self._clock()
+        start = last = self.clock()
         try:
-            while self._clock() - max(last, self._sent) < quiet_s:
+            while self.clock() - max(last, self._sent) < quiet_s:
                 if self._port.in_waiting:
                     self._port.read(self._port.in_waiting)
-                    last = self._clock()
+                    last = self.clock()
                     if last > start + limit_s:
                         raise PortError(f"port {self.name!r} does not fall silent; something else than an accelerator sends there")
                 time.sleep(_LOOK_S / 4)

@@ -6,11 +6,12 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from ..arch.config import Config
-from ..arch.registers import REGISTER_BYTES, SERIAL_BAUD, SERIAL_CONTROL, SERIAL_MEMORY, SERIAL_REGISTERS, offset_of
-from ..arch.serial_link import CONTROL_BITS, CONTROL_FIRST
+from ..arch.registers import REGISTER_BYTES, SERIAL_BAUD, SERIAL_CONTROL, SERIAL_MEMORY, SERIAL_RATE, SERIAL_REGISTERS, offset_of
+from ..arch.serial_link import CONTROL_BITS, CONTROL_SECOND, CONTROL_STEP, LEAST_BIT_CYCLES
 from .core import flat_members
 from .device_memory import DeviceMemory
 from .line_crc import LineCRC
+from .line_rate import LineRate
 from .uart import UARTReceiver, UARTTransmitter, bit_cycles
 from .uartbone import UARTBone
 
@@ -21,8 +22,8 @@ class SerialShell(wiring.Component):
     """UART, UARTBone, on-chip memory and the accelerator.
 
     On the line, byte addresses from ``SERIAL_REGISTERS`` are the accelerator's registers, from ``SERIAL_MEMORY`` its memory, and
-    at ``SERIAL_CONTROL`` CONTROL in two steps (see ``arch/registers.py``); elsewhere writes are lost and reads give 0. The accelerator
-    sees the same memory from byte address 0. MEMORY_BYTES reads as the memory's size.
+    at ``SERIAL_CONTROL`` CONTROL in two steps (see ``arch/registers.py``), at ``SERIAL_RATE`` the line's rate; elsewhere writes are lost
+    and reads give 0. The accelerator sees the same memory from byte address 0. MEMORY_BYTES reads as the memory's size.
 
     Parameters
     ----------
@@ -31,7 +32,7 @@ class SerialShell(wiring.Component):
     memory_bytes : size of the on-chip memory, a power of two
     memory_ports : 2, or 1 for single-port RAM
     clock_hz : frequency of the clock domain
-    baud : bits per second on the line
+    baud : bits per second on the line, at first; with ``control.line_rates`` a host can raise it up to a bit of 4 cycles
     timeout_s : longest pause within a frame; the next power of two of bit times is taken, for a
         counter without a comparator
 
@@ -55,6 +56,7 @@ class SerialShell(wiring.Component):
         self.baud = baud
         self.timeout_s = timeout_s
         self.bit_cycles = bit_cycles(clock_hz, baud)
+        self.adjustable = config.control.line_rates and self.bit_cycles > LEAST_BIT_CYCLES
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "irq": Out(1)})
 
     def elaborate(self, platform):
@@ -63,19 +65,29 @@ class SerialShell(wiring.Component):
         m.submodules.memory = memory = DeviceMemory(
             memory_bytes=self.memory_bytes, bus_bits=self.config.memory.bus_bits,
             address_bits=self.config.memory.address_bits, ports=self.memory_ports)
-        m.submodules.receiver = receiver = UARTReceiver(bit_cycles=self.bit_cycles)
-        m.submodules.transmitter = transmitter = UARTTransmitter(bit_cycles=self.bit_cycles)
+        m.submodules.receiver = receiver = UARTReceiver(bit_cycles=self.bit_cycles, adjustable=self.adjustable)
+        m.submodules.transmitter = transmitter = UARTTransmitter(bit_cycles=self.bit_cycles, adjustable=self.adjustable)
         register_bits = exact_log2(REGISTER_BYTES // 4)
         memory_bits = exact_log2(self.memory_bytes // 4)
+        timeout_ticks = 1 << (round(self.timeout_s * self.baud) - 1).bit_length()
         # One bit more than a memory has: a frame that runs out of it does not come back at its beginning.
-        m.submodules.frames = frames = UARTBone(
-            counted_bits=max(16, memory_bits + 1), timeout_ticks=1 << (round(self.timeout_s * self.baud) - 1).bit_length())
+        m.submodules.frames = frames = UARTBone(counted_bits=max(16, memory_bits + 1), timeout_ticks=timeout_ticks)
         m.submodules.crc = crc = LineCRC()
         m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx), self.irq.eq(core.irq)]
         m.d.comb += [
             crc.step.eq(receiver.sampled | transmitter.sent), crc.bit.eq(Mux(receiver.sampled, receiver.bit, transmitter.bit)),
-            crc.restart.eq(frames.restart), frames.crc.eq(crc.value), frames.tick.eq(transmitter.tick),
+            crc.restart.eq(frames.restart), frames.crc.eq(crc.value),
         ]
+        if self.adjustable:
+            # Pauses are those of the host, whatever the rate.
+            m.submodules.rate = rate = LineRate(bit_cycles=self.bit_cycles, timeout_ticks=timeout_ticks)
+            m.d.comb += [
+                rate.digest.eq(frames.digested), rate.trusted.eq(frames.trusted), rate.released.eq(frames.released),
+                rate.waiting.eq(frames.waiting), rate.forget.eq(frames.restart), rate.sent.eq(transmitter.i.ready),
+                receiver.cycles.eq(rate.cycles), transmitter.cycles.eq(rate.cycles), frames.tick.eq(rate.tick),
+            ]
+        else:
+            m.d.comb += frames.tick.eq(transmitter.tick)
         wiring.connect(m, receiver.o, frames.i)
         wiring.connect(m, frames.o, transmitter.i)
         for way, port in ("read", memory.read), ("write", memory.write):
@@ -91,20 +103,24 @@ class SerialShell(wiring.Component):
         first = Signal()
         done = Signal()
         second = Signal()
+        step = exact_log2(CONTROL_STEP // 4)
         m.d.comb += [
-            second.eq(bus.write_data[:CONTROL_BITS] == ~bus.write_data[CONTROL_BITS:2 * CONTROL_BITS]),
+            second.eq(bus.address[exact_log2(CONTROL_SECOND // 4)]),
             # Three regions that differ in the upper three bits: the comparisons share the rest.
             upper.eq(~bus.address[memory_bits:frames.counted_bits + 1].any()),
             lower.eq(upper & ~bus.address[register_bits:memory_bits].any()),
             in_registers.eq(lower & (bus.address[27:] == SERIAL_REGISTERS >> 29)),
-            in_control.eq(lower & (bus.address[27:] == SERIAL_CONTROL >> 29) & (bus.address[:register_bits] == offset_of("CONTROL") // 4)),
+            in_control.eq(~bus.address[step + CONTROL_BITS:frames.counted_bits + 1].any() & (bus.address[27:] == SERIAL_CONTROL >> 29)
+                          & (bus.address[:register_bits] == offset_of("CONTROL") // 4)),
             in_memory.eq(upper & (bus.address[27:] == SERIAL_MEMORY >> 29)),
             memory.host.valid.eq(bus.valid & in_memory),
             memory.host.address.eq(bus.address),
             memory.host.write.eq(bus.write),
             memory.host.write_data.eq(bus.write_data),
             core.csr_address.eq(bus.address[:register_bits] << 2),
-            core.csr_write_data.eq(bus.write_data),
+            # A second step's bits are in its address, which has been checked; its place among the registers is CONTROL's.
+            core.csr_write_data.eq(Cat(Mux(bus.address[27], bus.address[step:step + CONTROL_BITS], bus.write_data[:CONTROL_BITS]),
+                                       bus.write_data[CONTROL_BITS:])),
         ]
         # A register read takes a cycle; a write, which comes from a register, takes two, and all else takes the same path for simplicity.
         begun, answered = Signal(), Signal()
@@ -112,18 +128,17 @@ class SerialShell(wiring.Component):
         write = Signal()
         begins = bus.valid & ~in_memory & ~begun & ~answered
         accepted = Signal()
-        # CONTROL's place among the registers is that of its two steps among theirs.
         m.d.sync += [
             begun.eq(begins), answered.eq(begun), write.eq(accepted & (in_registers | (in_control & second & first))),
             is_size.eq(core.csr_address == offset_of("MEMORY_BYTES")),
         ]
         m.d.comb += [accepted.eq(begins & bus.write), core.csr_write.eq(write)]
         with m.If(accepted & in_control):
-            m.d.sync += first.eq(bus.write_data[:2 * CONTROL_BITS] == CONTROL_FIRST)
-            with m.If(second & first):
-                m.d.sync += done.eq(1)
-            with m.Elif(~second):
-                m.d.sync += done.eq(0)
+            m.d.sync += [first.eq(~second), done.eq(second & (first | done))]
+        if self.adjustable:
+            in_rate = Signal()
+            m.d.comb += [in_rate.eq(lower & (bus.address[27:] == SERIAL_RATE >> 29) & ~bus.address[:register_bits].any()),
+                         rate.ask.eq(accepted & in_rate), rate.asked.eq(bus.write_data)]
         with m.If(in_memory):
             m.d.comb += [bus.ready.eq(memory.host.ready), bus.read_data.eq(memory.host.read_data)]
         with m.Else():
@@ -133,4 +148,7 @@ class SerialShell(wiring.Component):
                 m.d.comb += bus.read_data.eq(core.csr_read_data | is_size << exact_log2(self.memory_bytes))
             with m.Elif(in_control):
                 m.d.comb += bus.read_data.eq(Cat(first, done))
+            if self.adjustable:
+                with m.Elif(in_rate):
+                    m.d.comb += bus.read_data.eq(round(self.clock_hz / 1000))
         return m

@@ -5,6 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
+from ..arch.serial_link import LEAST_BIT_CYCLES
+
 __all__ = ["UARTReceiver", "UARTTransmitter", "bit_cycles"]
 
 
@@ -20,7 +22,7 @@ def bit_cycles(clock_hz: float, baud: int) -> int:
         No whole number of cycles comes within 2.5 % of the bit.
     """
     cycles = round(clock_hz / baud)
-    if cycles < 4 or abs(cycles * baud / clock_hz - 1) > 0.025:
+    if cycles < LEAST_BIT_CYCLES or abs(cycles * baud / clock_hz - 1) > 0.025:
         raise ValueError(f"baud must divide the clock of {clock_hz:.0f} Hz within 2.5 % and be at most a quarter of it, not {baud!r}")
     return cycles
 
@@ -34,12 +36,14 @@ class UARTReceiver(wiring.Component):
     Parameters
     ----------
     bit_cycles : clock cycles per bit, at least 4
+    adjustable : ``cycles`` counts instead
 
     Members
     -------
     rx : the line, asynchronous
     o : stream of bytes
     sampled, bit : each data bit, as it comes
+    cycles : where it is adjustable, clock cycles per bit less one, at most ``bit_cycles`` less one; changed while the line is silent
     """
 
     rx: Signal
@@ -47,16 +51,21 @@ class UARTReceiver(wiring.Component):
     sampled: Signal
     bit: Signal
 
-    def __init__(self, *, bit_cycles: int):
-        if bit_cycles < 4:
-            raise ValueError(f"bit_cycles must be at least 4, not {bit_cycles!r}")
+    def __init__(self, *, bit_cycles: int, adjustable: bool = False):
+        if bit_cycles < LEAST_BIT_CYCLES:
+            raise ValueError(f"bit_cycles must be at least {LEAST_BIT_CYCLES}, not {bit_cycles!r}")
         self.bit_cycles = bit_cycles
-        super().__init__({"rx": In(1, init=1), "o": Out(stream.Signature(8)), "sampled": Out(1), "bit": Out(1)})
+        self.adjustable = adjustable
+        super().__init__({"rx": In(1, init=1), "o": Out(stream.Signature(8)), "sampled": Out(1), "bit": Out(1)}
+                         | ({"cycles": In(range(bit_cycles), init=bit_cycles - 1)} if adjustable else {}))
 
     def elaborate(self, platform):
         m = Module()
         rx = Signal(init=1)
         m.submodules.synchroniser = FFSynchronizer(self.rx, rx, init=1)
+        half, whole = self.bit_cycles // 2 - 1, self.bit_cycles - 1
+        if self.adjustable:
+            half, whole = (self.cycles + 1 >> 1) - 1, self.cycles
 
         previous = Signal(init=1)
         timer = Signal(range(self.bit_cycles))
@@ -68,11 +77,11 @@ class UARTReceiver(wiring.Component):
         m.d.sync += [self.o.valid.eq(0), previous.eq(rx)]
         with m.If(~busy):
             # A start is an edge, so that a line held low is one bad byte; its first sample is the middle of the start bit.
-            m.d.sync += [timer.eq(self.bit_cycles // 2 - 1), bit.eq(0), busy.eq(previous & ~rx)]
+            m.d.sync += [timer.eq(half), bit.eq(0), busy.eq(previous & ~rx)]
         with m.Elif(timer != 0):
             m.d.sync += timer.eq(timer - 1)
         with m.Else():
-            m.d.sync += [timer.eq(self.bit_cycles - 1), bit.eq(bit + 1)]
+            m.d.sync += [timer.eq(whole), bit.eq(bit + 1)]
             with m.If(bit == 0):
                 m.d.sync += busy.eq(~rx)  # a glitch, not a start bit, ends it
             with m.Elif(bit == 9):
@@ -89,6 +98,7 @@ class UARTTransmitter(wiring.Component):
     Parameters
     ----------
     bit_cycles : clock cycles per bit
+    adjustable : ``cycles`` counts instead
 
     Members
     -------
@@ -96,6 +106,7 @@ class UARTTransmitter(wiring.Component):
     tx : the line, registered
     sent, bit : each data bit, in the cycle before it is on the line
     tick : once in a bit time, also while nothing is sent
+    cycles : where it is adjustable, clock cycles per bit less one, at most ``bit_cycles`` less one; changed while nothing is sent
     """
 
     i: stream.Interface
@@ -104,11 +115,13 @@ class UARTTransmitter(wiring.Component):
     bit: Signal
     tick: Signal
 
-    def __init__(self, *, bit_cycles: int):
+    def __init__(self, *, bit_cycles: int, adjustable: bool = False):
         if bit_cycles < 1:
             raise ValueError(f"bit_cycles must be at least 1, not {bit_cycles!r}")
         self.bit_cycles = bit_cycles
-        super().__init__({"i": In(stream.Signature(8)), "tx": Out(1, init=1), "sent": Out(1), "bit": Out(1), "tick": Out(1)})
+        self.adjustable = adjustable
+        super().__init__({"i": In(stream.Signature(8)), "tx": Out(1, init=1), "sent": Out(1), "bit": Out(1), "tick": Out(1)}
+                         | ({"cycles": In(range(bit_cycles), init=bit_cycles - 1)} if adjustable else {}))
 
     def elaborate(self, platform):
         m = Module()
@@ -116,12 +129,13 @@ class UARTTransmitter(wiring.Component):
         bits = Signal(range(11))  # bits left, the one on the line included
         shift = Signal(9, reset_less=True)
 
+        whole = self.cycles if self.adjustable else self.bit_cycles - 1
         last = Signal()
         m.d.comb += [last.eq(timer == 0), self.i.ready.eq((bits == 0) | ((bits == 1) & last)),
                      self.bit.eq(shift[0]), self.sent.eq(last & (bits > 2)), self.tick.eq(last)]
-        m.d.sync += timer.eq(Mux(last, self.bit_cycles - 1, timer - 1))
+        m.d.sync += timer.eq(Mux(last, whole, timer - 1))
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [self.tx.eq(0), shift.eq(Cat(self.i.payload, 1)), bits.eq(10), timer.eq(self.bit_cycles - 1)]
+            m.d.sync += [self.tx.eq(0), shift.eq(Cat(self.i.payload, 1)), bits.eq(10), timer.eq(whole)]
         with m.Elif(last & (bits != 0)):
             m.d.sync += [self.tx.eq(shift[0]), shift.eq(Cat(shift[1:], 1)), bits.eq(bits - 1)]
         return m

@@ -44,6 +44,8 @@ class UARTBone(wiring.Component):
     bus : :class:`HostPort`
     tick : what the pause is counted by
     crc, restart : of everything on the line (:class:`~systolith.rtl.line_crc.LineCRC`)
+    trusted, released, digested, waiting : a good checked header, one that disarms, a digest handed to ``o``, and whether no words of a
+        frame move: for what depends on them (:class:`~systolith.rtl.line_rate.LineRate`)
     """
 
     i: stream.Interface
@@ -52,6 +54,10 @@ class UARTBone(wiring.Component):
     tick: Signal
     crc: Signal
     restart: Signal
+    trusted: Signal
+    released: Signal
+    digested: Signal
+    waiting: Signal
 
     def __init__(self, *, timeout_ticks: int, counted_bits: int = 27):
         if not 16 <= counted_bits <= 27:
@@ -65,6 +71,7 @@ class UARTBone(wiring.Component):
             "o": Out(stream.Signature(8)),
             "bus": Out(HostPort()),
             "tick": In(1, init=1), "crc": In(32), "restart": Out(1),
+            "trusted": Out(1), "released": Out(1), "digested": Out(1), "waiting": Out(1),
         })
 
     def _beyond(self, lowest: int, count: int) -> Value:
@@ -111,7 +118,7 @@ class UARTBone(wiring.Component):
         code, extended = self.i.payload[:2], self.i.payload[7]
         with m.FSM(name="state"):
             with m.State("COMMAND"):
-                m.d.comb += [idle.eq(1), self.i.ready.eq(1)]
+                m.d.comb += [idle.eq(1), self.i.ready.eq(1), self.waiting.eq(1)]
                 m.d.sync += [byte.eq(0), write.eq(code == 1), checked.eq(extended), long.eq(self.i.payload[2])]
                 with m.If(self.i.valid & ~self.i.payload[3:7].any() & (extended | ~self.i.payload[2])):
                     with m.If(code == 3):
@@ -123,14 +130,14 @@ class UARTBone(wiring.Component):
                     with m.Else():
                         m.next = "LENGTH"
             with m.State("LENGTH"):
-                m.d.comb += self.i.ready.eq(1)
+                m.d.comb += [self.i.ready.eq(1), self.waiting.eq(1)]
                 with m.If(self.i.valid):
                     m.d.sync += left.eq(self.i.payload)
                     m.next = "ADDRESS"
                 with m.Elif(timed_out):
                     m.next = "COMMAND"
             with m.State("ADDRESS"):
-                m.d.comb += self.i.ready.eq(1)
+                m.d.comb += [self.i.ready.eq(1), self.waiting.eq(1)]
                 with m.If(self.i.valid):
                     m.d.sync += byte.eq(byte + 1)
                     with m.If(~byte[2]):
@@ -145,6 +152,7 @@ class UARTBone(wiring.Component):
                         m.next = "NEXT"
                     with m.If(byte == 7):
                         with m.If(self.crc == AFTER_HEADER ^ 0xFFFF_FFFF):
+                            m.d.comb += [self.trusted.eq(1), self.released.eq(left == 0)]
                             m.d.sync += armed.eq(left != 0)
                             m.next = "NEXT"
                         with m.Else():
@@ -152,11 +160,12 @@ class UARTBone(wiring.Component):
                 with m.Elif(timed_out):
                     m.next = "COMMAND"
             with m.State("DEAF"):
-                m.d.comb += self.i.ready.eq(1)
+                m.d.comb += [self.i.ready.eq(1), self.waiting.eq(1)]
                 with m.If(timed_out & ~self.i.valid):
                     m.next = "COMMAND"
             with m.State("NEXT"):
                 with m.If(digest):
+                    m.d.comb += self.digested.eq(1)
                     m.d.sync += digest.eq(0)
                     m.next = "COMMAND"
                 with m.Elif(left == 0):

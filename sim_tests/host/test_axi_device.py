@@ -134,6 +134,77 @@ def test_u_dma_buf_says_where_it_is(chip, tmp_path, monkeypatch):
         assert (device.physical, device.memory_bytes) == (0x1F000000, 65536)
 
 
+@pytest.fixture
+def uio(chip, tmp_path, monkeypatch):
+    """The folder of a UIO device's maps in sysfs; its file has the registers in the first page and the memory from the second on."""
+    page = mmap.PAGESIZE
+    maps = tmp_path / "class" / "uio3" / "maps"
+    (tmp_path / "class" / "uio3").mkdir(parents=True)
+    (tmp_path / "class" / "uio3" / "name").write_text("systolith\n")
+    for number, (address, size) in enumerate(((0x43C0_0000, page), (0x1800_0000, MEMORY_BYTES))):
+        (maps / f"map{number}").mkdir(parents=True)
+        for name, value in (("addr", address), ("size", size), ("offset", 0)):
+            (maps / f"map{number}" / name).write_text(f"0x{value:x}\n")
+    (tmp_path / "uio3").write_bytes(chip.paths[0].read_bytes().ljust(page, b"\0")[:page] + bytes(range(256)) * (MEMORY_BYTES // 256))
+    monkeypatch.setattr(axi_device, "_UIO", str(tmp_path / "class"))
+    monkeypatch.setattr(axi_device, "_DEVICES", str(tmp_path))
+    return maps
+
+
+@pytest.mark.parametrize("name", ["systolith", "uio3", "path", "link"])
+def test_one_uio_device_has_both(uio, tmp_path, name):
+    """By its name, by the device tree's, by its file and by a link that udev makes."""
+    (tmp_path / "board").symlink_to(tmp_path / "uio3")
+    place = {"path": str(tmp_path / "uio3"), "link": str(tmp_path / "board")}.get(name, name)
+    with AXIDevice(place, None, MANIFEST) as device:
+        assert (device.physical, device.memory_bytes) == (0x1800_0000, MEMORY_BYTES)
+        assert device.read_memory(254, 4).tolist() == [254, 255, 0, 1]
+        device.write_memory(10, np.array([7], np.uint8))
+        assert (tmp_path / "uio3").read_bytes()[mmap.PAGESIZE + 10] == 7
+        device.write_register(offset_of("BASE1_LO"), 0x1000)
+        assert (tmp_path / "uio3").read_bytes()[offset_of("BASE1_LO"):][:4] == (0x1800_1000).to_bytes(4, "little")
+
+
+def test_maps_that_begin_within_a_page(uio, tmp_path):
+    """As the kernel shows them: whole pages, and what comes before the device in its first one."""
+    text = (tmp_path / "uio3").read_bytes()
+    (tmp_path / "uio3").write_bytes(bytes(0x200) + text[:mmap.PAGESIZE - 0x200] + text[mmap.PAGESIZE:])
+    (uio / "map0" / "offset").write_text("0x200\n")
+    (uio / "map1" / "offset").write_text("0x40\n")
+    with AXIDevice("systolith", None, MANIFEST) as device:
+        assert (device.physical, device.memory_bytes) == (0x1800_0040, MEMORY_BYTES - 0x40)
+        assert device.read_memory(0, 2).tolist() == [0x40, 0x41]
+
+
+def test_a_uio_device_from_the_command_line(uio, tmp_path):
+    (tmp_path / MANIFEST_NAME).write_text(MANIFEST.to_json())
+    for place in ("systolith", tmp_path / "uio3"):
+        with connect(f"axi:{place}", directory=tmp_path) as acc:
+            assert acc.device.memory_bytes == MEMORY_BYTES
+
+
+def test_uio_devices_that_will_not_do(uio, chip, tmp_path):
+    with pytest.raises(DeviceError, match=r"^no UIO device is called 'systolit'; there is uio3 \(systolith\)$"):
+        AXIDevice("systolit", None, MANIFEST)
+    (uio / "map0" / "size").write_text("0x100\n")
+    with pytest.raises(DeviceError, match=r"^map 0 of '.*uio3' must hold the registers, 512 bytes, not 256$"):
+        AXIDevice("uio3", None, MANIFEST)
+    (uio / "map0" / "size").write_text("0x1000\n")
+    (uio / "map1" / "addr").unlink()
+    with pytest.raises(DeviceError, match=r"^'.*uio3' must be a UIO device with a second map, the memory; give the memory as well, "):
+        AXIDevice("uio3", None, MANIFEST)
+    with AXIDevice("uio3", f"{chip.paths[1]}@{PHYSICAL:#x}", MANIFEST) as device:
+        assert device.physical == PHYSICAL
+    with pytest.raises(DeviceError, match=r"^'.*registers' must be a UIO device with a second map"):
+        AXIDevice(str(chip.paths[0]), None, MANIFEST)
+
+
+def test_a_machine_without_uio(tmp_path, monkeypatch):
+    monkeypatch.setattr(axi_device, "_UIO", str(tmp_path / "none"))
+    with pytest.raises(DeviceError, match=r"^no UIO device is called 'systolith'; there is none: does the device tree have one \(docs/"):
+        AXIDevice("systolith", None, MANIFEST)
+
+
 def test_what_cannot_be(chip, tmp_path):
     registers, memory = map(str, chip.paths)
     with pytest.raises(DeviceMismatch, match="HASH_LO must be 0x11111111"), \
@@ -153,5 +224,5 @@ def test_from_a_folder(chip, tmp_path):
     (tmp_path / MANIFEST_NAME).write_text(MANIFEST.to_json())
     with connect(f"axi:{chip.paths[0]},{chip.paths[1]}@{PHYSICAL}", directory=tmp_path) as acc:
         assert acc.device.memory_bytes == MEMORY_BYTES and json.loads(MANIFEST.to_json())["sizes"]["memory_bytes"] == 0
-    with pytest.raises(FlowError, match=r"device 'axi:/dev/uio0' must be axi:REGISTERS,MEMORY, such as axi:/dev/uio0,/dev/udmabuf0"):
-        connect("axi:/dev/uio0", directory=tmp_path)
+    with pytest.raises(FlowError, match=r"device 'axi:' must be axi:DEVICE, such as axi:/dev/uio0, or axi:REGISTERS,MEMORY, such as axi:/"):
+        connect("axi:", directory=tmp_path)

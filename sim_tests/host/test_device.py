@@ -6,7 +6,7 @@ from systolith.arch.commands import Execute, Load, pack
 from systolith.arch.config import resolve
 from systolith.arch.hazards import HazardError
 from systolith.arch.manifest import MANIFEST_NAME, Manifest, ManifestError
-from systolith.arch.registers import MAGIC, REGISTERS, Control, ErrorCode, State, offset_of
+from systolith.arch.registers import MAGIC, REGISTERS, Control, ErrorCode, State, Status, offset_of
 from systolith.host.accelerator import Accelerator
 from systolith.host.device import Device, DeviceMismatch, DeviceTimeout, check_identity, describe_activity
 from systolith.host.model_device import ModelDevice
@@ -77,7 +77,7 @@ def test_errors_show_in_registers():
     device = ModelDevice(MANIFEST)
     start(device, [Load(base=1, run=3), Load(base=1, offset=62, run=3)])
     names = ["STATUS", "ERROR_CODE", "ERROR_ENGINE", "ERROR_COMMAND", "ERROR_ADDRESS_LO"]
-    assert [device.read_register(offset_of(name)) for name in names] == [State.ERROR, ErrorCode.ADDRESS, 1, 1, 62]
+    assert [device.read_register(offset_of(name)) for name in names] == [State.ERROR | Status.IRQ, ErrorCode.ADDRESS, 1, 1, 62]
     device.write_register(offset_of("CONTROL"), Control.RESET)
     assert device.read_register(offset_of("STATUS")) == State.IDLE
 
@@ -88,7 +88,7 @@ def test_hazards_are_raised_unless_told_otherwise():
         start(ModelDevice(MANIFEST), program)
     device = ModelDevice(MANIFEST, strict=False)
     start(device, program)
-    assert device.hazards and device.read_register(offset_of("STATUS")) == State.DONE
+    assert device.hazards and device.read_register(offset_of("STATUS")) == State.DONE | Status.IRQ
 
 
 class Running(Device):

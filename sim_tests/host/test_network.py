@@ -10,6 +10,7 @@ from systolith.arch.commands import pack
 from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest
 from systolith.arch.numerics import requantise
+from systolith.boards import get_board
 from systolith.host.accelerator import Accelerator
 from systolith.host.inference import compile_network, infer
 from systolith.host.model_device import ModelDevice
@@ -75,6 +76,25 @@ def test_inference_splits_what_does_not_fit(memory_kib):
     np.testing.assert_array_equal(result.output, network.reference(x))
     assert (result.counters["programs"] > 1) == (memory_kib == 6)
     assert result.counters["macs"] == 37 * network.macs <= result.counters["macs_issued"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_inference_by_products(seed):
+    """On the smallest machine, which has no padding: bit for bit the same, and every MAC is counted."""
+    rng = np.random.default_rng(seed)
+    padding = tuple(tuple(int(side) for side in rng.integers(0, 3, 2)) for _ in range(2))
+    conv = random_conv(rng, (3, 2), 3, 5, zero_in=int(rng.integers(-128, 128)), zero_out=4, stride=(2, 1), dilation=(1, 2), padding=padding)
+    rows, columns = network_of((7, 6, 3), conv).shapes[0].output_size
+    network = network_of((7, 6, 3), conv, random_dense(rng, rows * columns * 5, 7, zero_in=4))
+    x = rng.integers(-128, 128, (3, 7, 6, 3), np.int8)
+    manifest = Manifest(config=resolve(get_board("icebreaker").settings))
+    with Accelerator(ModelDevice(manifest, memory_bytes=1 << 14), manifest) as accelerator:
+        result = infer(accelerator, network, x)
+        wide = dataclasses.replace(conv, weights=np.int16(2) * np.clip(conv.weights, -127, 127))
+        with pytest.raises(NetworkError, match=r"^weights must be int8 where control\.padding is false; "):
+            infer(accelerator, network_of((7, 6, 3), wide), x)
+    np.testing.assert_array_equal(result.output, network.reference(x))
+    assert result.counters["macs"] == 3 * network.macs <= result.counters["macs_issued"]
 
 
 def test_inference_needs_memory_for_one_input():

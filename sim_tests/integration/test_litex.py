@@ -1,4 +1,4 @@
-"""A LiteX SoC with LiteDRAM and the accelerator, simulated: a client moves matrices in and out over UARTBone."""
+"""A LiteX SoC with LiteDRAM and the accelerator, simulated: a client moves matrices in and out, over UARTBone and over Etherbone."""
 
 import contextlib
 import dataclasses
@@ -8,6 +8,7 @@ import select
 import socket
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from systolith.gen import tools
 from systolith.gen.generate import generate
 from systolith.host.accelerator import Accelerator, ProgramFailed
 from systolith.host.device import DeviceError, DeviceMismatch
+from systolith.host.etherbone import EtherboneDevice
 from systolith.host.litex import LiteXDevice
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -41,9 +43,9 @@ def soc(tmp_path_factory):
     return work
 
 
-def free_port():
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("localhost", 0))
+def free_port(kind=socket.SOCK_STREAM):
+    with contextlib.closing(socket.socket(type=kind)) as probe:
+        probe.bind(("", 0))
         return probe.getsockname()[1]
 
 
@@ -57,26 +59,52 @@ def process(*command, **options):
 
 
 @pytest.fixture(scope="module")
-def port(soc):
+def simulation(soc):
+    """The running SoC: its terminal, and the port of its Etherbone at 127.0.0.2."""
+    number = free_port(socket.SOCK_DGRAM)
+    with process(soc / "soc", str(number), stdout=subprocess.PIPE) as running:
+        yield running.stdout.readline().strip(), number
+
+
+@pytest.fixture(scope="module")
+def port(soc, simulation):
     """Of a litex_server in front of the running simulation."""
     number = free_port()
-    with process(soc / "soc", stdout=subprocess.PIPE) as simulation:
-        terminal = simulation.stdout.readline().strip()
-        with process(tools.find("litex_server", extra="litex"), "--uart", "--uart-port", terminal, "--bind-port", str(number),
-                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as server:
-            said = ""
-            while "tcp port" not in said:
-                assert server.poll() is None and select.select([server.stdout], [], [], 30)[0], said
-                said += server.stdout.readline()
-            with LiteXDevice(Manifest.read(soc / "out"), port=number, csr_csv=soc / "csr.csv") as device:
-                device.client.regs.sdram_dfii_control.write(1)  # LiteDRAM's controller takes over; a CPU's boot code does that and more
-            yield number
+    terminal, _ = simulation
+    with process(tools.find("litex_server", extra="litex"), "--uart", "--uart-port", terminal, "--bind-port", str(number),
+                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as server:
+        said = ""
+        while "tcp port" not in said:
+            assert server.poll() is None and select.select([server.stdout], [], [], 30)[0], said
+            said += server.stdout.readline()
+        with LiteXDevice(Manifest.read(soc / "out"), port=number, csr_csv=soc / "csr.csv") as device:
+            device.client.regs.sdram_dfii_control.write(1)  # LiteDRAM's controller takes over; a CPU's boot code does that and more
+        yield number
 
 
-@pytest.fixture
-def device(soc, port):
-    with LiteXDevice(Manifest.read(soc / "out"), port=port, csr_csv=soc / "csr.csv") as device:
-        yield device
+@pytest.fixture(params=["litex_server", "Etherbone"])
+def device(request, soc, port, simulation, monkeypatch):
+    manifest, csr_csv = Manifest.read(soc / "out"), soc / "csr.csv"
+    if request.param == "litex_server":
+        opened = LiteXDevice(manifest, port=port, csr_csv=csr_csv)
+    else:
+        share_ports(monkeypatch)
+        opened = EtherboneDevice(manifest, host="127.0.0.2", port=simulation[1], csr_csv=csr_csv)
+    with opened:
+        yield opened
+
+
+def share_ports(monkeypatch):
+    """Let both ends have their port on one computer, which LiteX's client does not expect."""
+    from litex.tools.remote import comm_udp
+
+    def shared(*arguments):
+        made = socket.socket(*arguments)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return made
+
+    monkeypatch.setattr(comm_udp, "socket", types.SimpleNamespace(
+        socket=shared, AF_INET=socket.AF_INET, SOCK_DGRAM=socket.SOCK_DGRAM, timeout=socket.timeout))
 
 
 def test_memory(device):

@@ -102,13 +102,37 @@ def test_litex_reads_the_identity_through_the_same_wire(running):
             server.kill()
 
 
-@pytest.mark.skipif(not NIGHTLY, reason="over the line of the simulated ULX3S it takes minutes: SYSTOLITH_NIGHTLY=1")
-def test_the_demo_network(tmp_path):
+@pytest.mark.skipif(not NIGHTLY, reason="over the lines of whole simulated boards it takes minutes: SYSTOLITH_NIGHTLY=1")
+@pytest.mark.parametrize(("board", "images", "size"), [("icebreaker", 1, 24), ("ulx3s-85f", 8, 64)])
+def test_the_demo_network_a_product_and_the_selftest(board, images, size, tmp_path):
+    """What a user does with a board just loaded, each by ``--device serial:PORT``; the network's output is its reference's."""
     data = digits.load()
     network = quantise(digits.train(data), data.train_images)
-    inputs = network.input.quantise(data.test_images)[:8]
-    with flow.simulated_board(board="ulx3s-85f") as (folder, board), flow.connect(f"serial:{board.port}", directory=folder) as acc:
-        assert np.array_equal(infer(acc, network, inputs).output, network.reference(inputs))
+    inputs = network.input.quantise(data.test_images)[:images]
+    took, board_took = {}, {}
+    with flow.simulated_board(board=board) as (folder, running):
+        device = f"serial:{running.port}"
+
+        @contextlib.contextmanager
+        def timed(what):
+            start, board_start = time.monotonic(), running.seconds
+            yield
+            took[what], board_took[what] = time.monotonic() - start, running.seconds - board_start
+
+        with timed("network"), flow.connect(device, directory=folder) as acc:
+            assert np.array_equal(infer(acc, network, inputs).output, network.reference(inputs))
+            baud, faults = acc.device.link.port.baud, acc.device.link.faults
+        for what, arguments in (("matmul", [f"--{side}={size}" for side in "mnk"]), ("selftest", ["--quick"])):
+            with timed(what):
+                done = subprocess.run([tools.find("systolith"), what, *arguments, "--json", "--device", device, "--directory", folder],
+                                      capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            report = json.loads(done.stdout)
+            assert report["correct" if what == "matmul" else "passed"] is True
+    print(f"{board}, {images} images, {size} cubed, {baud} baud: " + ", ".join(
+        f"{what} {took[what]:.0f} s, {board_took[what]:.2f} s of the board" for what in took))
+    assert faults == 0
+    assert (baud > BOARDS[board].baud) == (board == "ulx3s-85f"), "the smallest machines keep their rate"
 
 
 def test_the_command_that_simulates_a_board(tmp_path):

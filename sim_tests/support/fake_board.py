@@ -8,7 +8,7 @@ import tty
 import zlib
 
 import numpy as np
-from systolith.arch.registers import SERIAL_CONTROL, SERIAL_MEMORY, SERIAL_REGISTERS, offset_of
+from systolith.arch.registers import SERIAL_CONTROL, SERIAL_MEMORY, SERIAL_RATE, SERIAL_REGISTERS, offset_of
 from systolith.host.device import Device
 
 __all__ = ["FakeBoard"]
@@ -91,13 +91,14 @@ class FakeBoard:
         if place >= SERIAL_MEMORY:
             self.device.write_memory(place - SERIAL_MEMORY, np.array([value], np.uint32))
         elif place == SERIAL_CONTROL:
-            second = (value ^ value >> 5) & 31 == 31
-            if second and self.first:
-                self.device.write_register(offset_of("CONTROL"), value & 31)
+            self.first, self.done = 1, 0
+        elif place > SERIAL_CONTROL:
+            bits, rest = divmod(place - SERIAL_CONTROL - 0x200, 0x400)
+            assert rest == 0 and bits < 32, "a second step's address"
+            if self.first:
+                self.device.write_register(offset_of("CONTROL"), bits)
                 self.done = 1
-            elif not second:
-                self.done = 0
-            self.first = value & 0x3FF == 0x2B5
+            self.first = 0
         else:
             self.device.write_register(place - SERIAL_REGISTERS, value)
 
@@ -106,6 +107,8 @@ class FakeBoard:
             return int(self.device.read_memory(place - SERIAL_MEMORY, 4).view("<u4")[0])
         if place == SERIAL_CONTROL:
             return self.first | self.done << 1
+        if place == SERIAL_RATE:
+            return 0  # a terminal has no rate
         offset = place - SERIAL_REGISTERS
         value = self.device.memory_bytes if offset == offset_of("MEMORY_BYTES") else self.device.read_register(offset)
         return self.register(offset, value)

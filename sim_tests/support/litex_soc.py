@@ -1,4 +1,5 @@
-"""A LiteX SoC without a CPU: UARTBone, LiteDRAM with its model of an SDRAM, and the accelerator; ``python litex_soc.py FOLDER WORK``.
+"""A LiteX SoC without a CPU: UARTBone, LiteEth's Etherbone, LiteDRAM with its model of an SDRAM, and the accelerator:
+``python litex_soc.py FOLDER WORK``.
 
 Writes ``WORK/soc.v`` and ``WORK/csr.csv``. Run as a program of its own: LiteX fills global state, and warns of itself.
 """
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from litedram.modules import M12L16161A
 from litedram.phy.model import SDRAMPHYModel
+from liteeth.phy.model import LiteEthPHYModel
 from litex.build.generic_platform import Pins, Subsignal
 from litex.build.io import CRG
 from litex.build.sim import SimPlatform
@@ -21,6 +23,7 @@ IO = [
     ("sys_rst", 0, Pins(1)),
     ("serial", 0, *(Subsignal(f"{way}_{name}", Pins(width)) for way in ("source", "sink")
                     for name, width in (("valid", 1), ("ready", 1), ("data", 8)))),
+    ("eth", 0, *(Subsignal(f"{way}_{name}", Pins(width)) for way in ("source", "sink") for name, width in (("valid", 1), ("data", 8)))),
     ("systolith_irq", 0, Pins(1)),
 ]
 
@@ -34,6 +37,8 @@ class SoC(SoCCore):
         self.crg = CRG(platform.request("sys_clk"), platform.request("sys_rst"))
         self.uartbone = UARTBone(RS232PHYModel(platform.request("serial")), CLOCK_HZ)
         self.bus.add_master(name="uartbone", master=self.uartbone.wishbone)
+        self.ethphy = LiteEthPHYModel(platform.request("eth"))
+        self.add_etherbone(phy=self.ethphy)
         chip = M12L16161A(CLOCK_HZ, "1:1")
         self.sdrphy = SDRAMPHYModel(module=chip, data_width=32, clk_freq=CLOCK_HZ)
         self.add_sdram("sdram", phy=self.sdrphy, module=chip, l2_cache_size=0, origin=0x4000_0000)

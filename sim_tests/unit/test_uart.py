@@ -42,10 +42,12 @@ def test_construction():
         UARTTransmitter(bit_cycles=0)
 
 
-@pytest.mark.parametrize(("cycles", "skew"), [(4, 1.0), (12, 1.0), (16, 0.97), (16, 1.03), (100, 0.96), (100, 1.04)])
-def test_receive(cycles, skew):
+@pytest.mark.parametrize(("cycles", "skew", "built"), [
+    (4, 1.0, None), (12, 1.0, None), (16, 0.97, None), (16, 1.03, None), (100, 0.96, None), (100, 1.04, None),
+    (4, 1.0, 100), (5, 1.0, 16), (16, 0.97, 17), (16, 1.03, 16)])
+def test_receive(cycles, skew, built):
     """Every byte arrives, at the sender's own idea of a bit; a byte without a stop bit does not."""
-    dut = UARTReceiver(bit_cycles=cycles)
+    dut = UARTReceiver(bit_cycles=built or cycles, adjustable=built is not None)
     rng = random.Random(1)
     wanted = [0, 255, 0x55, 0xaa, *(rng.randrange(256) for _ in range(12))]
     got = []
@@ -53,6 +55,8 @@ def test_receive(cycles, skew):
     async def send(ctx):
         time = 0.0
         now = 0
+        if built:
+            ctx.set(dut.cycles, cycles - 1)
         for i, byte in enumerate(wanted):
             bits = [*frame(0x5a, stop=0), 1, *frame(byte)] if i == 5 else frame(byte)
             for bit in [*bits, *[1] * rng.randrange(3)]:
@@ -85,13 +89,15 @@ def test_receive_ignores_a_glitch():
     simulate(dut, testbench)
 
 
-@pytest.mark.parametrize("cycles", [1, 4, 7])
-def test_transmit_back_to_back(cycles):
-    dut = UARTTransmitter(bit_cycles=cycles)
+@pytest.mark.parametrize(("cycles", "built"), [(1, None), (4, None), (7, None), (4, 100), (7, 7)])
+def test_transmit_back_to_back(cycles, built):
+    dut = UARTTransmitter(bit_cycles=built or cycles, adjustable=built is not None)
     wanted = [0, 255, 0x55, 0x13, 0x80]
     line = []
 
     async def send(ctx):
+        if built:
+            ctx.set(dut.cycles, cycles - 1)
         for byte in wanted:
             ctx.set(dut.i.payload, byte)
             ctx.set(dut.i.valid, 1)

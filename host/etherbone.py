@@ -1,0 +1,119 @@
+"""An accelerator in a LiteX SoC on a network: Etherbone in UDP datagrams, without a server in between."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..arch.manifest import Manifest
+from ..arch.registers import Control, State, Status, offset_of
+from .device import DeviceError
+from .litex import LiteXDevice
+
+__all__ = ["EtherboneDevice"]
+
+ATTEMPTS = 10
+_COUNT_MASK = 0xFFFF
+
+
+class EtherboneDevice(LiteXDevice):
+    """Registers and SDRAM of the SoC at ``host``, which has LiteEth's Etherbone at UDP ``port``.
+
+    Datagrams get lost, and Etherbone does not say when a write is. Reads are repeated until they are answered; what is written is read
+    back and written again until it is there. CONTROL is written once: whether a program was started shows in IRQ, which is cleared
+    before, or in how many were taken into the queue.
+
+    Parameters
+    ----------
+    manifest, csr_csv, name : as :class:`~systolith.host.litex.LiteXDevice` has them
+    host, port : of the SoC; its answers come to the same port of this computer
+
+    Attributes
+    ----------
+    repeated : writes that were lost
+
+    Raises
+    ------
+    DeviceError, DeviceMismatch
+        As with ``litex_server``; nothing answers at that address.
+    """
+
+    words_at_once = 8  # LiteEth keeps 16 words of a datagram unless its user says otherwise
+    way = "Etherbone"
+
+    def __init__(self, manifest: Manifest, *, host: str, port: int = 1234, csr_csv: str | Path = "csr.csv", name: str = "systolith"):
+        self.repeated = 0
+        self._place = f"{host}:{port}"
+        super().__init__(manifest, host=host, port=port, csr_csv=csr_csv, name=name)
+
+    def make_client(self, host: str, port: int, csr_csv: str) -> Any:
+        from litex.tools.remote.comm_udp import CommUDP
+        client = CommUDP(host, port, csr_csv=csr_csv)
+        opens = client.open
+        # LiteX probes by an exception without a class; the first read does as well.
+        client.open = lambda: opens(probe=False)
+        return client
+
+    def read_bus(self, address: int, count: int) -> list[int]:
+        try:
+            return list(self.client.read(address, count))
+        except (OSError, AttributeError, IndexError, ValueError, struct.error) as error:  # a time-out, or no Etherbone
+            raise DeviceError(f"nothing answers Etherbone at {self._place} ({type(error).__name__}); is the SoC's network up, and this its "
+                              "address?") from None
+
+    def write_bus(self, address: int, words: list[int]) -> None:
+        self._until(lambda: self.read_bus(address, len(words)) == words, lambda: self.client.write(address, words),
+                    f"{len(words)} words at 0x{address:08x}")
+
+    def write_register(self, offset: int, value: int) -> None:
+        if offset == offset_of("CONTROL"):
+            self._control(int(value))
+        else:
+            super().write_register(offset, value)
+
+    def _until(self, there: Callable[[], bool], write: Callable[[], None], what: str) -> None:
+        """``write`` until it is ``there``."""
+        for attempt in range(ATTEMPTS):
+            self.repeated += attempt > 0
+            write()
+            if there():
+                return
+        raise DeviceError(f"Etherbone at {self._place} did not take {what}, written {ATTEMPTS} times; does something else write there?")
+
+    def _control(self, bits: int) -> None:
+        """Write ``bits`` to CONTROL so that they act once."""
+        def write(bits: int) -> None:
+            self.client.write(self._registers + offset_of("CONTROL"), [bits])
+
+        def status() -> int:
+            return self.read_register(offset_of("STATUS"))
+
+        def state() -> State:
+            return State(status() & 3)
+
+        if bits & Control.START and state() is not State.RUNNING:
+            self._until(lambda: not status() & Status.IRQ, lambda: write(Control.CLEAR_IRQ), "CLEAR_IRQ")
+            # Running, or it has ended since.
+            self._until(lambda: bool((found := status()) & Status.IRQ) or found & 3 == State.RUNNING, lambda: write(bits), "START")
+        elif bits & Control.ENQUEUE and state() is not State.ERROR:
+            before = self._taken()
+            self._until(lambda: self._taken() != before or state() is State.ERROR or bool(status() & Status.START_REFUSED),
+                        lambda: write(bits), "ENQUEUE")
+        elif bits & Control.RESET:
+            self._until(lambda: state() is State.IDLE, lambda: write(bits), "RESET")
+        else:  # refused, or without harm twice
+            for _ in range(2):
+                write(bits)
+                status()
+
+    def _taken(self) -> int:
+        """Programs that were taken since RESET, modulo 65536: completed, running and waiting."""
+        completed, again = -1, self.read_register(offset_of("COMPLETED"))
+        while completed != again:
+            completed = again
+            status = self.read_register(offset_of("STATUS"))
+            again = self.read_register(offset_of("COMPLETED"))
+        waiting = (status & Status.WAITING) >> 8
+        return completed + waiting + (status & 3 == State.RUNNING) & _COUNT_MASK
