@@ -44,7 +44,8 @@ class ArrayConfig:
 
     ``accumulator_bits`` is the width of one accumulator word; ``transposer`` adds the rows × cols transposer on the
     weight preload path. ``multiplier`` "single" has one multiplier per row and column, "fast-inner-product" one per two rows and
-    column, with the same results. After every ``block_rows`` rows of multipliers there is one more register in the partial sums:
+    column, "dual" one block of two multipliers per row and two columns, whose columns are adder trees without skew; all with the same
+    results. After every ``block_rows`` rows of multipliers there is one more register in the partial sums:
     a cycle of latency, for parts that have their multipliers in blocks far apart; 0 is for none.
     """
 
@@ -64,7 +65,7 @@ class ArrayConfig:
         _check_choice("array.dataflow", self.dataflow, ["ws"], later=["os"])
         _check_choice("array.activations", self.activations, ["int8"], later=["int16"])
         _check_choice("array.weights", self.weights, ["int8"], later=["int4"])
-        _check_choice("array.multiplier", self.multiplier, ["auto", "single", "fast-inner-product"], later=["packed", "lut"])
+        _check_choice("array.multiplier", self.multiplier, ["auto", "single", "fast-inner-product", "dual"], later=["packed", "lut"])
         if self.multiplier == "fast-inner-product" and self.rows % 2:
             raise ConfigError(f"array.rows must be even where array.multiplier is 'fast-inner-product', not {self.rows!r}")
         _check_choice("array.accumulator_bits", self.accumulator_bits, [32], later=[40, 48])

@@ -118,12 +118,15 @@ class Latency:
     @property
     def swap_to_shift(self) -> int:
         """From a tile's first row to the first vector of the next, which the decision takes 3 cycles for."""
-        return max(self.config.array.multiplier_rows - 1, 3)
+        array = self.config.array
+        return 3 if array.multiplier_kind == "dual" else max(array.multiplier_rows - 1, 3)
 
     @property
     def settle(self) -> int:
         """From a row until it can be drained."""
         array = self.config.array
+        if array.multiplier_kind == "dual":  # product, tree, accumulator
+            return 2 + max(1, (array.rows - 1).bit_length()) + 3
         crossings = (array.multiplier_rows - 1) // array.block_rows if array.block_rows else 0
         element = 6 if array.multiplier_kind == "fast-inner-product" else 3  # from an activation to the foot, rows besides
         return array.multiplier_rows + crossings + array.cols + element + 1
@@ -137,12 +140,16 @@ class Latency:
     def fill_to_emit(self) -> int:
         """Of the transposer: from the last vector that fills to the first that leaves."""
         rows, cols = self.config.array.rows, self.config.array.cols
+        if self.config.array.multiplier_kind == "dual":
+            return 1
         return 1 + max(row % cols - ((rows - 1) // cols - row // cols) for row in range(rows))
 
     @property
     def emit_to_fill(self) -> int:
         """Of the transposer: from the last vector that leaves to the first of the next tile; the decision takes 3 cycles."""
         rows, cols = self.config.array.rows, self.config.array.cols
+        if self.config.array.multiplier_kind == "dual":
+            return 3
         return max(3, *(cols - rows + row - row % cols - row // cols for row in range(rows)))
 
     @property

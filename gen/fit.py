@@ -13,7 +13,8 @@ __all__ = ["estimate", "excess", "nearest"]
 def estimate(config: Config, board: Board) -> dict[str, int]:
     """Multipliers and block RAMs that ``config`` needs on ``board``: a lower bound, known before synthesis."""
     array = config.array
-    multipliers = array.multiplier_rows * array.cols
+    dual = array.multiplier_kind == "dual"
+    multipliers = array.multiplier_rows * (-(-array.cols // 2) if dual and board.family == "ice40" else array.cols)
     if config.epilogue.multiplier == "parallel":
         multipliers += 4 * config.epilogue.lanes  # 32 × 32 bits of 18 × 18 or 16 × 16
     if board.family == "ecp5":

@@ -288,9 +288,10 @@ class Controller(wiring.Component):
                     found.address.eq(0),
                 ]
             with m.If(port.error.valid):
+                # Serial LOAD and STORE do one command at a time, so what they have begun is what they have completed, or one more.
                 m.d.comb += [
                     found.valid.eq(1), found.code.eq(port.error.code), found.engine.eq(engine),
-                    found.command.eq(started - port.error.begun),
+                    found.command.eq(started - port.error.begun if self.late or engine is Engine.EXECUTE else given),
                     found.address.eq(Mux(_has_address(port.error.code), port.error.address, 0)),
                 ]
         return found

@@ -16,7 +16,7 @@ CONFIGS += [{"array": {"rows": 12, "cols": 12}, "epilogue": {"lanes": 3}}, {"epi
 CONFIGS += [{"array": {"rows": rows, "cols": cols, "multiplier": multiplier, "block_rows": block_rows}}
             for rows, cols, multiplier, block_rows in (
                 (24, 12, "fast-inner-product", 4), (2, 2, "fast-inner-product", 0), (16, 16, "fast-inner-product", 3),
-                (12, 12, "single", 4), (3, 3, "single", 1))]
+                (12, 12, "single", 4), (3, 3, "single", 1), (8, 2, "dual", 0), (1, 1, "dual", 0), (5, 7, "dual", 0))]
 
 
 @pytest.mark.parametrize("settings", CONFIGS)
