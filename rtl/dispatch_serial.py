@@ -26,7 +26,7 @@ class SerialDispatch(wiring.Component):
 
     Members
     -------
-    wanted : a word of the program can be taken, or a header looked at
+    wanted : a word of the program can be taken, or a header looked at; right from the second cycle after the word before
     the others : as of :class:`~systolith.rtl.dispatch.Dispatch`; a header that is only looked at comes once more
     """
 
@@ -66,14 +66,15 @@ class SerialDispatch(wiring.Component):
         last = Signal(word_bits)  # of a command of this kind
         fits = Signal(reset_less=True)
         full, filled = Signal(len(COMMANDS)), Signal(len(COMMANDS))
-        more, move, blocked = Signal(), Signal(), Signal()
+        more = Signal(reset_less=True)  # ``left`` is not 0
+        move, blocked = Signal(), Signal()
         m.d.comb += [
-            more.eq(left != 0), blocked.eq(looked & in_header & (opcode & full).any()),
-            self.wanted.eq(active & more & ~blocked & ~self.error.valid),
+            blocked.eq(looked & in_header & (opcode & full).any()),
             self.finished.eq(active & ~more), self.stuck.eq(self.finished | blocked),
             move.eq(self.i.valid & self.i.ready), self.i.ready.eq(~in_header | (looked & ~blocked & ~self.error.valid)),
             self.moved.eq(move & in_header),
         ]
+        m.d.sync += self.wanted.eq(active & more & ~blocked & ~self.error.valid)
         header = self.i.payload
         with m.If(self.i.valid & ~looked):
             m.d.sync += [
@@ -87,12 +88,12 @@ class SerialDispatch(wiring.Component):
             with m.If(opcode[number]):
                 m.d.comb += last.eq(command.words - 1)
         with m.If(move):
-            m.d.sync += [left.eq(left - 1), index.eq(index + 1), in_header.eq(0)]
+            m.d.sync += [left.eq(left - 1), more.eq(left != 1), index.eq(index + 1), in_header.eq(0)]
             with m.If(~in_header & (index == last)):
                 m.d.sync += [in_header.eq(1), looked.eq(0)]
                 m.d.comb += filled.eq(opcode)
         with m.If(self.start):
-            m.d.sync += [active.eq(1), left.eq(self.words)]
+            m.d.sync += [active.eq(1), left.eq(self.words), more.eq(self.words != 0)]
 
         # One command at a time to its engine.
         reads, comes = Signal(), Signal()

@@ -15,7 +15,7 @@ class SerialFetch(wiring.Component):
     """What :class:`~systolith.rtl.fetch.Fetch` does, with its errors, but without a buffer: a word is asked for when it is wanted, and
     once more where it was not taken in the one cycle in which it is there.
 
-    Throughput: a word in 2 cycles and the memory's latency.
+    Throughput: a word in 3 cycles and the memory's latency.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class SerialFetch(wiring.Component):
             with m.State("RESPONSE"):
                 m.d.comb += [response.ready.eq(1), self.o.valid.eq(response.valid & ~response.payload.error & ~self.halt)]
                 with m.If(response.valid):
-                    m.next = "REQUEST"
+                    m.next = "PAUSE"
                     with m.If(response.payload.error):
                         m.d.comb += [
                             self.error.valid.eq(1), self.error.code.eq(ErrorCode.BUS),
@@ -96,4 +96,7 @@ class SerialFetch(wiring.Component):
                         m.next = "IDLE"
                     with m.Elif(self.o.ready):
                         m.d.sync += address[2:].eq(address[2:] + 1)
+            with m.State("PAUSE"):
+                # Whether one more is wanted is known in the next cycle.
+                m.next = "REQUEST"
         return m

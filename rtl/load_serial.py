@@ -162,6 +162,7 @@ class SerialLoadEngine(wiring.Component):
                     with m.If((offset + whole_run > self.lookup.size) | (~to_scratchpad & self.lookup.base[:2].any())):
                         m.next = "FAIL"
             with m.State("WORD"):
+                m.d.comb += response.ready.eq(1)
                 # Nothing that waits for a half may occupy the memory, which the half's owner waits for.
                 in_accumulator = command.bank == Bank.ACCUMULATOR
                 m.d.comb += control.activity.eq(Mux(in_accumulator & ~granted, activity.PORT, activity.MEMORY))
@@ -172,13 +173,12 @@ class SerialLoadEngine(wiring.Component):
                 with m.If(request.ready):
                     m.next = "PUT"
             with m.State("PUT"):
+                # The states that follow take the response: whether it is done with is known late in a cycle.
                 m.d.comb += control.idle.eq(0)
                 with m.If(response.valid):
                     with m.If(control.halt):
-                        m.d.comb += response.ready.eq(1)
                         m.next = "STOP"
                     with m.Elif(response.payload.error | outside):
-                        m.d.comb += response.ready.eq(1)
                         m.d.sync += failure.eq(Mux(response.payload.error, ErrorCode.BUS, ErrorCode.RANGE))
                         m.next = "FAIL"
                     with m.Else():
@@ -189,12 +189,11 @@ class SerialLoadEngine(wiring.Component):
                                 lane.eq(Mux(wraps, 0, lane + 1)), row.eq(row + wraps),
                             ]
                             with m.If(left == unit):
-                                m.d.comb += response.ready.eq(1)
                                 m.next = "NEXT"
                             with m.Elif(word_ends):
-                                m.d.comb += response.ready.eq(1)
                                 m.next = "WORD"
             with m.State("NEXT"):
+                m.d.comb += response.ready.eq(1)
                 again = left1 == 1  # a repetition ends
                 m.next = "RUN"
                 if two_loops:
@@ -218,10 +217,10 @@ class SerialLoadEngine(wiring.Component):
                     m.d.comb += [tokens.give.eq(~control.halt), decoder.o.ready.eq(1)]
                     m.next = "WAIT"
             with m.State("FAIL"):
-                m.d.comb += control.error.valid.eq(~control.halt)
+                m.d.comb += [control.error.valid.eq(~control.halt), response.ready.eq(1)]
                 with m.If(failure == ErrorCode.BUS):
                     m.d.comb += control.error.address.eq(request.payload.address if config.memory.error_address else 0)
                 m.next = "STOP"
             with m.State("STOP"):
-                m.d.comb += [control.idle.eq(1), control.activity.eq(activity.IDLE)]
+                m.d.comb += [control.idle.eq(1), control.activity.eq(activity.IDLE), response.ready.eq(1)]
         return m

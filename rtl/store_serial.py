@@ -102,7 +102,7 @@ class SerialStoreEngine(wiring.Component):
             epilogue.settings.requantise.eq(~raw), epilogue.settings.bias.eq(~raw | command.bias),
             *(epilogue.settings[name].eq(command[name]) for name in ("zero_point", "low", "high")),
         ]
-        byte, write = epilogue.o.payload.data, self.write
+        byte, write = Signal(8, reset_less=True), self.write
         byte_bits = exact_log2(config.bus_bytes)
         m.d.comb += [
             write.request.payload.address.eq(Cat(C(0, byte_bits), place[byte_bits:])),
@@ -188,6 +188,7 @@ class SerialStoreEngine(wiring.Component):
                     m.d.comb += epilogue.start.eq(1)
                     m.next = "BYTE"
             with m.State("BYTE"):
+                m.d.sync += byte.eq(epilogue.o.payload.data)
                 with m.If(epilogue.o.valid & ~control.halt):
                     m.next = "LOCAL"
                     with m.If(to_memory):

@@ -51,6 +51,9 @@ class WordMemory(wiring.Component):
         m.submodules.ram = ram = Memory(shape=32, depth=depth, init=[], attrs={"no_rw_check": 1})
         write_port, read_port = ram.write_port(granularity=8), ram.read_port()
         host, read, write = self.host, self.read, self.write
+        # Late in its cycle the host's link knows that it means the memory, so that is seen a cycle later.
+        host_valid = Signal()
+        m.d.sync += host_valid.eq(host.valid & ~host.ready)
 
         # An access of which the word is awaited or has come, and whose it is.
         asked, there, hosts = Signal(), Signal(), Signal(reset_less=True)
@@ -58,9 +61,9 @@ class WordMemory(wiring.Component):
         free = ~asked & ~there
         host_begins, write_begins, read_begins = Signal(), Signal(), Signal()
         m.d.comb += [
-            host_begins.eq(host.valid & free),
-            write_begins.eq(write.data.valid & free & ~host.valid & ~answered),
-            read_begins.eq(read.request.valid & free & ~host.valid & ~write.data.valid),
+            host_begins.eq(host_valid & free),
+            write_begins.eq(write.data.valid & free & ~host_valid & ~answered),
+            read_begins.eq(read.request.valid & free & ~host_valid & ~write.data.valid),
             write.request.ready.eq(1), write.data.ready.eq(write_begins), write.response.valid.eq(answered),
             read.request.ready.eq(read_begins), read.response.valid.eq(there & ~hosts), read.response.payload.data.eq(read_port.data),
             host.ready.eq(host_begins & host.write | there & hosts), host.read_data.eq(read_port.data),
@@ -70,26 +73,28 @@ class WordMemory(wiring.Component):
             answered.eq(write_begins | answered & ~write.response.ready),
         ]
         with m.If(free):
-            m.d.sync += hosts.eq(host.valid)
+            m.d.sync += hosts.eq(host_valid)
 
         # One register for both ports, never both enabled, lets synthesis see a single-port RAM.
         address = Signal(bits, reset_less=True)
-        outside = Signal(reset_less=True)
+        outside, failed = Signal(reset_less=True), Signal(reset_less=True)  # of a read, of a write
         addresses = write.request.payload.address, read.request.payload.address
         chosen = Mux(write.data.valid, *addresses)
         m.d.sync += write_port.en.eq(0)
+        with m.If(write_begins):
+            m.d.sync += failed.eq(chosen[2 + bits:].any())
         with m.If(free):
             m.d.sync += [
-                address.eq(Mux(host.valid, host.address, chosen[2:])),
-                write_port.data.eq(Mux(host.valid, host.write_data, write.data.payload.data)),
+                address.eq(Mux(host_valid, host.address, chosen[2:])),
+                write_port.data.eq(Mux(host_valid, host.write_data, write.data.payload.data)),
                 outside.eq(chosen[2 + bits:].any()),
             ]
-            with m.If(host.valid):
+            with m.If(host_valid):
                 m.d.sync += write_port.en.eq(host.write.replicate(4))
             with m.Elif(write_begins & ~chosen[2 + bits:].any()):
                 m.d.sync += write_port.en.eq(write.data.payload.strobe)
         m.d.comb += [
             write_port.addr.eq(address), read_port.addr.eq(address), read_port.en.eq(~write_port.en.any()),
-            write.response.payload.error.eq(outside), read.response.payload.error.eq(outside),
+            write.response.payload.error.eq(failed), read.response.payload.error.eq(outside),
         ]
         return m

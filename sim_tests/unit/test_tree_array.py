@@ -12,7 +12,7 @@ def run(rows, cols, tiles, blocks, zero=()):
     assert dut.row_delay == [0] * rows and dut.col_delay == [0] * cols
     shifts, vectors, start = {}, {}, 0
     shift_from = 0
-    for number, (tile, block) in enumerate(zip(tiles, blocks, strict=True)):
+    for tile, block in zip(tiles, blocks, strict=True):
         for i, k in enumerate(reversed(range(rows))):
             shifts[shift_from + i] = tile[k]
         start = max(start, shift_from + rows - 1 + dut.shift_to_swap_cycles)
