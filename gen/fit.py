@@ -39,10 +39,12 @@ def excess(config: Config, board: Board) -> dict[str, int]:
     return {name: needed for name, needed in estimate(config, board).items() if needed > board.resources[name]}
 
 
-def _smaller(config: Config, name: str) -> Iterator[dict[str, dict[str, object]]]:
+def _smaller(config: Config, board: Board, name: str) -> Iterator[dict[str, dict[str, object]]]:
     """Changes that save some of resource ``name``, those that keep most first."""
     array, memory = config.array, config.memory
     if name == "dsp":
+        if array.multiplier_kind == "single" and board.family == "ice40":
+            yield {"array": {"multiplier": "dual"}}
         if array.multiplier_kind == "single" and array.rows % 2 == 0:
             yield {"array": {"multiplier": "fast-inner-product"}}
         step = array.rows // array.multiplier_rows
@@ -62,7 +64,7 @@ def nearest(config: Config, board: Board) -> str | None:
     lacking = excess(config, board)
     settings = config.to_dict()
     for name in lacking:
-        for change in _smaller(config, name):
+        for change in _smaller(config, board, name):
             try:
                 changed = resolve({section: values | change.get(section, {}) if isinstance(values, dict) else values
                                    for section, values in settings.items()})

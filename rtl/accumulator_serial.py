@@ -1,5 +1,7 @@
 """The accumulator in a third of its area: one memory per column, which EXECUTE has first."""
 
+from itertools import pairwise
+
 from amaranth import *
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -103,7 +105,7 @@ class SerialAccumulator(wiring.Component):
             rows[0].eq(Mux(touching, touch.row, Mux(self.load.valid, self.load.row, self.drain.row))),
             writes[0].eq(Mux(touching, C(-1, self.cols), Mux(begins_load, 1 << self.load.column, 0))),
             keeps[0].eq(touch.accumulate), keeps[1].eq(keeps[0]),
-            *(later.eq(sooner) for chain in (rows, writes) for sooner, later in zip(chain, chain[1:], strict=False)),
+            *(later.eq(sooner) for chain in (rows, writes) for sooner, later in pairwise(chain)),
         ]
         for c in range(self.cols):
             m.submodules[f"ram{c}"] = ram = memory.Memory(shape=signed(32), depth=self.rows, init=[], attrs={"no_rw_check": 1})
