@@ -95,6 +95,7 @@ def test_full_places_hold_up_what_follows(queue_commands):
     commands = [Load()] * (queue_commands + 1) + [Store()]
     got, error, moved, stuck, asked = run(pack(commands), queue_commands=queue_commands, starts=lambda number, begun: False)
     assert stuck and error is None and moved == queue_commands and not got[Engine.STORE - 1]
+    assert len(got[Engine.LOAD - 1]) == queue_commands * Load.words, "the last one that fits comes whole"
     # Each header twice, and the one that is held up is not asked for again and again.
     assert asked <= queue_commands * (Load.words + 1) + 2
 
