@@ -45,10 +45,11 @@ class ArrayConfig:
     ``weights`` "int4" packs two weights per byte in memory and on chip (:func:`~systolith.arch.numerics.pack_int4`).
     ``accumulator_bits`` is the width of one accumulator word; ``transposer`` adds the rows × cols transposer on the
     weight preload path. ``multiplier`` "single" has one multiplier per row and column, "fast-inner-product" one per two rows and
-    column, with the same results; "packed" one per row and two columns, and no weight is −128; "lut" is "single" without DSP blocks.
-    Columns from ``dsp_cols`` on multiply in look-up tables. "auto" is "single", or what fills a part (:func:`resolve`). After every
-    ``block_rows`` rows of multipliers there is one more register in the partial sums: a cycle of latency, for parts that have their
-    multipliers in blocks far apart; 0 is for none.
+    column, with the same results; "packed" one per row and two columns, and no weight is −128; "dual" one block of two multipliers per
+    row and two columns, whose columns are adder trees without skew; "lut" is "single" without DSP blocks. Columns from ``dsp_cols`` on
+    multiply in look-up tables. "auto" is "single", or what fills a part (:func:`resolve`). After every ``block_rows`` rows of
+    multipliers there is one more register in the partial sums: a cycle of latency, for parts that have their multipliers in blocks far
+    apart; 0 is for none.
     """
 
     rows: int = 16
@@ -68,10 +69,10 @@ class ArrayConfig:
         _check_choice("array.dataflow", self.dataflow, ["ws"], later=["os"])
         _check_choice("array.activations", self.activations, ["int8"], later=["int16"])
         _check_choice("array.weights", self.weights, ["int8", "int4"])
-        _check_choice("array.multiplier", self.multiplier, ["auto", "single", "fast-inner-product", "packed", "lut"])
-        if self.multiplier == "packed" and self.weights == "int4":
-            raise ConfigError("array.multiplier must not be 'packed' where array.weights is 'int4'; take 'fast-inner-product': two MACs per "
-                              "DSP block as well")
+        _check_choice("array.multiplier", self.multiplier, ["auto", "single", "fast-inner-product", "packed", "dual", "lut"])
+        if self.multiplier in ("packed", "dual") and self.weights == "int4":
+            raise ConfigError(f"array.multiplier must not be {self.multiplier!r} where array.weights is 'int4'; use 'fast-inner-product', "
+                              "which has two MACs per DSP block as well")
         if self.multiplier == "fast-inner-product" and self.rows % 2:
             raise ConfigError(f"array.rows must be even where array.multiplier is 'fast-inner-product', not {self.rows!r}")
         _check_choice("array.accumulator_bits", self.accumulator_bits, [32], later=[40, 48])
@@ -107,7 +108,9 @@ class ArrayConfig:
 
     @property
     def col_delay(self) -> list[int]:
-        """Cycles by which each column follows column 0: packed ones work in twos."""
+        """Cycles by which each column follows column 0: packed ones work in twos, trees all at once."""
+        if self.multiplier_kind == "dual":
+            return [0] * self.cols
         packed = self.dsp_columns // 2 if self.multiplier_kind == "packed" else 0
         return [c // 2 if c < 2 * packed else c - packed for c in range(self.cols)]
 

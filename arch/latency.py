@@ -118,12 +118,15 @@ class Latency:
     @property
     def swap_to_shift(self) -> int:
         """From a tile's first row to the first vector of the next, which the decision takes 3 cycles for."""
-        return max(self.config.array.multiplier_rows - 1, 3)
+        array = self.config.array
+        return 3 if array.multiplier_kind == "dual" else max(array.multiplier_rows - 1, 3)
 
     @property
     def settle(self) -> int:
         """From a row until it can be drained."""
         array = self.config.array
+        if array.multiplier_kind == "dual":  # product, tree, accumulator
+            return 2 + max(1, (array.rows - 1).bit_length()) + 3
         crossings = (array.multiplier_rows - 1) // array.block_rows if array.block_rows else 0
         # From an activation to the foot, rows besides, in columns with DSP blocks and in those without; the faster ones wait.
         with_dsp = {"single": 3, "fast-inner-product": 6, "packed": 5 if array.dsp_columns > 1 else 3}[array.multiplier_kind]

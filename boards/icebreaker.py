@@ -18,7 +18,7 @@ BOARD = Board(
     package="sg48",
     speed="",
     oscillator_mhz=12,
-    clock_mhz=12,
+    clock_mhz=24,
     baud=1_000_000,
     memory_kib=128,
     memory_ports=1,
@@ -26,10 +26,10 @@ BOARD = Board(
     loader=("-b", "ice40_generic"),
     loader_flash_only=True,
     pins={"oscillator": Pin("35"), "rx": Pin("6"), "tx": Pin("9"), "led": Pin("37")},
-    # What fits into 5,280 logic cells: one multiplier per processing element, serial requantisation, the smallest nests.
+    # What fits into 5,280 logic cells: two multipliers in each of the eight blocks, serial requantisation, the smallest nests.
     settings={
-        "array": {"rows": 4, "cols": 2, "transposer": False},
-        "memory": {"activation_kib": 2, "weight_kib": 1, "accumulator_rows": 512, "parameter_channels": 64, "bus_bits": 32,
+        "array": {"rows": 8, "cols": 2, "multiplier": "dual", "transposer": False},
+        "memory": {"activation_kib": 4, "weight_kib": 1, "accumulator_rows": 512, "parameter_channels": 64, "bus_bits": 32,
                    "address_bits": 17, "outstanding": 1},
         "epilogue": {"lanes": 1},
         "control": SMALLEST_CONTROL,

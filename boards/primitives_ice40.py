@@ -11,7 +11,28 @@ from amaranth.lib.wiring import In, Out
 
 from .board import Board
 
-__all__ = ["PLL", "PLLDividers", "constraints", "pll_dividers"]
+__all__ = ["DSP_NS", "MULTIPLIER_MAP", "PLL", "PLLDividers", "constraints", "pll_dividers"]
+
+# nextpnr has no times for SB_MAC16, only placeholders of 0.1 ns: so much longer is the period of a design that uses it.
+DSP_NS = 2.0
+
+# For yosys' techmap: the two products of a MultiplierPair by one SB_MAC16 in 8 × 8 mode, which yosys itself never infers, with its
+# operand and product registers. The weights' register holds unless they are taken.
+MULTIPLIER_MAP = """\
+module multiplier_pair (clk, rst, a, w, take, p);
+  input clk, rst, take;
+  input [7:0] a;
+  input [15:0] w;
+  output [31:0] p;
+  SB_MAC16 #(
+    .MODE_8x8(1'b1), .A_SIGNED(1'b1), .B_SIGNED(1'b1), .A_REG(1'b1), .B_REG(1'b1), .TOP_8x8_MULT_REG(1'b1), .BOT_8x8_MULT_REG(1'b1),
+    .TOPOUTPUT_SELECT(2'b10), .BOTOUTPUT_SELECT(2'b10)
+  ) _TECHMAP_REPLACE_ (
+    .CLK(clk), .CE(1'b1), .A({a, a}), .B(w), .C(16'b0), .D(16'b0), .AHOLD(1'b0), .BHOLD(!take), .CHOLD(1'b0), .DHOLD(1'b0),
+    .IRSTTOP(1'b0), .IRSTBOT(1'b0), .ORSTTOP(1'b0), .ORSTBOT(1'b0), .OLOADTOP(1'b0), .OLOADBOT(1'b0), .ADDSUBTOP(1'b0), .ADDSUBBOT(1'b0),
+    .OHOLDTOP(1'b0), .OHOLDBOT(1'b0), .CI(1'b0), .ACCUMCI(1'b0), .SIGNEXTIN(1'b0), .O(p));
+endmodule
+"""
 
 
 class PLLDividers(NamedTuple):
@@ -65,5 +86,7 @@ class PLL(wiring.Component):
 def constraints(board: Board) -> str:
     """The board's pins and oscillator as nextpnr-ice40 reads them (PCF)."""
     lines = [f"set_io {port} {pin.site}" for port, pin in board.pins.items()]
-    lines.append(f"set_frequency oscillator {board.oscillator_mhz}")
+    # The tools get the period without what they do not know of.
+    unknown_ns = DSP_NS if board.resources["dsp"] else 0.0
+    lines.append(f"set_frequency oscillator {board.oscillator_mhz / (1 - unknown_ns * 1e-3 * board.clock_mhz):.6g}")
     return "\n".join(lines) + "\n"

@@ -13,7 +13,8 @@ __all__ = ["estimate", "excess", "nearest"]
 def estimate(config: Config, board: Board) -> dict[str, int]:
     """Multipliers and block RAMs that ``config`` needs on ``board``: a lower bound, known before synthesis."""
     array = config.array
-    multipliers = array.dsp_blocks + config.epilogue.dsp_blocks
+    pairs = array.multiplier_kind == "dual" and board.family == "ice40"
+    multipliers = (array.multiplier_rows * -(-array.cols // 2) if pairs else array.dsp_blocks) + config.epilogue.dsp_blocks
     if board.family == "ecp5":
         bytes_deep, words_deep, words_per_ram = 2048, 512, 1
         device_memory = memory_rams = board.memory_bytes // 2048
@@ -36,10 +37,12 @@ def excess(config: Config, board: Board) -> dict[str, int]:
     return {name: needed for name, needed in estimate(config, board).items() if needed > board.resources[name]}
 
 
-def _smaller(config: Config, name: str) -> Iterator[dict[str, dict[str, object]]]:
+def _smaller(config: Config, board: Board, name: str) -> Iterator[dict[str, dict[str, object]]]:
     """Changes that save some of resource ``name``, those that keep most first."""
     array, memory = config.array, config.memory
     if name == "dsp":
+        if array.multiplier_kind == "single" and board.family == "ice40":
+            yield {"array": {"multiplier": "dual"}}
         if array.multiplier_kind == "single" and array.rows % 2 == 0:
             yield {"array": {"multiplier": "fast-inner-product"}}
         step = array.rows // array.multiplier_rows
@@ -59,7 +62,7 @@ def nearest(config: Config, board: Board) -> str | None:
     lacking = excess(config, board)
     settings = config.to_dict()
     for name in lacking:
-        for change in _smaller(config, name):
+        for change in _smaller(config, board, name):
             try:
                 changed = resolve({section: values | change.get(section, {}) if isinstance(values, dict) else values
                                    for section, values in settings.items()})

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 
+from ..boards.primitives_ice40 import DSP_NS
+
 __all__ = ["Fmax", "credible_fmax"]
 
 ECP5_DSP_MHZ = {"6": 258.0, "7": 289.0, "8": 328.0}
 ECP5_BRAM_MHZ = {"6": 212.0, "7": 254.0, "8": 271.0}
-ICE40_DSP_NS = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +38,8 @@ def credible_fmax(nextpnr_mhz: float, *, family: str, speed: str, path: str, reg
     if family == "ice40":
         if not dsp:
             return Fmax(nextpnr_mhz, nextpnr_mhz, path, "nextpnr's Fmax")
-        return Fmax(1e3 / (1e3 / nextpnr_mhz + ICE40_DSP_NS), nextpnr_mhz, path,
-                    f"nextpnr's period + {ICE40_DSP_NS:g} ns, because it has no times for SB_MAC16")
+        return Fmax(1e3 / (1e3 / nextpnr_mhz + DSP_NS), nextpnr_mhz, path,
+                    f"nextpnr's period + {DSP_NS:g} ns, because it has no times for SB_MAC16")
     limits = [(nextpnr_mhz, path)]
     rule = ["nextpnr"]
     if registered_dsp:

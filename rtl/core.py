@@ -8,14 +8,17 @@ from amaranth.lib.wiring import In, Out
 
 from ..arch.config import Config
 from .arbiter import ReadArbiter
+from .arbiter_serial import SerialArbiter
 from .bases import BaseTable
 from .controller import Controller
 from .counters import Counters
 from .csr import RegisterMap
 from .datapath import Datapath
 from .dispatch import Dispatch
+from .dispatch_serial import SerialDispatch
 from .execute import ExecuteEngine
 from .fetch import Fetch
+from .fetch_serial import SerialFetch
 from .interfaces import ReadPort, WritePort
 from .load import LoadEngine
 from .load_serial import SerialLoadEngine
@@ -77,13 +80,14 @@ class Core(wiring.Component):
         execute = ExecuteEngine(config=config, timing=timing)
         store = (SerialStoreEngine if serial else StoreEngine)(config=config, timing=timing)
         engines = {"load": load, "execute": execute, "store": store}
-        fetch = Fetch(address_bits=address_bits, bus_bits=bus_bits, parted=not serial)
-        # Block RAM answers late in its cycle; a small accelerator is slow for other reasons, and has no look-up tables to spare.
-        dispatch = Dispatch(queue_commands=config.control.queue_commands, address_bits=address_bits, block=serial)
+        memory_port = {"address_bits": address_bits, "bus_bits": bus_bits}
+        queues = {"queue_commands": config.control.queue_commands, "address_bits": address_bits}
+        fetch = SerialFetch(**memory_port, addresses=config.memory.error_address) if serial else Fetch(**memory_port)
+        dispatch = SerialDispatch(**queues) if serial else Dispatch(**queues)
         tokens = TokenCounters(bits=config.control.token_bits)
         locks = HalfLocks()
-        arbiter = ReadArbiter(address_bits=address_bits, bus_bits=bus_bits, outstanding=config.memory.outstanding + 1,
-                              addresses=config.memory.error_address)
+        arbiter = SerialArbiter(**memory_port) if serial else ReadArbiter(
+            **memory_port, outstanding=config.memory.outstanding + 1, addresses=config.memory.error_address)
 
         m.submodules.registers = registers = RegisterMap(config)
         m.submodules.controller = controller = Controller(
@@ -155,8 +159,11 @@ class Core(wiring.Component):
         wiring.connect(m, store.drain, datapath.drain)
         m.d.comb += [
             datapath.weight_control.eq(execute.weight), datapath.row_control.eq(execute.row),
-            fetch.read_address.eq(arbiter.address), load.read_address.eq(arbiter.address),
         ]
+        if serial:
+            m.d.comb += fetch.wanted.eq(dispatch.wanted)
+        else:
+            m.d.comb += [fetch.read_address.eq(arbiter.address), load.read_address.eq(arbiter.address)]
         for way, port in (("read", arbiter.o), ("write", store.write)):
             for name, flow, signal in flat_members(way, port):
                 m.d.comb += getattr(self, name).eq(signal) if flow is Out else signal.eq(getattr(self, name))

@@ -6,11 +6,15 @@ from amaranth.lib.wiring import In
 
 from ..arch.config import Config
 from .accumulator import Accumulator
+from .accumulator_serial import SerialAccumulator
 from .array import SystolicArray
+from .foot import Foot
 from .scratchpad import Scratchpad
+from .scratchpad_serial import SerialScratchpad
 from .skew import Skew
 from .timing import DatapathTiming, RowControl, WeightControl
 from .transposer import Transposer
+from .tree_array import TreeArray
 from .unpacker import Unpacker
 
 __all__ = ["Datapath"]
@@ -31,8 +35,7 @@ class Datapath(wiring.Component):
     weight_control : :class:`WeightControl`
     row_control : :class:`RowControl`
     activation_write, weight_write : two :class:`ScratchpadWrite` each: 0 LOAD, 1 STORE, which goes first
-    load : :class:`AccumulatorLoad`
-    drain : :class:`AccumulatorDrain`
+    load, drain : of the accumulator
     """
 
     weight_control: data.View
@@ -45,24 +48,35 @@ class Datapath(wiring.Component):
     def __init__(self, config: Config):
         self.config = config
         rows, cols = config.array.rows, config.array.cols
-        self._array = array = SystolicArray(
-            rows=rows, cols=cols, multiplier=config.array.multiplier_kind, dsp_cols=config.array.dsp_columns,
-            block_rows=config.array.block_rows, weight_bits=config.array.weight_bits)
+        array: SystolicArray | TreeArray = (
+            TreeArray(rows=rows, cols=cols) if config.array.multiplier_kind == "dual" else SystolicArray(
+                rows=rows, cols=cols, multiplier=config.array.multiplier_kind, dsp_cols=config.array.dsp_columns,
+                block_rows=config.array.block_rows, weight_bits=config.array.weight_bits))
+        self._array = array
+        self._serial = config.control.engines == "serial"
+        scratchpad_cycles = (SerialScratchpad if self._serial else Scratchpad).latency_cycles
         # From a control to its byte, in each row and in each column.
-        self._activation_delay = [Scratchpad.latency_cycles + delay for delay in array.row_delay]
-        self._weight_delay = [Scratchpad.latency_cycles + delay for delay in array.col_delay]
-        self._activations = Scratchpad(
-            lanes=rows, depth=config.activation_rows, width=config.write_bytes(rows), delay=array.row_delay)
+        self._activation_delay = [scratchpad_cycles + delay for delay in array.row_delay]
+        self._weight_delay = [scratchpad_cycles + delay for delay in array.col_delay]
+        self._activations = self._scratchpad(rows, config.activation_rows, array.row_delay)
         self._unpacker = Unpacker(delay=array.col_delay) if config.array.weight_bits == 4 else None
-        self._weights = Scratchpad(
-            lanes=config.weight_lanes, depth=config.weight_rows, width=config.write_bytes(config.weight_lanes),
-            delay=self._unpacker.byte_delay if self._unpacker else array.col_delay)
+        self._weights = self._scratchpad(
+            config.weight_lanes, config.weight_rows, self._unpacker.byte_delay if self._unpacker else array.col_delay)
         self._transposer = Transposer(
             rows=rows, cols=cols, delay=self._weight_delay, width=config.array.weight_bits) if config.array.transposer else None
-        # A touch sets off with its row, and is in column c ``lead_cycles`` before the psum.
-        lead = Scratchpad.latency_cycles + array.latency_cycles - Accumulator.lead_cycles
-        self._accumulator = Accumulator(
-            cols=cols, half_rows=config.half_rows, psum_bits=array.psum_bits, delay=[lead + delay for delay in array.col_delay])
+        psum_cycles = scratchpad_cycles + array.latency_cycles
+        sizes = {"cols": cols, "half_rows": config.half_rows, "psum_bits": array.psum_bits}
+        self._accumulator: Accumulator | SerialAccumulator
+        self._foot: Foot | None = None
+        if not self._serial:
+            # A touch sets off with its row, and is in column c ``lead_cycles`` before the psum.
+            lead = psum_cycles - Accumulator.lead_cycles
+            self._accumulator = Accumulator(**sizes, delay=[lead + delay for delay in array.col_delay])
+        else:
+            if isinstance(array, SystolicArray):
+                self._foot = Foot(psum_bits=array.psum_bits, col_delay=array.col_delay)
+                psum_cycles += self._foot.latency_cycles
+            self._accumulator = SerialAccumulator(**sizes, delay=psum_cycles - SerialAccumulator.psum_cycles)
         super().__init__({
             "weight_control": In(WeightControl(rows=rows, cols=cols)),
             "row_control": In(RowControl()),
@@ -71,6 +85,11 @@ class Datapath(wiring.Component):
             "load": self._accumulator.signature.members["load"],
             "drain": self._accumulator.signature.members["drain"],
         })
+
+    def _scratchpad(self, lanes: int, depth: int, delay: list[int]) -> Scratchpad | SerialScratchpad:
+        if self._serial:
+            return SerialScratchpad(lanes=lanes, depth=depth, delay=delay)
+        return Scratchpad(lanes=lanes, depth=depth, width=self.config.write_bytes(lanes), delay=delay)
 
     @property
     def timing(self) -> DatapathTiming:
@@ -83,7 +102,7 @@ class Datapath(wiring.Component):
             emit_to_fill_cycles=self._transposer.emit_to_fill_cycles if self._transposer else 0,
             distance_cycles=self._accumulator.distance_cycles,
             settle_cycles=self._accumulator.settle_cycles,
-            write_cycles=Scratchpad.write_latency_cycles,
+            write_cycles=self._activations.write_latency_cycles,
             load_cycles=self._accumulator.load_cycles,
             drain_cycles=self._accumulator.drain_cycles,
         )
@@ -131,5 +150,12 @@ class Datapath(wiring.Component):
             source = transposer.o
         for c in range(cols):
             m.d.comb += [array.w[c].eq(Mux(shift.o[c].zero, 0, source[c])), array.w_shift[c].eq(shift.o[c].shift)]
-        m.d.comb += [total.eq(psum) for total, psum in zip(accumulator.psum, array.psum, strict=True)]
+        psums = array.psum
+        if self._foot:
+            m.submodules.foot = foot = self._foot
+            m.d.comb += [*(i.eq(psum) for i, psum in zip(foot.i, psums, strict=True)), foot.zero.eq(accumulator.zero)]
+            psums = foot.o
+        elif self._serial:
+            m.d.comb += array.zero.eq(accumulator.zero)
+        m.d.comb += [total.eq(psum) for total, psum in zip(accumulator.psum, psums, strict=True)]
         return m

@@ -1,6 +1,6 @@
 """Command words to fields."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
@@ -27,23 +27,32 @@ class Decoder(wiring.Component):
     command : the command's class; its field table gives the places
     bits : fields of which only the low bits are kept (:func:`~systolith.arch.footprint.field_bits`), and how many
     saturate : fields that only have to be known below some value, and in how many bits: larger ones become all ones
+    moving : fields that whoever does the command changes as it goes on, in place
 
     Members
     -------
     i : stream of 32-bit words, whole commands of this type
     o : stream of :func:`command_layout`
+    move, following : fields of ``moving``, if there are any, become ``following``; only while a command is presented
     """
 
     i: stream.Interface
     o: stream.Interface
+    move: Signal
+    following: data.View
 
-    def __init__(self, command: type[Command], bits: Mapping[str, int] | None = None, saturate: Mapping[str, int] | None = None):
+    def __init__(self, command: type[Command], bits: Mapping[str, int] | None = None, saturate: Mapping[str, int] | None = None,
+                 moving: Iterable[str] = ()):
+        layout = command_layout(command)
+        self.moving = tuple(moving)
         self.command = command
         self.saturate = dict(saturate or {})
         self.bits = {field.name: field.width for field in fields_of(command)} | dict(bits or {})
         super().__init__({
             "i": In(stream.Signature(32)),
-            "o": Out(stream.Signature(command_layout(command))),
+            "o": Out(stream.Signature(layout)),
+            **({"move": In(1), "following": In(data.StructLayout({name: layout[name].shape for name in self.moving}))}
+               if self.moving else {}),
         })
 
     def elaborate(self, platform):
@@ -66,7 +75,11 @@ class Decoder(wiring.Component):
                 kept = min(kept, self.saturate[field.name])
                 with m.If((position == field.word) & self.i.payload[field.lsb + kept:field.lsb + self.bits[field.name]].any()):
                     m.d.comb += saturated[field.lsb:field.lsb + kept].eq(-1)
-            m.d.comb += self.o.payload[field.name].eq(words[field.word][field.lsb:field.lsb + kept])
+            place = words[field.word][field.lsb:field.lsb + kept]
+            m.d.comb += self.o.payload[field.name].eq(place)
+            if field.name in self.moving:
+                with m.If(self.move):
+                    m.d.sync += place.eq(self.following[field.name])
             kept = self.bits[field.name]
             if kept < field.width:
                 beyond |= (position == field.word) & self.i.payload[field.lsb + kept:field.lsb + field.width].any()

@@ -1,5 +1,7 @@
 """The asking side of LOAD: commands to runs, runs to bursts."""
 
+from collections.abc import Iterable
+
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -248,9 +250,10 @@ def bank_of_words(bank: Value) -> Value:
     return bank[1:].any()
 
 
-def load_decoder(config: Config) -> Decoder:
+def load_decoder(config: Config, moving: Iterable[str] = ()) -> Decoder:
     """Of LOAD commands, with no more bits of a field than tell what it is or that it is too large."""
-    return Decoder(Load, field_bits(config, Load), saturate={"lane": max(bank_lanes(config).values()).bit_length()})
+    return Decoder(Load, field_bits(config, Load), saturate={"lane": max(bank_lanes(config).values()).bit_length()},
+                   moving=moving)
 
 
 def load_objection(config: Config, command: data.View) -> Value:

@@ -14,6 +14,7 @@ from .line_crc import LineCRC
 from .line_rate import LineRate
 from .uart import UARTReceiver, UARTTransmitter, bit_cycles
 from .uartbone import UARTBone
+from .word_memory import WordMemory
 
 __all__ = ["SerialShell"]
 
@@ -62,9 +63,14 @@ class SerialShell(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.core = core = self.core
-        m.submodules.memory = memory = DeviceMemory(
-            memory_bytes=self.memory_bytes, bus_bits=self.config.memory.bus_bits,
-            address_bits=self.config.memory.address_bits, ports=self.memory_ports)
+        bus = self.config.memory
+        memory: DeviceMemory | WordMemory
+        if self.memory_ports == 1 and bus.bus_bits == 32 and self.config.control.engines == "serial":
+            memory = WordMemory(memory_bytes=self.memory_bytes, address_bits=bus.address_bits)
+        else:
+            memory = DeviceMemory(
+                memory_bytes=self.memory_bytes, bus_bits=bus.bus_bits, address_bits=bus.address_bits, ports=self.memory_ports)
+        m.submodules.memory = memory
         m.submodules.receiver = receiver = UARTReceiver(bit_cycles=self.bit_cycles, adjustable=self.adjustable)
         m.submodules.transmitter = transmitter = UARTTransmitter(bit_cycles=self.bit_cycles, adjustable=self.adjustable)
         register_bits = exact_log2(REGISTER_BYTES // 4)

@@ -1,5 +1,7 @@
 """Fields of STORE commands: how many bits of each are kept, and what is wrong with them."""
 
+from collections.abc import Iterable
+
 from amaranth import *
 from amaranth.lib import data
 
@@ -14,13 +16,13 @@ __all__ = ["WINDOW_BITS", "store_decoder", "store_objection"]
 WINDOW_BITS = next(field.width for field in fields_of(Store) if field.name == "window")
 
 
-def store_decoder(config: Config) -> Decoder:
+def store_decoder(config: Config, moving: Iterable[str] = ()) -> Decoder:
     """Of STORE commands, with no more bits of a field than tell what it is or that it is too large."""
     lanes = max(config.array.rows, config.array.cols)
     return Decoder(Store, field_bits(config, Store), saturate={
         "columns": (config.array.cols + 1).bit_length(), "row": config.memory.accumulator_rows.bit_length(),
         "window_stride": config.half_rows.bit_length(),
-        "parameter_group": config.parameter_groups.bit_length(), "lane": lanes.bit_length()})
+        "parameter_group": config.parameter_groups.bit_length(), "lane": lanes.bit_length()}, moving=moving)
 
 
 def store_objection(config: Config, command: data.View) -> Value:

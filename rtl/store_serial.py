@@ -2,11 +2,13 @@
 
 from amaranth import *
 from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import Out
 from amaranth.utils import exact_log2
 
 from ..arch.commands import PEERS, Engine, Operation, Target
 from ..arch.config import Config
 from ..arch.registers import ErrorCode
+from .accumulator_serial import WordDrain
 from .epilogue_serial import SerialEpilogue
 from .interfaces import activity_enum
 from .store import store_ports
@@ -48,12 +50,15 @@ class SerialStoreEngine(wiring.Component):
     def __init__(self, *, config: Config, timing: DatapathTiming):
         self.config = config
         self.timing = timing
-        super().__init__(store_ports(config))
+        port = WordDrain(cols=config.array.cols, rows=config.memory.accumulator_rows)
+        super().__init__({**store_ports(config), "drain": Out(port)})
 
     def elaborate(self, platform):
         m = Module()
         config, control, tokens = self.config, self.control, self.tokens
-        m.submodules.decoder = decoder = store_decoder(config)
+        # With one loop, the row in turn is in the command's own registers.
+        two_loops = config.control.run_loops == 2
+        m.submodules.decoder = decoder = store_decoder(config, () if two_loops else ("destination", "row", "count1"))
         m.submodules.epilogue = epilogue = SerialEpilogue(cols=config.array.cols, channels=config.parameter_groups)
         command = decoder.o.payload
         wiring.connect(m, decoder.i, wiring.flipped(self.commands))
@@ -68,11 +73,13 @@ class SerialStoreEngine(wiring.Component):
         row_bytes = Mux(raw, command.columns << 2, command.columns)[:(4 * cols).bit_length()]
 
         # The row in turn, where its repetition began, and how many follow.
-        two_loops = config.control.run_loops == 2
         offset_bits, row_bits = max(config.offset_bits, config.control.row_bits), config.control.row_bits
-        offset, repeat = Signal(offset_bits, reset_less=True), Signal(offset_bits, reset_less=True)
-        source = Signal(row_bits, reset_less=True)
-        left1, left2 = Signal(row_bits, reset_less=True), Signal(row_bits, reset_less=True)
+        offset, source, left1 = command.destination[:offset_bits], command.row[:row_bits], command.count1[:row_bits]
+        repeat = Signal(offset_bits, reset_less=True)
+        left2 = Signal(row_bits, reset_less=True)
+        if two_loops:
+            offset, source, left1 = (Signal(len(value), reset_less=True, name=name)
+                                     for value, name in ((offset, "offset"), (source, "source"), (left1, "left1")))
         # The byte in turn: its place (address or scratchpad row, and lane), and how many bytes of the row follow.
         place = Signal(max(address_bits, row_bits), reset_less=True)
         lane = Signal(range(max(config.array.rows, cols)), reset_less=True)
@@ -84,17 +91,18 @@ class SerialStoreEngine(wiring.Component):
             m.d.sync += [place.eq(place + (to_memory | wraps)), lane.eq(Mux(wraps, 0, lane + 1)), bytes_left.eq(bytes_left - 1)]
 
         half = config.half_rows.bit_length() - 1
-        outside = (source[half:] != command.row[half]) | (
+        first_half = Signal(reset_less=True)
+        outside = (source[half:] != first_half) | (
             (~raw | command.bias) & (command.parameter_group + command.columns > config.parameter_groups))
 
         m.d.comb += [
-            self.drain.row.eq(source), self.drain.half.eq(source[half]),
+            self.drain.row.eq(source),
             epilogue.column.eq(column), epilogue.channel.eq(command.parameter_group + column),
             *(inner.eq(outer) for inner, outer in zip(epilogue.words, self.drain.words, strict=True)),
             epilogue.settings.requantise.eq(~raw), epilogue.settings.bias.eq(~raw | command.bias),
             *(epilogue.settings[name].eq(command[name]) for name in ("zero_point", "low", "high")),
         ]
-        byte, write = epilogue.o.payload.data, self.write
+        byte, write = Signal(8, reset_less=True), self.write
         byte_bits = exact_log2(config.bus_bytes)
         m.d.comb += [
             write.request.payload.address.eq(Cat(C(0, byte_bits), place[byte_bits:])),
@@ -109,10 +117,10 @@ class SerialStoreEngine(wiring.Component):
 
         activity = activity_enum(Engine.STORE)
         failure = Signal(ErrorCode, reset_less=True)
-        wait = Signal(range(max(self.timing.drain_cycles, self.timing.write_cycles) + 1))
+        wait = Signal(range(self.timing.write_cycles + 1))
         held = Signal()  # the command has its tokens and reads the accumulator
         m.d.comb += [
-            self.claim.eq(held << command.row[half]), self.lookup.index.eq(command.base),
+            self.claim.eq(held << first_half), self.lookup.index.eq(command.base),
             tokens.take_mask.eq(command.wait), tokens.give_mask.eq(command.post),
             control.activity.eq(activity.BUSY), control.idle.eq(control.halt),
             control.error.code.eq(failure), control.error.begun.eq(1), control.error.address.eq(place),
@@ -137,10 +145,12 @@ class SerialStoreEngine(wiring.Component):
                     tokens.take.eq(~control.halt), control.started.eq(tokens.take & tokens.taken), control.blocked.eq(~tokens.taken),
                     control.activity.eq(Mux(missing[0], *waits)),
                 ]
-                m.d.sync += [
-                    offset.eq(command.destination), repeat.eq(command.destination), source.eq(command.row),
-                    left1.eq(command.count1), left2.eq(command.count2),
-                ]
+                m.d.sync += first_half.eq(command.row[half])
+                if two_loops:
+                    m.d.sync += [
+                        offset.eq(command.destination), repeat.eq(command.destination), source.eq(command.row),
+                        left1.eq(command.count1), left2.eq(command.count2),
+                    ]
                 with m.If(control.started):
                     m.d.sync += held.eq(1)
                     m.next = "ROW"
@@ -158,7 +168,10 @@ class SerialStoreEngine(wiring.Component):
                 with m.If(self.lookup.ready):
                     m.d.sync += [place.eq((self.lookup.base + offset)[:address_bits]), failure.eq(ErrorCode.ADDRESS)]
                     m.next = "READ"
-                    with m.If(offset[:config.offset_bits] + row_bytes > self.lookup.size):
+                    # What is left of the limit, in which only the lowest bits have to be compared.
+                    room = (self.lookup.size - offset[:config.offset_bits])[:len(self.lookup.size) + 1]
+                    few = len(row_bytes)
+                    with m.If(room[-1] | (~room[few:-1].any() & (room[:few] < row_bytes))):
                         m.next = "FAIL"
             with m.State("PLACES"):
                 m.d.comb += advance.eq(1)
@@ -170,14 +183,12 @@ class SerialStoreEngine(wiring.Component):
                     m.next = "FAIL"
             with m.State("READ"):
                 m.d.comb += control.activity.eq(activity.PORT)
-                with m.If(self.granted.bit_select(source[half], 1)):
-                    m.d.sync += wait.eq(wait + 1)
-                    with m.If(wait == self.timing.drain_cycles):
-                        m.next = "WORD"
-            with m.State("WORD"):
-                m.d.comb += epilogue.start.eq(1)
-                m.next = "BYTE"
+                m.d.comb += self.drain.valid.eq(self.granted.bit_select(source[half], 1))
+                with m.If(self.drain.ready):
+                    m.d.comb += epilogue.start.eq(1)
+                    m.next = "BYTE"
             with m.State("BYTE"):
+                m.d.sync += byte.eq(epilogue.o.payload.data)
                 with m.If(epilogue.o.valid & ~control.halt):
                     m.next = "LOCAL"
                     with m.If(to_memory):
@@ -214,21 +225,25 @@ class SerialStoreEngine(wiring.Component):
                     m.next = "NEXT_WORD"
             with m.State("NEXT_WORD"):
                 # The parameters of the next word are being read.
-                m.next = "WORD"
+                m.next = "READ"
                 with m.If(bytes_left == 0):
                     m.next = "NEXT_ROW"
             with m.State("NEXT_ROW"):
                 again = left1 == 1  # a repetition ends
-                following = offset + command.stride1
+                m.next = "ROW"
                 if two_loops:
                     following = Mux(again, repeat, offset) + Mux(again, command.stride2, command.stride1)
-                m.d.sync += [offset.eq(following), source.eq(source + 1), left1.eq(Mux(again, command.count1, left1 - 1))]
-                m.next = "ROW"
-                with m.If(again):
-                    m.d.sync += [repeat.eq(following), left2.eq(left2 - 1)]
-                    with m.If((left2 == 1) | (not two_loops)):
-                        m.d.sync += held.eq(0)
-                        m.next = "SETTLE"
+                    m.d.sync += [offset.eq(following), source.eq(source + 1), left1.eq(Mux(again, command.count1, left1 - 1))]
+                    with m.If(again):
+                        m.d.sync += [repeat.eq(following), left2.eq(left2 - 1)]
+                else:
+                    m.d.comb += [
+                        decoder.move.eq(1), decoder.following.destination.eq(offset + command.stride1),
+                        decoder.following.row.eq(source + 1), decoder.following.count1.eq(left1 - 1),
+                    ]
+                with m.If(again & ((left2 == 1) | (not two_loops))):
+                    m.d.sync += held.eq(0)
+                    m.next = "SETTLE"
             with m.State("SETTLE"):
                 m.d.comb += [control.idle.eq(0), control.activity.eq(activity.PORT)]
                 m.d.sync += wait.eq(wait + 1)

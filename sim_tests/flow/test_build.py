@@ -175,10 +175,20 @@ def test_progress_shows_where_a_tool_is(tmp_path):
     ("ulx3s-85f", {"array": {"rows": 12, "cols": 12}, "memory": {"activation_kib": 48, "weight_kib": 48}, "epilogue": {"lanes": 3}},
      156, 139),
     ("icebreaker", {"array": {"rows": 4, "cols": 2}, "epilogue": {"lanes": 1, "multiplier": "serial"},
-                    "memory": {"activation_kib": 2, "weight_kib": 1, "accumulator_rows": 256, "bus_bits": 32}}, 8, 16)])
+                    "memory": {"activation_kib": 2, "weight_kib": 1, "accumulator_rows": 256, "bus_bits": 32}}, 8, 16),
+    # Two columns per block; eight banks of activations, two of weights, two columns of the accumulator of two blocks for each half.
+    ("icebreaker", {"array": {"rows": 8, "cols": 2, "multiplier": "dual"}, "epilogue": {"lanes": 1, "multiplier": "serial", "add": False},
+                    "memory": {"activation_kib": 4, "weight_kib": 1, "accumulator_rows": 512, "bus_bits": 32}}, 8, 18)])
 def test_estimate(board, settings, dsp, bram):
     needs = estimate(resolve(settings), get_board(board))
     assert (needs["dsp"], needs["bram"]) == (dsp, bram)
+
+
+def test_two_multipliers_per_block_fit_where_one_does_not():
+    board = get_board("icebreaker")
+    config = resolve(merge(board.settings, {"array": {"multiplier": "single"}}))
+    assert excess(config, board) == {"dsp": 16}
+    assert nearest(config, board) == "array.multiplier=dual"
 
 
 @pytest.mark.parametrize("settings", [

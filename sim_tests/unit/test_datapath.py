@@ -197,7 +197,7 @@ def test_random_tiles_back_to_back(rows, cols, seed):
 @pytest.mark.parametrize(("rows", "cols", "array"), [
     (4, 3, {"multiplier": "fast-inner-product"}), (2, 5, {"multiplier": "fast-inner-product"}),
     (6, 4, {"multiplier": "fast-inner-product", "block_rows": 2}), (8, 2, {"multiplier": "fast-inner-product", "block_rows": 1}),
-    (5, 3, {"block_rows": 2}), (3, 6, {"block_rows": 1}),
+    (5, 3, {"block_rows": 2}), (3, 6, {"block_rows": 1}), (8, 2, {"multiplier": "dual"}), (3, 5, {"multiplier": "dual"}),
     *((rows, cols, {"weights": "int4"}) for rows, cols in SHAPES),
     (4, 3, {"weights": "int4", "multiplier": "fast-inner-product", "block_rows": 1}), (6, 4, {"weights": "int4", "block_rows": 4})])
 def test_random_tiles_with_other_elements(rows, cols, array):

@@ -17,7 +17,8 @@ CONFIGS += [{"array": {"rows": rows, "cols": cols, "multiplier": multiplier, "bl
             for rows, cols, multiplier, block_rows in (
                 (24, 12, "fast-inner-product", 4), (2, 2, "fast-inner-product", 0), (16, 16, "fast-inner-product", 3),
                 (12, 12, "single", 4), (3, 3, "single", 1), (8, 8, "packed", 0), (16, 7, "packed", 3), (5, 2, "packed", 0),
-                (3, 1, "packed", 0), (24, 12, "packed", 4), (4, 9, "packed", 0), (8, 8, "lut", 0), (5, 3, "lut", 2))]
+                (3, 1, "packed", 0), (24, 12, "packed", 4), (4, 9, "packed", 0), (8, 8, "lut", 0), (5, 3, "lut", 2),
+                (8, 2, "dual", 0), (1, 1, "dual", 0), (5, 7, "dual", 0))]
 CONFIGS += [{"array": {"rows": 8, "cols": 6, "multiplier": multiplier, "dsp_cols": dsp_cols}}
             for multiplier in ("single", "fast-inner-product", "packed") for dsp_cols in (0, 1, 3, 4, 200)]
 

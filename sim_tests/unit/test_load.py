@@ -94,9 +94,14 @@ class Bench:
 
     async def _words(self, ctx):
         dut, granted = self.dut, 0
+        ready = hasattr(dut.accumulator, "ready") and dut.accumulator.ready  # of serial engines
         while True:
-            _, _, load, row, column, word, claim = await ctx.tick().sample(
-                dut.accumulator.valid, dut.accumulator.row, dut.accumulator.column, dut.accumulator.word, dut.claim)
+            _, _, valid, row, column, word, claim, *is_ready = await ctx.tick().sample(
+                dut.accumulator.valid, dut.accumulator.row, dut.accumulator.column, dut.accumulator.word, dut.claim,
+                *([] if ready is False else [ready]))
+            load = valid and all(is_ready)
+            if ready is not False:
+                ctx.set(ready, self.choice.random() >= self.stall)
             if load:
                 assert granted >> (row >= self.config.half_rows) & 1, "a half was written without its lock"
                 at = row * self.row_bytes[Bank.ACCUMULATOR] + 4 * column
@@ -116,11 +121,12 @@ class Bench:
 
     async def _watch(self, ctx):
         dut, control, tokens = self.dut, self.dut.control, self.dut.tokens
+        loaded = dut.accumulator.valid & (dut.accumulator.ready if hasattr(dut.accumulator, "ready") else 1)
         counts = [Mux(port.valid & port.ready, port.payload.count, 0) for port in (dut.activation.stream, dut.weight.stream)]
         while True:
             _, _, started, give, mask, activity, error, *moved = await ctx.tick().sample(
                 control.started, tokens.give, tokens.give_mask, control.activity, control.error, *counts,
-                dut.accumulator.valid, dut.parameter.valid)
+                loaded, dut.parameter.valid)
             self.started += started
             self.activities.append(STALLS[Engine.LOAD][activity])
             self.written.append(self.written[-1] + moved[0] + moved[1] + 4 * (moved[2] + moved[3]))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 from systolith.rtl.scratchpad import Scratchpad
+from systolith.rtl.scratchpad_serial import SerialScratchpad
 
 # width = lanes, a power of two that divides them (as bus bytes often do), and neither.
 SHAPES = [(1, 1), (3, 3), (8, 8), (8, 4), (12, 4), (6, 4), (12, 8), (5, 4), (5, 2), (6, 3)]
@@ -35,14 +36,18 @@ async def read_back(ctx, dut):
     return seen
 
 
+@pytest.mark.parametrize("serial", [False, True], ids=["parallel", "serial"])
 @pytest.mark.parametrize(("lanes", "width"), SHAPES)
-def test_every_lane_and_count(lanes, width):
+def test_every_lane_and_count(lanes, width, serial):
     """Writes of all counts at all lanes, one per cycle, in random order; later ones over earlier ones."""
     seed = 1
     print(f"seed {seed}")
     rng = np.random.default_rng(seed)
     depth = 9
-    dut = Scratchpad(lanes=lanes, depth=depth, width=width, delay=list(range(lanes)))
+    delay = list(range(lanes))
+    width = 1 if serial else width
+    dut = SerialScratchpad(lanes=lanes, depth=depth, delay=delay) if serial else Scratchpad(
+        lanes=lanes, depth=depth, width=width, delay=delay)
     memory = np.zeros(depth * lanes, dtype=np.int64)
     cases = [(lane, count) for lane in range(lanes) for count in range(1, width + 1)]
     rng.shuffle(cases)
@@ -66,12 +71,15 @@ def test_every_lane_and_count(lanes, width):
     np.testing.assert_array_equal(seen[0], memory.reshape(depth, lanes))
 
 
-def test_second_port_goes_first():
+@pytest.mark.parametrize("serial", [False, True], ids=["parallel", "serial"])
+def test_second_port_goes_first(serial):
     """Both ports busy at random: nothing is lost or written twice, and port 0 waits exactly while port 1 is valid."""
     seed, lanes, depth, width = 2, 6, 16, 4
     print(f"seed {seed}")
     rng = np.random.default_rng(seed)
-    dut = Scratchpad(lanes=lanes, depth=depth, width=width, delay=[0] * lanes)
+    width = 1 if serial else width
+    dut = SerialScratchpad(lanes=lanes, depth=depth, delay=[0] * lanes) if serial else Scratchpad(
+        lanes=lanes, depth=depth, width=width, delay=[0] * lanes)
     memory = np.zeros(depth * lanes, dtype=np.int64)
     seen = []
 

@@ -125,6 +125,21 @@ class Bench:
             granted = claim & (granted | self.choice.choice([0, 1, 2, 3]) if self.stall else 3)
             ctx.set(dut.granted, granted)
 
+    async def _drain_serial(self, ctx):
+        """The same for serial engines: words are there in the cycle with ready, which comes when it likes."""
+        dut, drain, ready = self.dut, self.dut.drain, False
+        granted = wait = 0
+        while True:
+            _, _, valid, row, claim = await ctx.tick().sample(drain.valid, drain.row, dut.claim)
+            assert not valid or granted >> row // self.config.half_rows & 1, "a half was read without its lock"
+            wait = 0 if ready or not valid else wait + 1
+            ready = bool(valid) and wait >= 2 and self.choice.random() >= self.stall
+            for word, value in zip(drain.words, self.accumulator[row], strict=True):
+                ctx.set(word, int(value) if ready else self.choice.randrange(1 << 31))
+            ctx.set(drain.ready, ready)
+            granted = claim & (granted | self.choice.choice([0, 1, 2, 3]) if self.stall else 3)
+            ctx.set(dut.granted, granted)
+
     async def _scratchpad(self, ctx, target):
         stream = getattr(self.dut, target.name.lower()).stream
         content, lanes = self.scratchpads[target], self.lanes[target]
@@ -199,7 +214,9 @@ class Bench:
         simulator = Simulator(dut)
         simulator.add_clock(1e-6)
         simulator.add_testbench(bench)
-        for process in (start, self._lookups, self._drain, self._watch, partial(self._scratchpad, target=Target.ACTIVATION),
+        serial = self.config.control.engines == "serial"
+        drain = self._drain_serial if serial else self._drain
+        for process in (start, self._lookups, drain, self._watch, partial(self._scratchpad, target=Target.ACTIVATION),
                         partial(self._scratchpad, target=Target.WEIGHT), partial(self.memory.writes, port=dut.write)):
             simulator.add_testbench(process, background=True)
         simulator.run()
