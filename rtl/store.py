@@ -129,7 +129,7 @@ class StoreEngine(wiring.Component):
 
         self._read(m, reader, epilogue, command)
         rows, places = self._fork(m, walk, reader, memory, command)
-        self._write(m, walk, epilogue, places, memory, placers)
+        chosen = self._write(m, walk, epilogue, places, memory, placers)
 
         settled = Signal()  # one cycle late, which nobody minds: a row is on its way for longer before anybody asks
         broken = Signal()  # a response reported an error: nothing is complete any more
@@ -145,8 +145,9 @@ class StoreEngine(wiring.Component):
             walk.settled.eq(settled), walk.halt.eq(stopped),
             memory.halt.eq(control.halt), *(placer.halt.eq(halted) for placer in placers),
             self.tokens.take.eq(walk.take), self.tokens.take_mask.eq(command.wait), walk.taken.eq(self.tokens.taken),
-            self.tokens.give.eq((memory.done | local_done.any()) & ~memory.bad & ~broken & ~halted),
-            self.tokens.give_mask.eq(Mux(memory.done, memory.done_post, Mux(local_done[0], placers[0].post, placers[1].post))),
+            self.tokens.give.eq((memory.done | local_done.any()) & ~broken & ~halted),
+            # Nothing else is complete while rows go there.
+            self.tokens.give_mask.eq(Mux(chosen[0], memory.done_post, Mux(chosen[1], placers[0].post, placers[1].post))),
             control.started.eq(walk.take & walk.taken),
             control.blocked.eq(walk.waits & settled),
             control.idle.eq(walk.idle & settled),
@@ -207,7 +208,7 @@ class StoreEngine(wiring.Component):
         return rows, places
 
     def _write(self, m, walk, epilogue, places, memory, placers):
-        """Chunks and places to the writer that the target names."""
+        """Chunks and places to the writer that the target names. Returns which that is."""
         place = data.View(data.StructLayout({"local": self._place, "end": 1}), places.r_data)
         chunk = epilogue.o
         m.d.comb += [
@@ -215,13 +216,15 @@ class StoreEngine(wiring.Component):
             memory.place.offset.eq(place.local.row), memory.place.end.eq(place.end), *(placer.place.eq(place.local) for placer in placers),
             places.r_en.eq(chunk.valid & chunk.ready & chunk.payload.last),
         ]
-        readies = []
+        readies, chosens = [], []
         for target, writer in ((Target.MEMORY, memory), *self._placers.items()):
             chosen = Signal(name=f"to_{target.name.lower()}", init=target == Target.MEMORY)  # long before the first row comes
             m.d.sync += chosen.eq(walk.target == target)
             m.d.comb += [writer.i.payload.eq(chunk.payload), writer.i.valid.eq(chunk.valid & chosen)]
             readies.append(writer.i.ready & chosen)
+            chosens.append(chosen)
         m.d.comb += chunk.ready.eq(Cat(readies).any())
+        return chosens
 
     def _report_activity(self, m, walk, reader, epilogue, settled):
         """What the engine does, two cycles late: what there is to be seen of it, then what that means."""

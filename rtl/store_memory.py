@@ -38,7 +38,7 @@ class MemoryWriter(wiring.Component):
     i : stream of :class:`Chunk`
     place : :class:`Place` of the chunk's row
     write : to memory
-    done, done_post : the last response of a command has come
+    done, done_post : the last response of a command has come, without an error
     bad, bad_address : a response reports an error, of the burst at this address
     idle : no whole word and no burst is inside
     """
@@ -98,7 +98,7 @@ class MemoryWriter(wiring.Component):
             asked.address.eq(bursts.burst.address), asked.last.eq(bursts.last), asked.post.eq(post),
             pending.w_data.eq(asked), pending.w_en.eq(bursts.accept), bursts.room.eq(room),
             response.ready.eq(pending.r_rdy), pending.r_en.eq(response.valid),
-            self.done.eq(response.valid & response.ready & answered.last), self.done_post.eq(answered.post),
+            self.done.eq(response.valid & response.ready & answered.last & ~response.payload.error), self.done_post.eq(answered.post),
             self.bad.eq(response.valid & response.ready & response.payload.error), self.bad_address.eq(answered.address),
         ]
 
