@@ -167,7 +167,7 @@ class Latency:
 
     @property
     def requantise(self) -> int:
-        return self.raw + (9 if self.config.epilogue.multiplier == "parallel" else 14)
+        return self.raw + (10 if self.config.epilogue.multiplier == "parallel" else 14)
 
     @property
     def interval(self) -> int:

@@ -58,23 +58,25 @@ class Decoder(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         # Only words that hold fields are kept, and yosys drops the bits that no field uses.
-        words = Array(Signal(32, name=f"word{i}", reset_less=True) for i in range(self.command.words))
-        position = Signal(range(self.command.words + 1))
-        m.d.comb += self.o.valid.eq(position == self.command.words)
+        words = [Signal(32, name=f"word{i}", reset_less=True) for i in range(self.command.words)]
+        saturated = [Signal(32, name=f"saturated{i}") for i in range(self.command.words)]
+        # One bit per word: that it is the next one; the last one, that there is none.
+        position = Signal(self.command.words + 1, init=1)
+        m.d.comb += self.o.valid.eq(position[-1])
         m.d.comb += self.i.ready.eq(~self.o.valid)
-        saturated = Signal(32)
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [words[position].eq(self.i.payload | saturated), position.eq(position + 1)]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += position.eq(0)
+        for here, word, all_ones in zip(position, words, saturated, strict=False):
+            with m.If(self.i.valid & here):
+                m.d.sync += word.eq(self.i.payload | all_ones)
+        with m.If(Mux(self.o.valid, self.o.ready, self.i.valid)):
+            m.d.sync += position.eq(position.rotate_left(1))
         excess = Signal(reset_less=True)
         beyond = Const(0)
         for field in fields_of(self.command):
             kept = self.bits[field.name]
             if field.name in self.saturate:
                 kept = min(kept, self.saturate[field.name])
-                with m.If((position == field.word) & self.i.payload[field.lsb + kept:field.lsb + self.bits[field.name]].any()):
-                    m.d.comb += saturated[field.lsb:field.lsb + kept].eq(-1)
+                with m.If(self.i.payload[field.lsb + kept:field.lsb + self.bits[field.name]].any()):
+                    m.d.comb += saturated[field.word][field.lsb:field.lsb + kept].eq(-1)
             place = words[field.word][field.lsb:field.lsb + kept]
             m.d.comb += self.o.payload[field.name].eq(place)
             if field.name in self.moving:
@@ -82,8 +84,8 @@ class Decoder(wiring.Component):
                     m.d.sync += place.eq(self.following[field.name])
             kept = self.bits[field.name]
             if kept < field.width:
-                beyond |= (position == field.word) & self.i.payload[field.lsb + kept:field.lsb + field.width].any()
+                beyond |= position[field.word] & self.i.payload[field.lsb + kept:field.lsb + field.width].any()
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += excess.eq((excess & (position != 0)) | beyond)
+            m.d.sync += excess.eq((excess & ~position[0]) | beyond)
         m.d.comb += self.o.payload.excess.eq(excess)
         return m

@@ -171,16 +171,19 @@ class Epilogue(wiring.Component):
         m.submodules.index = index = Skew(len(self.group.index), delays=[self.drain_cycles])
         m.submodules.part = part = Skew(len(self.group.part), delays=[added])
         # A parameter is needed two cycles after its address: memory, register.
-        m.submodules.channel = channel = Skew(len(self.group.parameter_group), delays=[added - 3, added - 2])
+        scaled = added - 2 + self._requantisers[0].multiplier_cycles
+        m.submodules.channel = channel = Skew(len(self.group.parameter_group), delays=[added - 3, scaled, added - 2])
         m.d.comb += [
             tails.i.bytes.eq(self.group.bytes), tails.i.last.eq(self.group.last),
             index.i.eq(self.group.index), part.i.eq(self.group.part), channel.i.eq(self.group.parameter_group),
         ]
         valid = Signal(done)  # bit i: a group was presented i + 1 cycles ago; raw ones leave after the sum
-        m.d.sync += valid.eq(Cat(self.group.valid, valid[:added - 1], valid[added - 1] & settings.requantise, valid[added:]))
-        m.d.comb += self.empty.eq(~valid.any())
+        coming = Cat(self.group.valid, valid[:added - 1], valid[added - 1] & settings.requantise, valid[added:])[:done]
+        occupied = Signal()
+        m.d.sync += [valid.eq(coming), occupied.eq(coming.any())]
+        m.d.comb += self.empty.eq(~occupied)
 
-        bias, multiplier, shift = self._parameters(m, [channel.o[0], channel.o[1], channel.o[1]])
+        bias, multiplier, shift = self._parameters(m, channel.o)
         words = self._select(m, index.o[0])
         if self.max_pool:
             words = self._maxima(m, words)
@@ -238,16 +241,20 @@ class Epilogue(wiring.Component):
                 shape=data.ArrayLayout(width, self.lanes), depth=self.parameter_groups, init=[], attrs={"no_rw_check": 1})
             write, read = ram.write_port(granularity=1), ram.read_port()
             enable = self.parameter.valid & (self.parameter.field == number)
-            # What is not wanted is replaced on the way into the register, which costs nothing there.
-            unit = self.settings.unit & self.max_pool
-            without, instead = {"bias": (~self.settings.bias, 0), "multiplier": (unit, UNIT[0]), "shift": (unit, UNIT[1])}[name]
             m.d.comb += [
                 write.addr.eq(self.parameter.group), write.en.eq(enable << self.parameter.lane),
                 write.data.eq(Cat(self.parameter.word[:width].replicate(self.lanes))), read.addr.eq(group),
             ]
+            # The memory's own register, which gives them early in their cycle; what is not wanted is replaced behind it.
             words = Signal(data.ArrayLayout(width, self.lanes), name=f"{name}_words", reset_less=True)
-            m.d.sync += words.eq(Mux(without, C(instead, width).replicate(self.lanes), read.data.as_value()))
-            fields.append(words)
+            m.d.sync += words.eq(read.data)
+            unit = self.settings.unit & self.max_pool
+            if name == "shift":  # on its way to a shifter, without the load of the multipliers; what is read needs it later
+                plain = Signal()
+                m.d.sync += plain.eq(~unit)
+                unit = ~plain
+            without, instead = {"bias": (~self.settings.bias, 0), "multiplier": (unit, UNIT[0]), "shift": (unit, UNIT[1])}[name]
+            fields.append([Mux(without, C(instead, width), word) for word in words])
         return fields
 
     def _maxima(self, m, words):
@@ -258,7 +265,8 @@ class Epilogue(wiring.Component):
         maxima = []
         for lane, word in enumerate(words):
             maximum = Signal(signed(32), name=f"maximum{lane}", reset_less=True)
-            with m.If(read & (fresh | (word > maximum))):
+            less = (maximum - word)[-1]  # as a sum, of which the carry is faster than a comparison's tree
+            with m.If(read & (fresh | less)):
                 m.d.sync += maximum.eq(word)
             maxima.append(maximum)
         return maxima
@@ -279,10 +287,10 @@ class Epilogue(wiring.Component):
             ]
             m.d.sync += [
                 held.eq(word), first.eq(Mux(self.settings.add, held[:8].as_signed() << ADD_SHIFT, held)),
-                second.eq(Mux(self.settings.add, read.data, 0)),
+                second.eq(read.data),
             ]
             firsts.append(first)
-            seconds.append(second)
+            seconds.append(Mux(self.settings.add, second, 0))
         return firsts, seconds
 
     def _select(self, m, index):

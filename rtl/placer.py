@@ -39,7 +39,7 @@ class Placer(wiring.Component):
     -------
     halt : chunks are taken, and not written
     i : stream of :class:`Chunk`
-    place : stream of :class:`LanePlace`, one per row, taken with the row's last chunk
+    place : :class:`LanePlace` of the chunk's row
     write : to the scratchpad
     done, post : a command is complete
     empty : nothing is inside
@@ -47,7 +47,7 @@ class Placer(wiring.Component):
 
     halt: Signal
     i: stream.Interface
-    place: stream.Interface
+    place: data.View
     write: wiring.PureInterface
     done: Signal
     post: Signal
@@ -63,34 +63,36 @@ class Placer(wiring.Component):
         super().__init__({
             "halt": In(1),
             "i": In(stream.Signature(Chunk(chunk_bytes=chunk_bytes))),
-            "place": In(stream.Signature(place)),
+            "place": In(place),
             "write": Out(ScratchpadWrite(lanes=lanes, row_bits=16, width=width)),
             "done": Out(1), "post": Out(2), "empty": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        chunk, place = self.i.payload, self.place.payload
+        chunk, place = self.i.payload, self.place
         pieces = -(-self.chunk_bytes // self.width)
         piece = Signal(range(pieces))
 
-        # Where this piece goes, how much of the chunk it is, and where the next one goes.
+        # Where this piece goes, how much of the chunk it is, and where the next one goes: a row further on if ``crosses``.
         start = Signal(init=1)
-        next_row = Signal(16, reset_less=True)
+        last_row = Signal(16, reset_less=True)
+        crosses = Signal(reset_less=True)
         next_lane = Signal(range(self.lanes), reset_less=True)
         row = Signal(16)
         lane = Signal(range(self.lanes))
         left = Signal(range(self.chunk_bytes + 1))
         count = Signal(range(self.width + 1))
         end = Signal(range(2 * self.lanes))
+        beyond = Signal(signed(len(end) + 1))
         final = Signal()
         m.d.comb += [
-            row.eq(Mux(start, place.row, next_row)),
+            row.eq(Mux(start, place.row, last_row + crosses)),
             lane.eq(Mux(start, place.lane, next_lane)),
             left.eq(chunk.bytes - piece * self.width),
-            final.eq(left <= self.width),
+            final.eq(chunk.bytes <= (piece + 1) * self.width if pieces > 1 else 1),
             count.eq(Mux(final, left, self.width)),
-            end.eq(lane + count),
+            end.eq(lane + count), beyond.eq(lane + (count - self.lanes)),
         ]
 
         # The place in the write that is being put together: chunks are whole slots of it, but for the last one.
@@ -103,18 +105,17 @@ class Placer(wiring.Component):
         last = Signal()
         m.d.comb += [
             room.eq(~out.valid | out.ready),
-            moves.eq(self.i.valid & self.place.valid & room),
+            moves.eq(self.i.valid & room),
             complete.eq((slot == slots - 1) | (chunk.bytes != self.slot_bytes) | chunk.last),
-            self.i.ready.eq(moves & final),
+            self.i.ready.eq(room & final),
             last.eq(moves & final & chunk.last),
-            self.place.ready.eq(last),
         ]
         with m.If(moves):
             m.d.sync += [
                 piece.eq(Mux(final, 0, piece + 1)),
                 start.eq(final & chunk.last),
-                next_row.eq(row + (end >= self.lanes)),
-                next_lane.eq(Mux(end >= self.lanes, end - self.lanes, end)),
+                last_row.eq(row), crosses.eq(beyond >= 0),
+                next_lane.eq(Mux(beyond >= 0, beyond, end)),
             ]
         with m.If(room):
             m.d.sync += out.valid.eq(moves & complete & ~self.halt)

@@ -29,6 +29,7 @@ class Queue(wiring.Component):
     w_data, w_en, w_rdy : a word is written in a cycle with ``w_en`` and ``w_rdy``
     r_data, r_en, r_rdy : the oldest word, which leaves in a cycle with ``r_en`` and ``r_rdy``
     level : words inside
+    empty : there is none
     """
 
     w_data: Signal
@@ -38,6 +39,7 @@ class Queue(wiring.Component):
     r_en: Signal
     r_rdy: Signal
     level: Signal
+    empty: Signal
 
     def __init__(self, *, width: int, depth: int, block: bool | None = None):
         if depth < 1:
@@ -48,7 +50,7 @@ class Queue(wiring.Component):
         super().__init__({
             "w_data": In(width), "w_en": In(1), "w_rdy": Out(1),
             "r_data": Out(width), "r_en": In(1), "r_rdy": Out(1),
-            "level": Out(range(depth + 1)),
+            "level": Out(range(depth + 1)), "empty": Out(1),
         })
 
     def elaborate(self, platform):
@@ -56,7 +58,7 @@ class Queue(wiring.Component):
         write = self.w_en & self.w_rdy
         if self.depth == 1:
             word = Signal(self.width, reset_less=True)
-            m.d.comb += [self.w_rdy.eq(~self.r_rdy), self.r_data.eq(word), self.level.eq(self.r_rdy)]
+            m.d.comb += [self.w_rdy.eq(~self.r_rdy), self.r_data.eq(word), self.level.eq(self.r_rdy), self.empty.eq(~self.r_rdy)]
             with m.If(write):
                 m.d.sync += [word.eq(self.w_data), self.r_rdy.eq(1)]
             with m.Elif(self.r_en):
@@ -69,19 +71,20 @@ class Queue(wiring.Component):
         m.submodules.words = words = memory.Memory(shape=self.width, depth=depth, init=[], attrs=attributes)
         write_port, read_port = words.write_port(), words.read_port()
         stored = Signal(range(depth + 1))
-        read = (stored != 0) & (~self.r_rdy | self.r_en)
+        some, full = Signal(), Signal()  # are in the memory: registers, since both neighbours wait for them
+        read = some & (~self.r_rdy | self.r_en)
         m.d.comb += [
-            self.w_rdy.eq(stored != depth), self.level.eq(stored + self.r_rdy), self.r_data.eq(read_port.data),
-            write_port.data.eq(self.w_data), write_port.en.eq(write), read_port.en.eq(read),
+            self.w_rdy.eq(~full), self.level.eq(stored + self.r_rdy), self.empty.eq(~some & ~self.r_rdy),
+            self.r_data.eq(read_port.data), write_port.data.eq(self.w_data), write_port.en.eq(write), read_port.en.eq(read),
         ]
-        m.d.sync += stored.eq(stored + write - read)
+        m.d.sync += [
+            stored.eq(stored + write - read), some.eq(write | (some & ~(read & (stored == 1)))),
+            full.eq(~read & (full | (write & (stored == depth - 1)))),
+        ]
         for port, moves in ((write_port, write), (read_port, read)):
             place = Signal(range(depth), name=f"{'write' if port is write_port else 'read'}_place")
             m.d.comb += port.addr.eq(place)
             with m.If(moves):
                 m.d.sync += place.eq(Mux(place == depth - 1, 0, place + 1))
-        with m.If(read):
-            m.d.sync += self.r_rdy.eq(1)
-        with m.Elif(self.r_en):
-            m.d.sync += self.r_rdy.eq(0)
+        m.d.sync += self.r_rdy.eq(read | (self.r_rdy & ~self.r_en))
         return m

@@ -52,26 +52,29 @@ class _Finish(wiring.Component):
         whole = Signal(signed(33), reset_less=True)
         m.d.sync += whole.eq(base + (nearest & (self.v < 0)).replicate(33).as_signed() + (nearest & self.v[0]))
         amount = _register(m, Mux(divide, ~self.shift[:5], 0), "amount")
-        # Coarse shift by multiples of 8, then by 0 … 7.
-        coarse = _register(m, (whole >> (amount[3:] << 3))[:33].as_signed(), "coarse")
+        # Coarse shift by multiples of 8, then by 0 … 7. Meanwhile, which of the lowest 16 bits are beyond s, and whether any above differs.
+        coarse = _register(m, (whole >> (amount[3:] << 3))[:17].as_signed(), "coarse")
         fine_amount = _register(m, amount[:3], "fine_amount")
-        sign = coarse[-1]
-        outside = Cat((coarse[i] != sign) & (i - 9 >= fine_amount) for i in range(9, 16)).any() | \
-            (coarse[16:] != sign.replicate(17)).any()
+        beyond = _register(m, Cat(i >= amount[:3] for i in range(7)), "beyond")
+        differs = [(whole[first:first + 8] != whole[-1].replicate(8)).any() for first in (16, 24)]
+        far = _register(m, Mux(amount[3:] == 0, differs[0] | differs[1], (amount[3:] == 1) & differs[1]), "far")
+        sign = _register(m, whole[-1], "sign")
+        outside = Cat((coarse[9 + i] != sign) & beyond[i] for i in range(7)).any() | far
         s = Signal(signed(10), reset_less=True)
-        m.d.sync += s.eq(Mux(outside, Cat((~sign).replicate(9), sign), (coarse[:17] >> fine_amount)[:10]))
+        m.d.sync += s.eq(Mux(outside, Cat((~sign).replicate(9), sign), (coarse >> fine_amount)[:10]))
         # zero point and clamp
         total = Signal(signed(10), reset_less=True)
         m.d.sync += total.eq((s >> 1) + self.zero_point + s[0])
-        m.d.sync += self.o.eq(Mux(total < self.low, self.low, Mux(total > self.high, self.high, total)))
+        m.d.sync += self.o.eq(Mux((total - self.low)[-1], self.low, Mux((self.high - total)[-1], self.high, total)))
         return m
 
 
 class _Requantise(wiring.Component):
     """One lane: scale, round, add the zero point, clamp.
 
-    Takes values in a cycle with ``start``; the result is out ``latency_cycles`` later, for one cycle. Throughput: one start per
-    ``interval_cycles``. ``zero_point``, ``low`` and ``high`` are settings: they must hold until the last result is out.
+    Takes values in a cycle with ``start``, and the multiplier ``multiplier_cycles`` later; the result is out ``latency_cycles`` after
+    ``start``, for one cycle. Throughput: one start per ``interval_cycles``. ``zero_point``, ``low`` and ``high`` are settings: they must
+    hold until the last result is out.
 
     Members
     -------
@@ -93,6 +96,7 @@ class _Requantise(wiring.Component):
 
     latency_cycles: int
     interval_cycles: int
+    multiplier_cycles = 0
 
     def __init__(self):
         super().__init__({
@@ -101,10 +105,9 @@ class _Requantise(wiring.Component):
             "o": Out(signed(8)),
         })
 
-    def _shifted(self):
-        """``acc`` moved left by a positive shift, wrapping."""
-        left = Mux(self.shift < 0, 0, self.shift[:5])
-        return (self.acc.as_unsigned() << left)[:32].as_signed()
+    def _left(self):
+        """How far a positive shift moves to the left."""
+        return Mux(self.shift < 0, 0, self.shift[:5])
 
     def _finish(self, m, v, shift, once):
         m.submodules.finish = finish = _Finish()
@@ -120,12 +123,15 @@ class ParallelRequantise(_Requantise):
     The 32 × 31 bit product is four products of 16 bits with registers around each, so that every one fits a DSP block.
     """
 
-    latency_cycles = 4 + _Finish.latency_cycles
+    latency_cycles = 5 + _Finish.latency_cycles
     interval_cycles = 1
+    multiplier_cycles = 1
 
     def elaborate(self, platform):
         m = Module()
-        x = _register(m, self._shifted(), "x")
+        left = self._left()  # by multiples of 8, then by 0 … 7, wrapping
+        moved = _register(m, (self.acc.as_unsigned() << (left[3:] << 3))[:32], "moved")
+        x = _register(m, (moved << _register(m, left[:3], "left"))[:32].as_signed(), "x")
         multiplier = _register(m, self.multiplier[:MULTIPLIER_BITS], "factor")
         x_low, x_high = x[:16], x[16:].as_signed()
         m_low, m_high = multiplier[:16], multiplier[16:]
@@ -137,8 +143,10 @@ class ParallelRequantise(_Requantise):
         outer = _register(m, Cat(low, high[:31]).as_signed(), "outer")
         v = _register(m, (middle + outer)[14:47].as_signed(), "v")
         shift, once = self.shift, self.multiplier[-1]
+        for cycle in range(4 + self.multiplier_cycles):
+            shift = _register(m, shift, f"shift{cycle}")
         for cycle in range(4):
-            shift, once = _register(m, shift, f"shift{cycle}"), _register(m, once, f"once{cycle}")
+            once = _register(m, once, f"once{cycle}")
         self._finish(m, v, shift, once)
         return m
 
@@ -167,7 +175,7 @@ class SerialRequantise(_Requantise):
             product.eq(Mux(fresh, 0, product >> self.digit_bits) + sum(Mux(digits[i], x << i, 0) for i in range(self.digit_bits))),
         ]
         with m.If(self.start):
-            m.d.sync += [x.eq(self._shifted()), digits.eq(self.multiplier[:MULTIPLIER_BITS]), shift.eq(self.shift),
+            m.d.sync += [x.eq(self.acc << self._left()), digits.eq(self.multiplier[:MULTIPLIER_BITS]), shift.eq(self.shift),
                          once.eq(self.multiplier[-1])]
         # The next values may come while the last digit is added: the shift that is needed then is one cycle older.
         self._finish(m, product[2:35].as_signed(), _register(m, shift, "last_shift"), _register(m, once, "last_once"))

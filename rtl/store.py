@@ -129,30 +129,36 @@ class StoreEngine(wiring.Component):
 
         self._read(m, reader, epilogue, command)
         rows, places = self._fork(m, walk, reader, memory, command)
-        self._write(m, walk, epilogue, places, memory, placers)
+        chosen = self._write(m, walk, epilogue, places, memory, placers)
 
         settled = Signal()  # one cycle late, which nobody minds: a row is on its way for longer before anybody asks
         broken = Signal()  # a response reported an error: nothing is complete any more
         with m.If(memory.bad):
             m.d.sync += broken.eq(1)
+        halted, stopped = Signal(), Signal()  # a cycle late, all of it alike: begin nothing new, nor after a response with an error
+        m.d.sync += [halted.eq(control.halt), stopped.eq(control.halt | broken)]
         local_done = Cat(placer.done for placer in placers)
         m.d.sync += settled.eq(
-            epilogue.idle & ~reader.busy & (rows.level == 0) & (places.level == 0) & memory.idle
+            epilogue.idle & ~reader.busy & rows.empty & places.empty & memory.idle
             & Cat(placer.empty for placer in placers).all())
         m.d.comb += [
-            walk.settled.eq(settled), walk.halt.eq(control.halt | broken),
-            memory.halt.eq(control.halt), *(placer.halt.eq(control.halt) for placer in placers),
+            walk.settled.eq(settled), walk.halt.eq(stopped),
+            memory.halt.eq(control.halt), *(placer.halt.eq(halted) for placer in placers),
             self.tokens.take.eq(walk.take), self.tokens.take_mask.eq(command.wait), walk.taken.eq(self.tokens.taken),
-            self.tokens.give.eq((memory.done | local_done.any()) & ~memory.bad & ~broken & ~control.halt),
-            self.tokens.give_mask.eq(Mux(memory.done, memory.done_post, Mux(local_done[0], placers[0].post, placers[1].post))),
+            self.tokens.give.eq((memory.done | local_done.any()) & ~broken & ~halted),
+            # Nothing else is complete while rows go there.
+            self.tokens.give_mask.eq(Mux(chosen[0], memory.done_post, Mux(chosen[1], placers[0].post, placers[1].post))),
             control.started.eq(walk.take & walk.taken),
             control.blocked.eq(walk.waits & settled),
             control.idle.eq(walk.idle & settled),
             control.error.eq(walk.error),
         ]
-        begun = Signal.like(control.error.begun)  # commands that have started and are not complete
-        m.d.sync += begun.eq(begun + control.started - self.tokens.give)
-        m.d.comb += control.error.begun.eq(begun)
+        # Commands that have started and are not complete; two counters, since a sum of what comes late in a cycle would be later.
+        started, completed = Signal.like(control.error.begun), Signal.like(control.error.begun)
+        for count, one in ((started, control.started), (completed, self.tokens.give)):
+            with m.If(one):
+                m.d.sync += count.eq(count + 1)
+        m.d.comb += control.error.begun.eq(started - completed)
         with m.If(memory.bad & ~broken):
             m.d.comb += [control.error.valid.eq(1), control.error.code.eq(ErrorCode.BUS), control.error.address.eq(memory.bad_address)]
         self._report_activity(m, walk, reader, epilogue, settled)
@@ -202,44 +208,41 @@ class StoreEngine(wiring.Component):
         return rows, places
 
     def _write(self, m, walk, epilogue, places, memory, placers):
-        """Chunks and places to the writer that the target names."""
+        """Chunks and places to the writer that the target names. Returns which that is."""
         place = data.View(data.StructLayout({"local": self._place, "end": 1}), places.r_data)
+        chunk = epilogue.o
         m.d.comb += [
-            memory.place.payload.offset.eq(place.local.row), memory.place.payload.end.eq(place.end),
-            *(placer.place.payload.eq(place.local) for placer in placers),
+            # There when a row's first chunk is: the walk sent it when it sent the row to be read.
+            memory.place.offset.eq(place.local.row), memory.place.end.eq(place.end), *(placer.place.eq(place.local) for placer in placers),
+            places.r_en.eq(chunk.valid & chunk.ready & chunk.payload.last),
         ]
+        readies, chosens = [], []
         for target, writer in ((Target.MEMORY, memory), *self._placers.items()):
-            chosen = walk.target == target
-            m.d.comb += [
-                writer.i.payload.eq(epilogue.o.payload),
-                writer.i.valid.eq(epilogue.o.valid & chosen), writer.place.valid.eq(places.r_rdy & chosen),
-            ]
-            with m.If(chosen):
-                m.d.comb += [epilogue.o.ready.eq(writer.i.ready), places.r_en.eq(writer.place.ready)]
+            chosen = Signal(name=f"to_{target.name.lower()}", init=target == Target.MEMORY)  # long before the first row comes
+            m.d.sync += chosen.eq(walk.target == target)
+            m.d.comb += [writer.i.payload.eq(chunk.payload), writer.i.valid.eq(chunk.valid & chosen)]
+            readies.append(writer.i.ready & chosen)
+            chosens.append(chosen)
+        m.d.comb += chunk.ready.eq(Cat(readies).any())
+        return chosens
 
     def _report_activity(self, m, walk, reader, epilogue, settled):
+        """What the engine does, two cycles late: what there is to be seen of it, then what that means."""
         activity = activity_enum(Engine.STORE)
-        missing = self.tokens.take_mask & ~self.tokens.available
         waits = [activity[f"WAIT_{peer.name}"] for peer in PEERS[Engine.STORE]]
         locals_ = [self.activation.stream, self.weight.stream]
-        moves = Cat(port.valid & port.ready for port in (self.write.data, *locals_)).any()
-        memory_waits = Cat(port.valid & ~port.ready for port in (self.write.request, self.write.data)).any()
-        local_waits = Cat(port.valid & ~port.ready for port in locals_).any()
-        now = Signal.like(self.control.activity)
+        stuck = [port.valid & ~port.ready for port in (self.write.request, self.write.data, *locals_)]
+        missing = (self.tokens.take_mask & ~self.tokens.available)[0]
+        causes = {
+            activity.BUSY: reader.reads | Cat(port.valid & port.ready for port in (self.write.data, *locals_)).any(),
+            activity.MEMORY: Cat(stuck[:2]).any(), activity.PORT: Cat(stuck[2:]).any() | reader.busy}
+        later = [(activity.BUSY, ~epilogue.idle), (activity.MEMORY, ~settled | walk.claim.any()),
+                 (waits[0], walk.waits & missing), (waits[1], walk.waits)]
         reported = Signal.like(self.control.activity, init=activity.IDLE.value)
-        m.d.sync += reported.eq(now)
+        meaning = activity.IDLE
+        for number, (what, seen) in reversed(list(enumerate([*causes.items(), *later]))):
+            cause = Signal(name=f"cause{number}")
+            m.d.sync += cause.eq(seen)
+            meaning = Mux(cause, what, meaning)
+        m.d.sync += reported.eq(meaning)
         m.d.comb += self.control.activity.eq(reported)
-        with m.If(reader.reads | moves):
-            m.d.comb += now.eq(activity.BUSY)
-        with m.Elif(memory_waits):
-            m.d.comb += now.eq(activity.MEMORY)
-        with m.Elif(local_waits | reader.busy):
-            m.d.comb += now.eq(activity.PORT)
-        with m.Elif(~epilogue.idle):
-            m.d.comb += now.eq(activity.BUSY)
-        with m.Elif(~settled | walk.claim.any()):
-            m.d.comb += now.eq(activity.MEMORY)
-        with m.Elif(walk.waits):
-            m.d.comb += now.eq(Mux(missing[0], *waits))
-        with m.Else():
-            m.d.comb += now.eq(activity.IDLE)

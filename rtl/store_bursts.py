@@ -57,43 +57,55 @@ class WriteBursts(wiring.Component):
 
         row = Signal(self.span, reset_less=True)
         blocks = Signal.like(row.blocks)  # that the row still has to complete
+        # Of the row, in registers, since all that follows waits for it: blocks are still to be completed, the run ends within one, at which
+        # word; no burst is needed (or there is no row), the next one is the last.
+        completes, remains = Signal(), Signal()
+        last_word = Signal(index_bits, reset_less=True)
+        passes, ends = Signal(init=1), Signal(reset_less=True)
         # The open burst begins at word ``first`` of ``block``.
         block = Signal(self.span.address_bits - byte_bits - index_bits, reset_less=True)
         first = Signal(index_bits)
         whole = Signal(index_bits)  # words of the block that are complete, after the row that was added last
 
         free = Signal()
+        blank = Signal(init=1)  # the opposite of ``request.valid``: two registers share the load
+        opens = self.room & blank  # the same as ``free``
         wants = Signal()
-        done = Signal()
         beyond = Signal(index_bits)  # last word of the burst
-        remains = row.end & ((row.whole != 0) | row.partial)  # the run ends within a block
+        asks = Signal()  # hungry, a cycle late: words that were complete still are
+        m.d.sync += asks.eq(self.hungry & ~self.busy & (whole > first))
         m.d.comb += [
-            free.eq(self.room & ~self.request.valid),
+            free.eq(self.room & ~self.request.valid), wants.eq(completes | remains | (asks & ~self.busy)), self.accept.eq(wants & free),
+            beyond.eq(Mux(completes, BURST_BEATS - 1, Mux(self.busy, last_word, whole - 1))),
             self.burst.address.eq(Cat(C(0, byte_bits), first, block)), self.burst.beats.eq(beyond - first),
-            self.accept.eq(wants & free),
+            self.last.eq(self.busy & row.last & ends), self.i.ready.eq(passes | (ends & free)),
         ]
-        with m.If(self.busy & (blocks != 0)):
-            m.d.comb += [wants.eq(1), beyond.eq(BURST_BEATS - 1), done.eq(free & (blocks == 1) & ~remains)]
-            m.d.comb += self.last.eq(row.last & (blocks == 1) & ~remains)
-            with m.If(free):
-                m.d.sync += [blocks.eq(blocks - 1), block.eq(block + 1), first.eq(0)]
-        with m.Elif(self.busy):
-            m.d.comb += [wants.eq(remains), beyond.eq(row.whole - ~row.partial), done.eq(free | ~remains), self.last.eq(row.last)]
-        with m.Else():
-            m.d.comb += [wants.eq(self.hungry & (whole > first)), beyond.eq(whole - 1)]
-            with m.If(self.accept):
-                m.d.sync += first.eq(whole)
-        with m.If(done):
-            m.d.sync += whole.eq(Mux(row.end, 0, row.whole))
-
-        m.d.comb += self.i.ready.eq(~self.busy | done)
+        span = self.i.payload
+        rest = span.end & ((span.whole != 0) | span.partial)
+        instead = self.i.valid & ~span.joined & (~completes | ends)  # a run begins, if anything is done
+        with m.If(passes | opens):  # a row without a burst, no row, or a row that has just got a burst
+            m.d.sync += [
+                block.eq(Mux(instead, span.address[byte_bits + index_bits:], block + completes)),
+                first.eq(Mux(instead, span.address[byte_bits:], Mux(completes, 0, Mux(asks & ~self.busy & opens, whole, first)))),
+            ]
+            with m.If(passes | ends):
+                m.d.sync += [
+                    blocks.eq(span.blocks), completes.eq(self.i.valid & (span.blocks != 0)), remains.eq(self.i.valid & rest),
+                    passes.eq(~self.i.valid | ((span.blocks == 0) & ~rest)),
+                    ends.eq(Mux(span.blocks == 0, rest, (span.blocks == 1) & ~rest)),
+                ]
+            with m.Else():
+                m.d.sync += [
+                    blocks.eq(blocks - 1), completes.eq(blocks != 1), ends.eq((blocks == 1) | ((blocks == 2) & ~remains))]
         with m.If(self.i.ready):
-            m.d.sync += [self.busy.eq(self.i.valid), row.eq(self.i.payload), blocks.eq(self.i.payload.blocks)]
-            with m.If(self.i.valid & ~self.i.payload.joined):
-                m.d.sync += Cat(first, block).eq(self.i.payload.address[byte_bits:])
+            m.d.sync += [self.busy.eq(self.i.valid), row.eq(span), last_word.eq(span.whole - ~span.partial)]
+            with m.If(self.busy):
+                m.d.sync += whole.eq(Mux(row.end, 0, row.whole))
 
         with m.If(self.request.ready):
-            m.d.sync += self.request.valid.eq(0)
+            m.d.sync += [self.request.valid.eq(0), blank.eq(1)]
         with m.If(self.accept):
-            m.d.sync += [self.request.valid.eq(1), self.request.payload.eq(self.burst)]
+            m.d.sync += [self.request.valid.eq(1), blank.eq(0)]
+        with m.If(blank):  # ready for the next one, whether there is one or not
+            m.d.sync += self.request.payload.eq(self.burst)
         return m

@@ -9,14 +9,12 @@ from .epilogue import Chunk
 from .interfaces import WritePort
 from .packer import Packer, Place
 from .queue import Queue
-from .skid import Skid
 from .store_bursts import WriteBursts
 from .store_walk import BURST_BEATS, Span
 
 __all__ = ["OUTSTANDING", "MemoryWriter"]
 
 OUTSTANDING = 16
-_PACKED = 3  # words: the fewest that pass one per cycle, and part the memory's ready from ours
 
 
 class MemoryWriter(wiring.Component):
@@ -38,9 +36,9 @@ class MemoryWriter(wiring.Component):
     stalled : no further row will come before data leave
     rows : rows that wait for their bursts; there must be room for another one, of ``depth``
     i : stream of :class:`Chunk`
-    place : stream of :class:`Place`, one per row
+    place : :class:`Place` of the chunk's row
     write : to memory
-    done, done_post : the last response of a command has come
+    done, done_post : the last response of a command has come, without an error
     bad, bad_address : a response reports an error, of the burst at this address
     idle : no whole word and no burst is inside
     """
@@ -52,7 +50,7 @@ class MemoryWriter(wiring.Component):
     stalled: Signal
     rows: Signal
     i: stream.Interface
-    place: stream.Interface
+    place: data.View
     write: wiring.PureInterface
     done: Signal
     done_post: Signal
@@ -67,7 +65,7 @@ class MemoryWriter(wiring.Component):
         super().__init__({
             "halt": In(1),
             "valid": In(1), "span": In(span), "post": In(2), "stalled": In(1), "rows": Out(range(depth + 1)),
-            "i": In(stream.Signature(Chunk(chunk_bytes=chunk_bytes))), "place": In(stream.Signature(Place(bus_bytes=span.bus_bytes))),
+            "i": In(stream.Signature(Chunk(chunk_bytes=chunk_bytes))), "place": In(Place(bus_bytes=span.bus_bytes)),
             "write": Out(WritePort(span.address_bits, 8 * span.bus_bytes)),
             "done": Out(1), "done_post": Out(2), "bad": Out(1), "bad_address": Out(span.address_bits), "idle": Out(1),
         })
@@ -94,41 +92,40 @@ class MemoryWriter(wiring.Component):
         asked = Signal(data.StructLayout({"address": self.layout.address_bits, "last": 1, "post": 2}))
         m.submodules.pending = pending = Queue(width=asked.shape().size, depth=OUTSTANDING)
         answered = data.View(asked.shape(), pending.r_data)
-        room = Signal()  # a cycle late; a burst comes at most in every other
-        m.d.sync += room.eq(pending.w_rdy)
+        room, halted = Signal(), Signal()  # a cycle late; a burst comes at most in every other
+        m.d.sync += [room.eq(pending.w_rdy & ~self.halt), halted.eq(self.halt)]
         m.d.comb += [
             asked.address.eq(bursts.burst.address), asked.last.eq(bursts.last), asked.post.eq(post),
-            pending.w_data.eq(asked), pending.w_en.eq(bursts.accept), bursts.room.eq(room & ~self.halt),
+            pending.w_data.eq(asked), pending.w_en.eq(bursts.accept), bursts.room.eq(room),
             response.ready.eq(pending.r_rdy), pending.r_en.eq(response.valid),
-            self.done.eq(response.valid & response.ready & answered.last), self.done_post.eq(answered.post),
+            self.done.eq(response.valid & response.ready & answered.last & ~response.payload.error), self.done_post.eq(answered.post),
             self.bad.eq(response.valid & response.ready & response.payload.error), self.bad_address.eq(answered.address),
         ]
 
-        # Every requested burst, until its last word.
+        # Every requested burst, until its last word: its beats besides the first, and whether that is the last one, too.
         m.submodules.packer = packer = Packer(bus_bytes=self.layout.bus_bytes, chunk_bytes=self.chunk_bytes)
-        # What the packer takes is decided late in the cycle, and far from where it comes from.
-        skids = {}
-        for name, own, inner in (("chunks", self.i, packer.i), ("places", self.place, packer.place)):
-            m.submodules[name] = skids[name] = skid = Skid(own.payload.shape())
-            wiring.connect(m, skid.i, wiring.flipped(own))
-            wiring.connect(m, skid.o, inner)
-        m.submodules.owed = owed = Queue(width=exact_log2(BURST_BEATS), depth=OUTSTANDING)
-        m.submodules.packed = packed = Queue(width=packer.o.payload.shape().size, depth=_PACKED)
-        beat = Signal.like(owed.r_data)
+        m.submodules.owed = owed = Queue(width=exact_log2(BURST_BEATS) + 1, depth=OUTSTANDING)
+        wiring.connect(m, packer.i, wiring.flipped(self.i))
+        beats, single = owed.r_data[:-1], owed.r_data[-1]
+        beat = Signal.like(beats, init=1)  # the next one
+        begins, ends = Signal(init=1), Signal()  # the word is its burst's first; one behind the first and the last
         moves = words.valid & words.ready
-        starved = (owed.level == 0) & ~request.valid
+        starved = owed.empty & ~request.valid
+        drops = Signal()  # halted and starved, which stays so
+        m.d.sync += drops.eq(halted & starved)
         m.d.comb += [
+            packer.place.eq(self.place),
             bursts.hungry.eq(self.stalled & starved & ~waiting.r_rdy),
-            packed.w_en.eq(packer.o.valid), packed.w_data.eq(packer.o.payload), packer.o.ready.eq(packed.w_rdy),
-            owed.w_data.eq(request.payload.beats), owed.w_en.eq(request.valid & request.ready),
-            words.valid.eq(packed.r_rdy & owed.r_rdy), Cat(words.payload.data, words.payload.strobe).eq(packed.r_data),
-            words.payload.last.eq(beat == owed.r_data),
-            packed.r_en.eq(moves | (self.halt & starved)), owed.r_en.eq(moves & words.payload.last),
+            owed.w_data.eq(Cat(request.payload.beats[:len(beats)], request.payload.beats == 0)),
+            owed.w_en.eq(request.valid & request.ready),
+            words.valid.eq(packer.o.valid & owed.r_rdy), words.payload.last.eq(Mux(begins, single, ends)),
+            words.payload.data.eq(packer.o.payload.data), words.payload.strobe.eq(packer.o.payload.strobe),
+            packer.o.ready.eq((owed.r_rdy & words.ready) | drops), owed.r_en.eq(moves & words.payload.last),
         ]
         with m.If(moves):
-            m.d.sync += beat.eq(Mux(words.payload.last, 0, beat + 1))
-        held = Cat(skid.o.valid for skid in skids.values()).any()
+            m.d.sync += [
+                begins.eq(words.payload.last), ends.eq(beat == beats), beat.eq(Mux(words.payload.last, 1, beat + 1)),
+            ]
         m.d.comb += self.idle.eq(
-            ~held & packer.empty & (packed.level == 0) & starved & (pending.level == 0)
-            & (((waiting.level == 0) & ~bursts.busy) | self.halt))
+            ~self.i.valid & packer.empty & starved & pending.empty & ((waiting.empty & ~bursts.busy) | halted))
         return m

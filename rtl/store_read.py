@@ -36,7 +36,7 @@ class RowReader(wiring.Component):
     Members
     -------
     row : stream of rows: number in both halves (of a window, its first), and whether it is a command's ``first``
-    command : of the first row, for at least two cycles before it is taken
+    command : of the first row, for at least three cycles before it is taken
     granted : the halves that may be read
     drain : to the accumulator
     settings, group, ready, empty : to the epilogue
@@ -83,54 +83,88 @@ class RowReader(wiring.Component):
         more = Signal(self.others_bits, reset_less=True)
         others = Signal.like(more)
         stride, first_row = (Signal(range(self.half_rows), name=name, reset_less=True) for name in ("stride", "first_row"))
-        fresh, complete = (Signal(name=name, reset_less=True, init=1) for name in ("fresh", "complete"))
+        fresh = Signal(reset_less=True, init=1)
+
+        # What this cycle would do, in registers: the group is read for the last time; it is the row's last; both. With one cycle for
+        # each group of each row, nothing of it can wait for sums and comparisons.
+        complete, last, final = Signal(reset_less=True, init=1), Signal(reset_less=True), Signal(reset_less=True)
+        alone, single = Signal(reset_less=True), Signal(reset_less=True)  # of every window: one row; of every row: one group
+        command = self.command
+        command_alone, command_single, same = Signal(), Signal(), Signal()
+        m.d.sync += [
+            command_alone.eq(command.others == 0), command_single.eq(command.columns <= self._width(command.settings.requantise, C(0))),
+        ]
 
         parts = -(-self.lanes // self.raw_lanes)
-        last_part = self.settings.requantise | (self.group.part == parts - 1)
-        width = self._width(self.settings.requantise, self.group.part)
-        last = Signal(reset_less=True)  # ``left`` is at most ``width``
+        requantise, part = Signal(reset_less=True), self.group.part  # of the row
+        last_part = requantise | (part == parts - 1)
+        next_part = Mux(last_part, 0, part + 1)
+        width = self._width(requantise, part)
         count = Signal(range(self.lanes + 1))
         m.d.comb += [
             self.reads.eq(self.busy & self.ready & granted),
             self.group.read.eq(self.reads), self.group.fresh.eq(fresh), self.group.valid.eq(self.reads & complete),
             self.group.last.eq(last),
-            count.eq(Mux(self.group.last, left, width)),
-            self.group.bytes.eq(Mux(self.settings.requantise, count, count << 2)),
-            self.finish.eq(self.group.valid & self.group.last),
+            count.eq(Mux(last, left, width)),
+            self.group.bytes.eq(Mux(requantise, count, count << 2)),
+            self.finish.eq(self.reads & final),
         ]
-        with m.If(self.reads & ~complete):
-            m.d.sync += [self.drain.row.eq(self.drain.row + stride), more.eq(more - 1), fresh.eq(0), complete.eq(more == 1)]
-        with m.If(self.group.valid):
-            m.d.sync += [self.drain.row.eq(first_row), more.eq(others), fresh.eq(1), complete.eq(others == 0)]
-            m.d.sync += [
-                self.busy.eq(~self.group.last), left.eq(left - width),
-                last.eq((left - width)[:len(left)] <= self._width(self.settings.requantise, Mux(last_part, 0, self.group.part + 1))),
-                self.group.part.eq(Mux(last_part, 0, self.group.part + 1)),
-                self.group.index.eq(self.group.index + last_part),
-                self.group.parameter_group.eq(self.group.parameter_group + last_part),
-            ]
+        next_last = left <= width + self._width(requantise, next_part)
 
-        # A cycle late; what is granted stays so while there is a row for it.
-        m.d.sync += granted.eq(self.granted.bit_select(self.drain.half, 1))
+        # A command's values come with its first row, its settings only when none of other rows are needed.
         row = self.row.payload
-        same = Signal()
-        m.d.sync += same.eq(self.settings == self.command.settings)
-        m.d.comb += self.row.ready.eq(Mux(self.busy, self.finish, 1) & (~row.first | same | (~self.busy & self.empty)))
-        with m.If(self.row.valid & self.row.ready):
-            first_group = Mux(row.first, self.command.parameter_group, parameter_group)
-            all_columns = Mux(row.first, self.command.columns, columns)
-            requantise = Mux(row.first, self.command.settings.requantise, self.settings.requantise)
-            all_others = Mux(row.first, self.command.others, others)
+        rests = Signal(init=1)  # the opposite of ``busy``, for the many that wait for it
+        free = ~self.busy | (self.ready & granted & final)
+        load, begin = Signal(), Signal()
+        begun = Signal()
+        m.d.sync += same.eq(self.settings == command.settings)
+        m.d.comb += [
+            self.row.ready.eq(free & (~row.first | same | (~self.busy & self.empty))),
+            load.eq(self.row.valid & self.row.ready), begin.eq(self.row.valid & row.first),
+        ]
+        m.d.sync += [self.busy.eq(load | ~free), rests.eq(~load & free), begun.eq(load & row.first)]
+        with m.If(load & row.first):
+            m.d.sync += self.settings.requantise.eq(command.settings.requantise)
+        with m.If(begun):  # a cycle late: what is read needs them later than that
             m.d.sync += [
-                granted.eq(self.granted.bit_select(row.source[-1], 1)),
-                self.busy.eq(1), self.drain.row.eq(row.source), self.drain.half.eq(row.source[-1]),
-                left.eq(all_columns), last.eq(all_columns <= self._width(requantise, C(0))),
-                self.group.index.eq(0), self.group.part.eq(0), self.group.parameter_group.eq(first_group),
-                columns.eq(all_columns), parameter_group.eq(first_group),
-                first_row.eq(row.source), others.eq(all_others), more.eq(all_others), fresh.eq(1), complete.eq(all_others == 0),
+                self.settings[name].eq(command.settings[name]) for name in command.settings.shape().members if name != "requantise"]
+        ends = rests | final  # what is read now, or nothing is, needs nothing else of its row and command
+        with m.If(free & begin):
+            m.d.sync += requantise.eq(command.settings.requantise)
+        with m.If(ends & begin):
+            m.d.sync += [
+                columns.eq(command.columns), parameter_group.eq(command.parameter_group), others.eq(command.others),
+                stride.eq(command.stride), alone.eq(command_alone), single.eq(command_single),
             ]
-            with m.If(row.first):
-                m.d.sync += [self.settings.eq(self.command.settings), stride.eq(self.command.stride)]
+        with m.If(ends):
+            m.d.sync += first_row.eq(row.source)
+        with m.If(free):
+            m.d.sync += self.drain.half.eq(row.source[-1])
+
+        # What is done next. If a row ends, of the row behind it, whether or not there is one, since nobody looks at it without one.
+        is_alone, is_single = Mux(row.first, command_alone, alone), Mux(row.first, command_single, single)
+        with m.If(rests | (self.ready & granted)):
+            with m.If(ends):
+                m.d.sync += [
+                    self.drain.row.eq(row.source), more.eq(Mux(row.first, command.others, others)), fresh.eq(1),
+                    left.eq(Mux(row.first, command.columns, columns)), self.group.index.eq(0), part.eq(0),
+                    self.group.parameter_group.eq(Mux(row.first, command.parameter_group, parameter_group)),
+                    complete.eq(is_alone), last.eq(is_single), final.eq(is_single & is_alone),
+                ]
+            with m.Elif(complete):
+                m.d.sync += [
+                    self.drain.row.eq(first_row), more.eq(others), fresh.eq(1), left.eq(left - width), part.eq(next_part),
+                    self.group.index.eq(self.group.index + last_part),
+                    self.group.parameter_group.eq(self.group.parameter_group + last_part),
+                    complete.eq(alone), last.eq(next_last), final.eq(alone & next_last),
+                ]
+            with m.Else():
+                m.d.sync += [
+                    self.drain.row.eq(self.drain.row + stride), more.eq(more - 1), fresh.eq(0),
+                    complete.eq(more == 1), final.eq(last & (more == 1)),
+                ]
+        # A cycle late; what is granted stays so while there is a row for it.
+        m.d.sync += granted.eq(self.granted.bit_select(Mux(free, row.source[-1], self.drain.half), 1))
         return m
 
     def _width(self, requantise: Value, part: Value) -> Value:

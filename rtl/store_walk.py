@@ -15,6 +15,7 @@ from .store_fields import WINDOW_BITS, store_objection
 __all__ = ["BURST_BEATS", "Span", "StoreRow", "StoreWalk"]
 
 BURST_BEATS = 16
+_STATES = ("WAIT", "CHECK", "TAKE", "PREPARE", "LOOKUP", "SPREAD", "BEGIN", "WALK", "FAIL", "FAILED")
 
 
 class Span(data.StructLayout):
@@ -120,8 +121,10 @@ class StoreWalk(wiring.Component):
         size = Signal(config.memory.address_bits, reset_less=True)
         highest = Signal(signed(18), reset_less=True)  # scratchpad row from which a row still fits
         rest = Signal(11, reset_less=True)
-        begin = Signal()
-        walking = Signal()
+        # One register each, of which one is set: what to do is known without a look at all of them.
+        states = {name: Signal(name=name.lower(), init=name == "WAIT") for name in _STATES}
+        begin = states["BEGIN"]
+        walking = Signal()  # from PREPARE to WALK
         span, spanned = self._window_span(m, command)
         code, address, finished, failed = self._pipeline(m, command, to_memory, row_bytes, base, size, highest, span, begin)
 
@@ -132,61 +135,58 @@ class StoreWalk(wiring.Component):
             self.claim.eq((walking & ~self.halt) << command.row[self.source_bits - 1]),
             self.error.code.eq(failure), self.error.address.eq(Mux(failure == ErrorCode.ADDRESS, address, 0)),
         ]
-        with m.If(self.first_read):
-            m.d.sync += first_was_read.eq(1)
-        with m.FSM():
-            with m.State("WAIT"):
-                m.d.comb += self.idle.eq(~self.command.valid | self.halt)
-                with m.If(self.command.valid & ~self.halt):
-                    m.next = "CHECK"  # ``refused`` is registered
-            with m.State("CHECK"):
-                m.d.sync += [failure.eq(refused), rest.eq(command.lane + row_bytes), highest.eq(depth), first_was_read.eq(0)]
-                m.d.comb += self.idle.eq(self.halt)
-                with m.If(refused != ErrorCode.NONE):
-                    m.next = "FAIL"
+        m.d.sync += first_was_read.eq(first_was_read | self.first_read)
+        def go(here: str, there: str):
+            m.d.sync += [states[here].eq(0), states[there].eq(1)]
+
+        with m.If(states["WAIT"]):
+            m.d.comb += self.idle.eq(~self.command.valid | self.halt)
+            with m.If(self.command.valid & ~self.halt):
+                go("WAIT", "CHECK")  # ``refused`` is registered
+        with m.If(states["CHECK"]):
+            m.d.sync += [failure.eq(refused), rest.eq(command.lane + row_bytes), highest.eq(depth), first_was_read.eq(0)]
+            with m.If(refused != ErrorCode.NONE):
+                go("CHECK", "FAIL")
+            with m.Else():
+                go("CHECK", "TAKE")
+        with m.If(states["TAKE"]):
+            m.d.comb += [self.take.eq(~self.halt), self.waits.eq(~self.taken)]
+            with m.If(self.taken & ~self.halt):
+                go("TAKE", "PREPARE")
+                m.d.sync += walking.eq(1)
+        with m.If(states["PREPARE"]):
+            m.d.sync += base.eq(0)
+            with m.If(((self.target == command.target) | self.settled) & spanned):
+                m.d.sync += self.target.eq(command.target)
+                with m.If(to_memory):
+                    go("PREPARE", "LOOKUP")
                 with m.Else():
-                    m.next = "TAKE"
-            with m.State("TAKE"):
-                m.d.comb += [self.take.eq(~self.halt), self.waits.eq(~self.taken), self.idle.eq(self.halt)]
-                with m.If(self.taken & ~self.halt):
-                    m.next = "PREPARE"
-            with m.State("PREPARE"):
-                m.d.comb += [walking.eq(1), self.idle.eq(self.halt)]
-                m.d.sync += base.eq(0)
-                with m.If(((self.target == command.target) | self.settled) & spanned):
-                    m.d.sync += self.target.eq(command.target)
-                    with m.If(to_memory):
-                        m.next = "LOOKUP"
-                    with m.Else():
-                        m.next = "SPREAD"
-            with m.State("LOOKUP"):
-                m.d.comb += [walking.eq(1), self.lookup.valid.eq(1), self.idle.eq(self.halt)]
-                with m.If(self.lookup.ready):
-                    m.d.sync += [base.eq(self.lookup.base), size.eq(self.lookup.size)]
-                    m.next = "BEGIN"
-            with m.State("SPREAD"):
-                m.d.comb += [walking.eq(1), self.idle.eq(self.halt)]
-                m.d.sync += [highest.eq(highest - 1), rest.eq(rest - lanes)]
-                with m.If(rest <= lanes):
-                    m.next = "BEGIN"
-            with m.State("BEGIN"):
-                m.d.comb += [walking.eq(1), begin.eq(1), self.idle.eq(self.halt)]
-                m.next = "WALK"
-            with m.State("WALK"):
-                m.d.comb += [walking.eq(1), self.idle.eq(self.halt)]
-                with m.If(failed):
-                    m.d.sync += failure.eq(code)
-                    m.next = "FAIL"
-                with m.Elif(finished & first_was_read):
-                    m.d.comb += self.command.ready.eq(1)
-                    m.next = "WAIT"
-            with m.State("FAIL"):
-                m.d.comb += self.idle.eq(self.halt)
-                with m.If(self.settled & ~self.halt):
-                    m.d.comb += self.error.valid.eq(1)
-                    m.next = "FAILED"
-            with m.State("FAILED"):
-                m.d.comb += self.idle.eq(1)
+                    go("PREPARE", "SPREAD")
+        with m.If(states["LOOKUP"]):
+            m.d.comb += self.lookup.valid.eq(1)
+            m.d.sync += [base.eq(self.lookup.base), size.eq(self.lookup.size)]  # the last ones are right
+            with m.If(self.lookup.ready):
+                go("LOOKUP", "BEGIN")
+        with m.If(states["SPREAD"]):
+            m.d.sync += [highest.eq(highest - 1), rest.eq(rest - lanes)]
+            with m.If(rest <= lanes):
+                go("SPREAD", "BEGIN")
+        with m.If(begin):
+            go("BEGIN", "WALK")
+        with m.If(states["WALK"] & (failed | (finished & first_was_read))):
+            m.d.sync += walking.eq(0)
+        with m.If(states["WALK"]):
+            with m.If(failed):
+                m.d.sync += failure.eq(code)
+                go("WALK", "FAIL")
+            with m.Elif(finished & first_was_read):
+                m.d.comb += self.command.ready.eq(1)
+                go("WALK", "WAIT")
+        with m.If(states["FAIL"] & self.settled & ~self.halt):
+            m.d.comb += self.error.valid.eq(1)
+            go("FAIL", "FAILED")
+        with m.If(~states["WAIT"]):
+            m.d.comb += self.idle.eq(self.halt | states["FAILED"])
         return m
 
     def _window_span(self, m, command):
@@ -200,7 +200,7 @@ class StoreWalk(wiring.Component):
         span = Signal(range(half_rows + 1), reset_less=True)
         left = Signal(WINDOW_BITS)
         total = span + command.window_stride
-        with m.If(self.take & self.taken):
+        with m.If(self.take):  # the last time is the right one
             m.d.sync += [left.eq(command.window - 1), span.eq(0)]
         with m.Elif(left != 0):
             m.d.sync += [left.eq(left - 1), span.eq(Mux(total >= half_rows, half_rows, total))]
@@ -219,10 +219,13 @@ class StoreWalk(wiring.Component):
         # Parameters of all groups must be there, for the whole command alike: a sum of shifts instead of a multiplier.
         needs_parameters = (command.operation == Operation.REQUANTISE) | (command.operation == Operation.ADD) | (
             (command.operation == Operation.RAW) & command.bias)
-        channels = sum(command.parameter_group << i for i in range(config.epilogue.lanes.bit_length()) if config.epilogue.lanes >> i & 1)
+        factors = [command.parameter_group << i for i in range(config.epilogue.lanes.bit_length()) if config.epilogue.lanes >> i & 1]
+        channels = Signal(range(len(factors) << max(len(factor) for factor in factors)), reset_less=True)
         no_parameters = Signal()
-        m.d.sync += no_parameters.eq(
-            needs_parameters & (channels + command.columns > config.parameter_groups * config.epilogue.lanes))
+        m.d.sync += [
+            channels.eq(sum(factors)),
+            no_parameters.eq(needs_parameters & (config.parameter_groups * config.epilogue.lanes - channels - command.columns)[-1]),
+        ]
 
         walk = Signal()
         step = Signal()
@@ -234,24 +237,37 @@ class StoreWalk(wiring.Component):
         left2 = Signal(row_bits, reset_less=True)
         first = Signal(reset_less=True)
         # Registered, because they choose what is added to what.
-        wraps = Signal(reset_less=True)  # the repetition's last row
+        # The repetition's last row, three times, to share the load: for low bits, the opposite for the other low ones, and for high bits.
+        wraps, goes_on, high_wraps = Signal(reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
         final = Signal(reset_less=True)  # the last repetition
+        next_wraps = Signal()
+        one, repeated_once = Signal(), Signal()  # row per repetition; repetition
+        m.d.sync += [one.eq(command.count1 == 1), repeated_once.eq(command.count2 == 1)]
         last = wraps & final
         next_offset = Signal(offset_bits)
+        low = min(offset_bits // 2, 12)
         m.d.comb += [
             step.eq(walk & self.room),
-            next_offset.eq(Mux(wraps, repeat, offset) + Mux(wraps, command.stride2, command.stride1)),
+            next_offset.eq(
+                Cat(Mux(wraps, repeat[:low], offset[:low]), Mux(high_wraps, repeat[low:], offset[low:]))
+                + Cat(Mux(goes_on, command.stride1[:low], command.stride2[:low]),
+                      Mux(high_wraps, command.stride2[low:], command.stride1[low:]))),
+            next_wraps.eq(Mux(wraps | begin, one, left1 == 2)),
         ]
+        with m.If(begin | step):
+            m.d.sync += [wraps.eq(next_wraps), goes_on.eq(~next_wraps)]
+        # Not an enable, or synthesis would make one of the two.
+        m.d.sync += high_wraps.eq(((begin | step) & next_wraps) | (~(begin | step) & high_wraps))
         with m.If(begin):
             m.d.sync += [
                 walk.eq(1), first.eq(1), offset.eq(command.destination), repeat.eq(command.destination),
                 reach.eq(command.row[:self.source_bits + 1] + span),
-                left1.eq(command.count1), left2.eq(command.count2), wraps.eq(command.count1 == 1), final.eq(command.count2 == 1),
+                left1.eq(command.count1), left2.eq(command.count2), final.eq(repeated_once),
             ]
         with m.Elif(step):
             m.d.sync += [
                 walk.eq(~last), first.eq(0), offset.eq(next_offset), reach.eq(reach + 1),
-                left1.eq(Mux(wraps, command.count1, left1 - 1)), wraps.eq(Mux(wraps, command.count1 == 1, left1 == 2)),
+                left1.eq(Mux(high_wraps, command.count1, left1 - 1)),
             ]
             with m.If(wraps):
                 m.d.sync += [repeat.eq(next_offset), left2.eq(left2 - 1), final.eq(left2 == 2)]
@@ -261,15 +277,15 @@ class StoreWalk(wiring.Component):
         addressed_mark = Signal(mark, reset_less=True)
         address = Signal(address_bits, reset_less=True)
         end = Signal(offset_bits + 1, reset_less=True)
-        joined = Signal(reset_less=True)
+        equal = Signal(-(-offset_bits // 8), reset_less=True)  # byte by byte, to the last row's end
         outside = Signal(reset_less=True)  # the accumulator row
-        m.d.sync += addressed.eq(step)
+        m.d.sync += [
+            addressed.eq(step), addressed_mark.eq(Cat((reach - span)[:self.source_bits], first, last)), address.eq(base + offset),
+            equal.eq(Cat(offset[i:i + 8] == end[i:min(i + 8, offset_bits)] for i in range(0, offset_bits, 8))),
+            outside.eq(reach[half_bit:] != command.row[half_bit]),
+        ]
         with m.If(step):
-            m.d.sync += [
-                addressed_mark.eq(Cat((reach - span)[:self.source_bits], first, last)),
-                address.eq(base + offset), end.eq(offset + row_bytes), joined.eq((offset == end[:offset_bits]) & ~first),
-                outside.eq(reach[half_bit:] != command.row[half_bit]),
-            ]
+            m.d.sync += end.eq(offset + row_bytes)
 
         block_bytes = BURST_BEATS * config.bus_bytes
         reach = Signal(range(4 * config.array.cols + block_bytes))
@@ -280,11 +296,12 @@ class StoreWalk(wiring.Component):
         m.d.comb += reach.eq(address[:exact_log2(block_bytes)] + row_bytes)
         m.d.sync += [
             checked.eq(addressed),
-            Cat(row.source, row.first, span.last).eq(addressed_mark), span.address.eq(address), span.joined.eq(joined),
+            Cat(row.source, row.first, span.last).eq(addressed_mark), span.address.eq(address),
+            span.joined.eq(equal.all() & ~addressed_mark.first),
             span.partial.eq(reach[:byte_bits].any()), Cat(span.whole, span.blocks).eq(reach[byte_bits:]),
             code.eq(Mux(
-                outside | no_parameters | (~to_memory & (address[:row_bits] > highest)), ErrorCode.RANGE,
-                Mux(to_memory & (end > size), ErrorCode.ADDRESS, ErrorCode.NONE))),
+                outside | no_parameters | (~to_memory & (highest - address[:row_bits])[-1]), ErrorCode.RANGE,
+                Mux(to_memory & (size - end)[-1], ErrorCode.ADDRESS, ErrorCode.NONE))),
         ]
 
         held = Signal()

@@ -32,7 +32,7 @@ class Order(Harness):
             with m.If(ahead == 0):
                 m.d.sync += followed.eq(0)
         m.d.comb += [
-            Assert(queue.level == level),
+            Assert(queue.level == level), Assert(queue.empty == (level == 0)),
             Assert(queue.w_rdy | (level >= self.depth - 1)),  # room for all that was promised, but for the word at the exit
             Assert(~queue.r_rdy | (level != 0)),
             Assert(~(followed & queue.r_rdy & (ahead == 0)) | (queue.r_data == word)),

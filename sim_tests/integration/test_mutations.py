@@ -28,14 +28,14 @@ MUTATIONS = {
     "weight swap one cycle early": Mutation("rtl/array.py", {"return 1\n": "return 0\n"}),
     "halves crossed": Mutation("rtl/accumulator.py", {"Mux(drain_half.o[0], words[1], words[0])": "Mux(drain_half.o[0], *words)"}),
     "tie rounding": Mutation("rtl/requantise.py", {"base + (nearest & (self.v < 0)).replicate(33).as_signed() +": "base +"}),
-    "clamp": Mutation("rtl/requantise.py", {"Mux(total > self.high, self.high, total)": "total"}),
+    "clamp": Mutation("rtl/requantise.py", {"Mux((self.high - total)[-1], self.high, total)": "total"}),
     "stride": Mutation("rtl/stream_rows.py", {'.eq(command[f"{value}_step"])': ".eq(1)"}),
     "pad value": Mutation("rtl/datapath.py", {"Mux(pad.o[r].pad, pad.o[r].value,": "Mux(pad.o[r].pad, 0,"}),
     "last-row strobe": Mutation("rtl/packer.py", {"Cat(over > i for i in range(width))": "Cat(over >= i for i in range(width))"}),
     "accumulate flag": Mutation("rtl/stream_rows.py", {"accumulate.eq(pending.accumulate)": "accumulate.eq(0)"}),
     "borrow of the second operand": Mutation("rtl/epilogue.py", {"read.addr.eq(word[8:16] + word[7])": "read.addr.eq(word[8:16])"}),
     "window stride": Mutation("rtl/store_read.py", {"self.drain.row + stride": "self.drain.row + 1"}),
-    "window of the group before": Mutation("rtl/epilogue.py", {"read & (fresh | (word > maximum))": "read & (word > maximum)"}),
+    "window of the group before": Mutation("rtl/epilogue.py", {"read & (fresh | less)": "read & less"}),
     "transposer off": Mutation("rtl/datapath.py", {"transposer.emit.eq(weight.emit)": "transposer.emit.eq(0)"}),
 }
 

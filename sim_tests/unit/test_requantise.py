@@ -21,11 +21,12 @@ def run(dut, columns, settings, *, gap=0):
         for port, value in zip((dut.zero_point, dut.low, dut.high), settings, strict=True):
             ctx.set(port, value)
         for cycle in range((count - 1) * interval + dut.latency_cycles + 1):
-            index, phase = divmod(cycle, interval)
-            starting = phase == 0 and index < count
-            ctx.set(dut.start, starting)
             for port, column in zip((dut.acc, dut.multiplier, dut.shift), columns, strict=True):
+                index, phase = divmod(cycle - dut.multiplier_cycles * (port is dut.multiplier), interval)
+                starting = phase == 0 and 0 <= index < count
                 ctx.set(port, int(column[index]) if starting else -1 if port is dut.acc else 0)
+            index, phase = divmod(cycle, interval)
+            ctx.set(dut.start, phase == 0 and 0 <= index < count)
             index, phase = divmod(cycle - dut.latency_cycles, interval)
             if phase == 0 and index >= 0:
                 results.append(ctx.get(dut.o))
@@ -94,5 +95,5 @@ def test_kinds():
     with pytest.raises(ValueError) as raised:
         requantiser("dsp")
     assert str(raised.value) == "multiplier must be one of 'parallel', 'serial', not 'dsp'"
-    assert (ParallelRequantise.latency_cycles, ParallelRequantise.interval_cycles) == (9, 1)
+    assert (ParallelRequantise.latency_cycles, ParallelRequantise.interval_cycles) == (10, 1)
     assert (SerialRequantise.latency_cycles, SerialRequantise.interval_cycles) == (14, 8)
