@@ -8,10 +8,10 @@ from amaranth.utils import exact_log2
 from ..arch.commands import PARAMETER_WORDS, Bank
 from ..arch.config import Config
 from ..arch.registers import ErrorCode
+from .axi_slice import RegisterSlice
 from .interfaces import TABLE_FIELD, AccumulatorLoad, ErrorShape, ParameterLoad, ScratchpadWrite
 from .load_front import RecordLayout, bank_lanes, bank_of_words, bank_rows
 from .locks import HALVES
-from .skid import Skid
 
 __all__ = ["LoadBack"]
 
@@ -20,7 +20,7 @@ class LoadBack(wiring.Component):
     """Takes the words of each recorded burst apart and writes them: up to a bus word per cycle into a scratchpad, 4 bytes
     into accumulator, parameters or table.
 
-    Latency: 3 cycles from a word to its write. Reports RANGE for a row outside its memory and BUS (with the bus word's address),
+    Latency: 4 cycles from a word to its write. Reports RANGE for a row outside its memory and BUS (with the bus word's address),
     both when everything before is complete; nothing is written from there on.
 
     Parameters
@@ -95,11 +95,13 @@ class LoadBack(wiring.Component):
             "lane": burst.lane.shape(), "field": range(PARAMETER_WORDS), "last": 1, "post": 2, "discard": 1}), reset_less=True)
         chunk_valid = Signal()
         chunk_done = Signal()
-        # Stage 3: a chunk that is known to be inside its memory, or is not ``live``. When it leaves is decided late in the cycle.
+        # Stage 3: what was seen of the chunk's place. When it leaves is decided late in the cycle, and the chunks behind do not wait for that.
+        m.submodules.seen = seen = RegisterSlice(data.StructLayout({
+            "chunk": chunk.shape(), "row_beyond": 1, "row_last": 1, "lane_beyond": 1}))
+        # Stage 4: a chunk that is known to be inside its memory, or is not ``live``.
         out = Signal.like(chunk, reset_less=True)
         out_valid, live = Signal(), Signal()
         out_done = Signal()
-        m.submodules.skid = skid = Skid(data.StructLayout({"chunk": chunk.shape(), "live": 1}))
         fault = Signal()
         fault_code = Signal(ErrorCode, reset_less=True)
         fault_address = Signal.like(self.response_address, reset_less=True)
@@ -140,11 +142,13 @@ class LoadBack(wiring.Component):
         lane_end = Signal(range(max(self.lanes.values()) + chunk_bytes + 1))
         wraps = Signal()
         lanes, last_row = Signal(range(max(self.lanes.values()) + 1), reset_less=True), Signal(16, reset_less=True)  # of its bank
-        outside = Signal()
         m.d.comb += [
             lane_end.eq(chunk.lane + step),
             wraps.eq(lane_end >= lanes),
-            outside.eq((chunk.row > last_row) | (is_scratchpad & (lane_end > lanes) & (chunk.row == last_row) & ~chunk.row.all())),
+            seen.i.valid.eq(chunk_valid), seen.i.payload.chunk.eq(chunk), seen.i.payload.row_beyond.eq(chunk.row > last_row),
+            seen.i.payload.row_last.eq((chunk.row == last_row) & ~chunk.row.all()),
+            seen.i.payload.lane_beyond.eq(is_scratchpad & (lane_end > lanes)),
+            chunk_done.eq(chunk_valid & seen.i.ready),
         ]
 
         with m.If(chunk_done):
@@ -166,13 +170,14 @@ class LoadBack(wiring.Component):
             m.d.sync += [
                 fault.eq(1), fault_code.eq(ErrorCode.BUS), fault_address.eq(self.response_address), chunk.discard.eq(1)]
         spoiled = Signal()  # by a row outside; what came before a fault of the memory's is written
-        m.d.comb += [
-            skid.i.valid.eq(chunk_valid), skid.i.payload.chunk.eq(chunk), skid.i.payload.live.eq(~chunk.discard & ~outside & ~spoiled),
-            chunk_done.eq(chunk_valid & skid.i.ready), skid.o.ready.eq(~out_valid | out_done),
-        ]
-        with m.If(skid.o.ready):
-            m.d.sync += [out.eq(skid.o.payload.chunk), out_valid.eq(skid.o.valid), live.eq(skid.o.valid & skid.o.payload.live)]
-        with m.If(chunk_valid & ~chunk.discard & outside & ~spoiled):
+        checked = seen.o.payload
+        outside = checked.row_beyond | checked.lane_beyond & checked.row_last
+        discards, unchecked = chunk.discard, seen.o.valid & ~checked.chunk.discard & ~spoiled
+        lives = unchecked & ~outside
+        m.d.comb += seen.o.ready.eq(~out_valid | out_done)
+        with m.If(seen.o.ready):
+            m.d.sync += [out.eq(checked.chunk), out_valid.eq(seen.o.valid), live.eq(lives)]
+        with m.If(unchecked & outside):
             m.d.sync += [fault.eq(1), fault_code.eq(ErrorCode.RANGE), spoiled.eq(1)]
 
         # More of a run comes to the half in which the chunk behind this one is.
@@ -209,9 +214,10 @@ class LoadBack(wiring.Component):
             m.d.comb += ready.eq(self.granted.bit_select(half, 1))
 
         # A half is claimed from the first word of a run that goes there on, while more of the run comes, and a little longer.
+        follows = Mux(checked.chunk.bank == Bank.ACCUMULATOR, checked.chunk.row[half_bit], HALVES)
         for number in range(HALVES):
             hold = Signal(self.hold_cycles, name=f"hold{number}")
-            here = (to_accumulator & writes & (half == number)) | (comes & (comes_to == number))
+            here = (to_accumulator & writes & (half == number)) | (comes & (comes_to == number)) | (hold[0] & (follows == number) & unchecked)
             m.d.sync += hold.eq(Cat(here, hold))
             m.d.comb += self.claim[number].eq(here | hold.any())
 
@@ -223,8 +229,8 @@ class LoadBack(wiring.Component):
             m.d.sync += post.eq(source)
         m.d.comb += [
             self.give.eq(gives[-1]), self.give_mask.eq(posts[-1]),
-            self.idle.eq(~burst_valid & ~self.record.valid & ~skid.o.valid & ~out_valid & ~gives.any()),
-            self.error.valid.eq(fault & ~(skid.o.valid & skid.o.payload.live) & ~live & ~gives.any()),
+            self.idle.eq(~burst_valid & ~self.record.valid & ~chunk_valid & ~seen.o.valid & ~out_valid & ~gives.any()),
+            self.error.valid.eq(fault & ~(chunk_valid & ~discards) & ~unchecked & ~live & ~gives.any()),
             self.error.code.eq(fault_code), self.error.address.eq(fault_address),
         ]
         return m

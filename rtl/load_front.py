@@ -107,6 +107,10 @@ class LoadFront(wiring.Component):
         offset, offset2 = Signal(offset_bits, reset_less=True), Signal(offset_bits, reset_less=True)
         row, row2 = Signal(row_bits, reset_less=True), Signal(row_bits, reset_less=True)
         left1, left2 = Signal(row_bits, reset_less=True), Signal(row_bits, reset_less=True)
+        # Of the run that comes next: it is not the last of its repetition, and it is in the last repetition; known with it.
+        inner, final = Signal(reset_less=True), Signal(reset_less=True)
+        repeats = Signal(reset_less=True)  # there are several runs in a repetition
+        walks = Signal()  # in state WALK
         base = Signal(self.address_bits, reset_less=True)
         limit = Signal(self.address_bits, reset_less=True)  # the last offset at which a run fits
         fits = Signal(reset_less=True)
@@ -146,31 +150,17 @@ class LoadFront(wiring.Component):
                 m.next = "TOKENS"
             with m.State("TOKENS"):
                 m.d.comb += [self.take.eq(~self.halt), self.waits.eq(~self.taken & quiet)]
-                m.d.sync += [
-                    offset.eq(command.offset), offset2.eq(command.offset), row.eq(command.row), row2.eq(command.row),
-                    left1.eq(command.count1), left2.eq(command.count2),
-                ]
                 with m.If(self.taken):
+                    m.d.sync += walks.eq(1)
                     m.next = "WALK"
             with m.State("WALK"):
-                inner, last = left1 != 1, (left1 == 1) & (left2 == 1)
-                next_offset = Mux(inner, offset, offset2) + Mux(inner, command.stride1, command.stride2)
-                next_row = Mux(inner, row, row2) + Mux(inner, command.row_stride1, command.row_stride2)
                 # Whether a run is inside is known when it is on its way, and nothing goes on from one that is not.
-                m.d.comb += pushed.eq((~run_valid | run_taken) & ~self.halt)
                 with m.If(run_valid & ~run.inside & ~self.halt):
+                    m.d.sync += walks.eq(0)
                     m.next = "ADDRESS"
-                with m.Elif(pushed):
-                    m.d.sync += [
-                        run.address.eq(address), run.inside.eq(fits & (offset <= limit)), run.left.eq(command.run),
-                        run.row.eq(row), run.lane.eq(command.lane),
-                        run.bank.eq(command.bank), run.start.eq(1), run.last.eq(last), run.post.eq(command.post),
-                        offset.eq(next_offset), row.eq(next_row), left1.eq(Mux(inner, left1 - 1, command.count1)),
-                    ]
-                    with m.If(~inner):
-                        m.d.sync += [offset2.eq(next_offset), row2.eq(next_row), left2.eq(left2 - 1)]
-                    with m.If(last):
-                        m.next = "LAST"
+                with m.Elif(pushed & ~inner & final):
+                    m.d.sync += walks.eq(0)
+                    m.next = "LAST"
             with m.State("LAST"):
                 with m.If(~self.halt):
                     m.d.comb += self.command.ready.eq(run.inside)
@@ -186,6 +176,32 @@ class LoadFront(wiring.Component):
                     ]
                     m.d.sync += run_valid.eq(0)
 
+        # The walk itself, enabled by no more than it needs: beside WALK the registers follow the command that comes.
+        next_offset = Mux(inner, offset, offset2) + Mux(inner, command.stride1, command.stride2)
+        next_row = Mux(inner, row, row2) + Mux(inner, command.row_stride1, command.row_stride2)
+        step = ~run_valid | (run.inside & runs.i.ready)
+        m.d.comb += pushed.eq(walks & step & ~self.halt)
+        with m.If(~walks):
+            m.d.sync += [
+                offset.eq(command.offset), offset2.eq(command.offset), row.eq(command.row), row2.eq(command.row),
+                left1.eq(command.count1), left2.eq(command.count2),
+                repeats.eq(command.count1 != 1), inner.eq(command.count1 != 1), final.eq(command.count2 == 1),
+            ]
+        with m.Elif(step):
+            m.d.sync += [offset.eq(next_offset), row.eq(next_row)]
+            with m.If(inner):
+                m.d.sync += [left1.eq(left1 - 1), inner.eq(left1 != 2)]
+            with m.Else():
+                m.d.sync += [
+                    offset2.eq(next_offset), row2.eq(next_row), left2.eq(left2 - 1), final.eq(left2 == 2),
+                    left1.eq(command.count1), inner.eq(repeats),
+                ]
+        with m.If(walks & step):
+            m.d.sync += [
+                run.address.eq(address), run.inside.eq(fits & (offset <= limit)), run.left.eq(command.run),
+                run.row.eq(row), run.lane.eq(command.lane),
+                run.bank.eq(command.bank), run.start.eq(1), run.last.eq(~inner & final), run.post.eq(command.post),
+            ]
         self._bursts(m, runs.o, cut_valid)
         with m.If(run_taken | self.halt):
             m.d.sync += run_valid.eq(0)

@@ -37,6 +37,7 @@ def run(*, base, offset, words, size=1 << 15, bus_bits=64, latency=5, stall=0.0,
         nonlocal error, cycle
         ctx.set(dut.offset, offset)
         ctx.set(dut.words, words)
+        await ctx.tick()
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
@@ -107,6 +108,7 @@ def reports_without_reading(offset, words, size):
     async def bench(ctx):
         ctx.set(dut.offset, offset)
         ctx.set(dut.words, words)
+        await ctx.tick()
         ctx.set(dut.start, 1)
         ctx.set(dut.read.request.ready, 1)
         await ctx.tick()
