@@ -40,9 +40,10 @@ def _deal(loads: list[Load], most: int) -> list[list[Load]]:
 
 
 def copy_drivers(netlist: Path, top: str, *, most: int = MOST_LOADS) -> int:
-    """Copy flip-flops and look-up tables of an ECP5 netlist of yosys, in place, until none drives more than ``most`` loads; how many copies.
+    """Copy flip-flops and look-up tables of an ECP5 netlist of yosys, in place, until none drives more than ``most`` loads.
 
-    A load that slices share, an enable or a reset, counts a quarter. Outputs of the module stay with the original.
+    Returns how many copies were made. A load that slices share, an enable or a reset, counts a quarter. Outputs of the module stay with
+    the original.
     """
     document = json.loads(netlist.read_text(encoding="utf-8"))
     module = document["modules"][top]

@@ -30,7 +30,7 @@ class Fetch(wiring.Component):
 
     Members
     -------
-    start : begins to read ``words`` words at byte ``offset``, which hold from the cycle before and while it reads; no words are not looked for
+    start : begins to read ``words`` words at byte ``offset``, which hold from the cycle before on; no words are not looked for
     halt : level; requests nothing more and gives nothing more, drains what was requested
     idle : the program's address was checked, and no words are on their way from memory
     read_address : of the word in ``read.response``

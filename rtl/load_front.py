@@ -13,7 +13,8 @@ from .decode import Decoder, command_layout
 from .interfaces import BaseLookup, BurstRequest, ErrorShape
 from .skid import Skid
 
-__all__ = ["BURST_BEATS", "LoadFront", "RecordLayout", "bank_lanes", "bank_of_words", "bank_rows", "load_decoder", "load_objection"]
+__all__ = ["BURST_BEATS", "ChunkLayout", "LoadFront", "RecordLayout", "bank_lanes", "bank_of_words", "bank_rows", "load_decoder",
+           "load_objection", "next_chunk"]
 
 BURST_BEATS = 64
 
@@ -30,7 +31,29 @@ class RecordLayout(data.StructLayout):
             "bank": range(len(bank_lanes(config))), "start": 1, "row": config.control.row_bits,
             "lane": range(max(bank_lanes(config).values())),
             "first": range(config.bus_bytes), "bytes": range(BURST_BEATS * config.bus_bytes + 1), "last": 1, "post": 2,
+            "chunk": ChunkLayout(config),
         })
+
+
+class ChunkLayout(data.StructLayout):
+    """The next bytes of a burst that are written at once: how many; whether the burst ends with them; and whether their bus word does."""
+
+    def __init__(self, config: Config):
+        super().__init__({"count": range(_chunk_bytes(config) + 1), "burst_end": 1, "word_end": 1})
+
+
+def _chunk_bytes(config: Config) -> int:
+    return max(4, *(config.write_bytes(lanes) for lanes in (config.array.rows, config.array.cols)))
+
+
+def next_chunk(config: Config, first: Value, left: Value, bank: Value) -> Value:
+    """The :class:`ChunkLayout` of a burst of which ``left`` bytes are left, from byte ``first`` of a bus word on."""
+    scratchpads = {Bank.ACTIVATION: config.array.rows, Bank.WEIGHT: config.array.cols}
+    limits = Array(config.write_bytes(scratchpads[bank]) if bank in scratchpads else 4 for bank in bank_lanes(config))
+    to_word_end = config.bus_bytes - first
+    most = Mux(limits[bank] < to_word_end, limits[bank], to_word_end)
+    planned = Mux(left < most, left, most)
+    return Cat(planned[:_chunk_bytes(config).bit_length()], left <= most, planned == to_word_end)
 
 
 def bank_lanes(config: Config) -> dict[Bank, int]:
@@ -235,6 +258,7 @@ class LoadFront(wiring.Component):
             record.bank.eq(run.bank), record.start.eq(run.start), record.row.eq(run.row), record.lane.eq(run.lane),
             record.first.eq(run.address[:word_bits]), record.bytes.eq(Mux(more, (1 << block_bits) - first_byte, run.left)),
             record.last.eq(run.last & ~more), record.post.eq(run.post),
+            record.chunk.eq(next_chunk(self.config, record.first, record.bytes, record.bank)),
         ]
         free = ~asked.valid | asked.ready
         m.d.comb += self.record.valid.eq(cut_valid & free & ~self.halt)

@@ -85,20 +85,20 @@ class Nest(wiring.Component):
         outer_turns = Const(0)
         for level, bits in self.levels.items():
             # Iterations beyond the next one; negative in the last.
-            whole, configured, left, left_next = (
+            whole, configured, left, left_next, left_less = (
                 Signal(signed(bits + 1), name=f"{name}_{level}", reset_less=True)
-                for name in ("whole", "configured", "left", "left_next"))
+                for name in ("whole", "configured", "left", "left_next", "left_less"))
             m.d.comb += whole.eq(Mux(self.held | self.configure, self.counts[level] - 2, configured))
             with m.If(self.configure):
                 m.d.sync += configured.eq(whole)
             with m.If(self.start | outer_turns):
                 m.d.comb += left_next.eq(whole)
             with m.Elif(turns[level]):
-                m.d.comb += left_next.eq(left - 1)
+                m.d.comb += left_next.eq(left_less)  # one fewer, counted ahead
             with m.Else():
                 m.d.comb += left_next.eq(left)
             with m.If(advance):
-                m.d.sync += left.eq(left_next)
+                m.d.sync += [left.eq(left_next), left_less.eq(left_next - 1)]
             m.d.comb += self.at_end[level].eq(left < 0)
             at_end_next[level] = left_next < 0
             outer_turns |= turns[level]
