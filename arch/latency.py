@@ -47,7 +47,7 @@ class Latency:
     load_request = 4
     load_last = 1     # from the last run to the next command
     load_ahead = 2    # runs on their way from there to the request
-    load_write = 2
+    load_write = 4
     read_order = 2    # from a request until the arbiter knows whose the words are
     # EXECUTE: from tokens to the first vector's step, from there to the first row besides the vectors, from a row to room for the next
     # command's.
@@ -95,7 +95,7 @@ class Latency:
     @property
     def fetch_word(self) -> int:
         """From a program word's arrival to its dispatch."""
-        return 3 if self.config.control.looks_ahead else 2
+        return 4 if self.config.control.looks_ahead else 2
 
     @property
     def end(self) -> int:

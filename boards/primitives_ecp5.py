@@ -165,7 +165,14 @@ def pll_dividers(input_mhz: float, output_mhz: float) -> PLLDividers:
 
 
 class PLL(wiring.Component):
-    """EHXPLLL with its primary output fed back: ``clock`` at ``output_mhz``, in phase with ``reference``."""
+    """EHXPLLL and the buffer of its clock net: ``clock`` at ``output_mhz``, which begins when the PLL has locked.
+
+    Until then registers keep the values that they have from configuration, so that nothing needs a reset: as a net of thousands
+    of loads that would be the slowest path of the part. The buffer's enable acts between two pulses (Lattice FPGA-TN-02200,
+    dynamic clock control).
+    """
+
+    starts_clean = True
 
     def __init__(self, *, input_mhz: float, output_mhz: float):
         self.input_mhz = input_mhz
@@ -176,6 +183,8 @@ class PLL(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         d = self.dividers
+        raw = Signal()
+        m.submodules.buffer = Instance("DCCA", i_CLKI=raw, i_CE=self.locked, o_CLKO=self.clock)
         m.submodules.pll = Instance(
             "EHXPLLL",
             a_FREQUENCY_PIN_CLKI=str(self.input_mhz), a_FREQUENCY_PIN_CLKOP=str(self.output_mhz),
@@ -184,7 +193,7 @@ class PLL(wiring.Component):
             p_OUTDIVIDER_MUXA="DIVA", p_OUTDIVIDER_MUXB="DIVB", p_OUTDIVIDER_MUXC="DIVC", p_OUTDIVIDER_MUXD="DIVD",
             p_CLKOP_ENABLE="ENABLED", p_CLKOP_FPHASE=0, p_CLKOP_CPHASE=d.post - 1,
             p_CLKI_DIV=d.reference, p_CLKFB_DIV=d.feedback, p_CLKOP_DIV=d.post, p_FEEDBK_PATH="CLKOP",
-            i_CLKI=self.reference, i_CLKFB=self.clock, o_CLKOP=self.clock, o_LOCK=self.locked,
+            i_CLKI=self.reference, i_CLKFB=raw, o_CLKOP=raw, o_LOCK=self.locked,
             i_RST=0, i_STDBY=0, i_PHASESEL0=0, i_PHASESEL1=0, i_PHASEDIR=1, i_PHASESTEP=1, i_PHASELOADREG=1, i_PLLWAKESYNC=0,
             i_ENCLKOP=0,
         )

@@ -65,6 +65,8 @@ def pll_dividers(input_mhz: float, output_mhz: float) -> PLLDividers:
 class PLL(wiring.Component):
     """SB_PLL40_PAD: ``clock`` at ``output_mhz``; ``reference`` must be the pin next to the PLL."""
 
+    starts_clean = False
+
     def __init__(self, *, input_mhz: float, output_mhz: float):
         self.input_mhz = input_mhz
         self.output_mhz = output_mhz

@@ -39,6 +39,8 @@ def pll_dividers(input_mhz: float, output_mhz: float) -> PLLDividers:
 class PLL(wiring.Component):
     """MMCME2_BASE with its feedback inside: ``clock`` at ``output_mhz``, on a global buffer."""
 
+    starts_clean = False
+
     def __init__(self, *, input_mhz: float, output_mhz: float):
         self.input_mhz = input_mhz
         self.output_mhz = output_mhz

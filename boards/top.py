@@ -51,7 +51,8 @@ class AcceleratorModule(wiring.Component):
 class BoardTop(wiring.Component):
     """Everything on the part. The clock is the oscillator's where the frequencies are equal, else a PLL's.
 
-    Reset lasts until the PLL has locked; without a PLL the registers' initial values are the reset.
+    Reset lasts until the PLL has locked; without a PLL, or with one whose clock begins only then (``starts_clean``), the registers'
+    initial values are the reset.
 
     Members
     -------
@@ -80,10 +81,11 @@ class BoardTop(wiring.Component):
             if not hasattr(_PRIMITIVES[board.family], "PLL"):
                 raise ValueError(f"clock_mhz of {board.name} must be its oscillator's {board.oscillator_mhz}, not {board.clock_mhz!r}: "
                                  f"this version has no PLL for {board.family}")
-            m.domains.sync = ClockDomain()
             m.submodules.pll = pll = _PRIMITIVES[board.family].PLL(input_mhz=board.oscillator_mhz, output_mhz=board.clock_mhz)
+            m.domains.sync = ClockDomain(reset_less=pll.starts_clean)
             m.d.comb += [pll.reference.eq(self.oscillator), ClockSignal().eq(pll.clock)]
-            m.submodules.reset = ResetSynchronizer(~pll.locked)
+            if not pll.starts_clean:
+                m.submodules.reset = ResetSynchronizer(~pll.locked)
         m.submodules.shell = shell = SerialShell(
             config=self.config, core=self.accelerator, memory_bytes=board.memory_bytes, memory_ports=board.memory_ports,
             clock_hz=board.clock_hz, baud=board.baud, timeout_s=board.frame_timeout_s)

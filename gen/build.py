@@ -18,6 +18,7 @@ from ..arch.manifest import VERILOG_NAME, Manifest
 from ..boards import Board, get_board
 from ..boards.top import constraints
 from . import tools
+from .fanout import copy_drivers
 from .fit import excess, nearest
 from .packing import pack_registers
 from .placement import pin_array
@@ -113,6 +114,7 @@ def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = 
             toolchain.synthesise(work / VERILOG_NAME, top, netlist, log=log)
         if board.family == "ecp5":
             pack_registers(netlist, top)
+            copy_drivers(netlist, top)
         pin_array(netlist, board)
         synthesised = read_netlist(netlist, work / VERILOG_NAME, top, board.family)
         _check_netlist(synthesised, board)

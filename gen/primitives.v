@@ -16,6 +16,12 @@ module EHXPLLL #(
   always @(posedge CLKI) if (!LOCK) cycles <= cycles + 1;
 endmodule
 
+module DCCA (input CLKI, CE, output CLKO);
+  reg enabled = 0;
+  always @(negedge CLKI) enabled <= CE;
+  assign CLKO = CLKI & enabled;
+endmodule
+
 module SB_PLL40_PAD #(
   parameter FEEDBACK_PATH = "SIMPLE", PLLOUT_SELECT = "GENCLK", parameter [3:0] DIVR = 0, parameter [6:0] DIVF = 0,
   parameter [2:0] DIVQ = 0, parameter [2:0] FILTER_RANGE = 0

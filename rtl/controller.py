@@ -130,8 +130,13 @@ class Controller(wiring.Component):
 
         clearing = Signal()
         resetting = Signal()
+        fails = Signal()
         owed = Signal()
-        m.d.sync += [self.clear.eq(clearing), self.fetch.start.eq(self.clear & self.running)]
+        # It reaches all of the core: with ``late`` from a register of which there may be many copies.
+        about_to_clear = Signal()
+        if self.late:
+            m.d.sync += about_to_clear.eq(clearing)
+        m.d.sync += [self.clear.eq(about_to_clear if self.late else clearing), self.fetch.start.eq(self.clear & self.running)]
         with m.If(self.clear):
             # Not earlier: what waits in a halted engine must not begin before it is cleared.
             m.d.sync += [end.eq(End.RUNS), halted.eq(0)]
@@ -145,9 +150,9 @@ class Controller(wiring.Component):
         quiet = fetch.idle & Cat(engine.idle for engine in engines).all()
         m.d.comb += owed.eq((state == State.ERROR) & ~quiet)
         done = quiet & fetch.finished & ~fetch.pending.any()
-        # In the cycle of ``clear`` and in the next, what the engines say is of the program before; an ABORT that comes then is kept.
+        # Until the cycle after ``clear``, what the engines say is of the program before; an ABORT that comes then is kept.
         held_abort = Signal()
-        before = self.clear | clear_seen
+        before = about_to_clear | self.clear | clear_seen
         m.d.sync += held_abort.eq(asked(Control.ABORT) & self.running | held_abort & before)
         late = self._watch(m, writes["WATCHDOG"], halted, quiet)
         expired = late.any()
@@ -155,7 +160,10 @@ class Controller(wiring.Component):
 
         m.d.comb += [port.halt.eq(halted) for port in (self.load, self.execute, self.store, self.fetch)]
         with m.If(self.running):
-            with m.If(asked(Control.RESET)):
+            with m.If(asked(Control.RESET) & about_to_clear):
+                m.d.comb += resetting.eq(1)  # nothing has begun
+                m.d.sync += state.eq(State.IDLE)
+            with m.Elif(asked(Control.RESET)):
                 m.d.sync += [end.eq(End.RESETS), halted.eq(1)]
             with m.Elif(before):
                 pass
@@ -163,7 +171,8 @@ class Controller(wiring.Component):
                 m.d.sync += [state.eq(Mux(end == End.RESETS, State.IDLE, State.ERROR)), irq.eq(end == End.FAILS)]
                 m.d.comb += resetting.eq(end == End.RESETS)
             with m.Elif(~halted & found.valid):
-                m.d.sync += [end.eq(End.FAILS), halted.eq(1), error.eq(Cat(found.code, found.engine, found.command, found.address))]
+                m.d.sync += [end.eq(End.FAILS), halted.eq(1)]
+                m.d.comb += fails.eq(1)
                 with m.If(expired):
                     m.d.sync += [state.eq(State.ERROR), irq.eq(1)]
             with m.Elif(~halted & done):
@@ -191,6 +200,12 @@ class Controller(wiring.Component):
         with m.If(resetting):
             m.d.comb += [queue.drop.eq(1), clearing.eq(1)]
             m.d.sync += [refused.eq(0), irq.eq(0), completed.eq(0)]
+        # Which error it is takes longer to tell than that there is one, and nobody reads it so soon.
+        which, tells = Signal.like(error.as_value(), name="which", reset_less=True), Signal()
+        told = m.d.sync if self.late else m.d.comb
+        told += [which.eq(Cat(found.code, found.engine, found.command, found.address)), tells.eq(fails)]
+        with m.If(tells):
+            m.d.sync += error.eq(which)
         with m.If(self.clear):
             m.d.sync += error.eq(0)
         with m.If(asked(Control.CLEAR_IRQ)):

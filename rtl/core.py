@@ -155,7 +155,10 @@ class Core(wiring.Component):
             wiring.connect(m, engine.activation, datapath.activation_write[index])
             wiring.connect(m, engine.weight, datapath.weight_write[index])
         wiring.connect(m, load.accumulator, datapath.load)
-        wiring.connect(m, load.parameter, store.parameter)
+        if serial:
+            wiring.connect(m, load.parameter, store.parameter)
+        else:  # a cycle late, long before a row asks for them: their memories lie all over the epilogue
+            m.d.sync += [getattr(store.parameter, name).eq(getattr(load.parameter, name)) for name in load.parameter.signature.members]
         wiring.connect(m, store.drain, datapath.drain)
         m.d.comb += [
             datapath.weight_control.eq(execute.weight), datapath.row_control.eq(execute.row),

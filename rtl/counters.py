@@ -49,17 +49,18 @@ class ActivityCounters(wiring.Component):
         read = values.read_port(transparent_for=(write,))  # two cycles of one activity: the second sees the first
         counted = Signal()
         address = Signal(3, reset_less=True)
-        live = Signal(8)  # counters that the memory holds; the others are zero
+        live = Signal(8)  # counters that the memory holds, or will in the next cycle; the others are zero
+        is_live = Signal(reset_less=True)  # the one at ``address``, known with it
         value = Signal(self.bits)
         m.d.comb += [
             read.addr.eq(Mux(self.count, self.activity, self.index)),
-            value.eq(Mux(live.bit_select(address, 1), read.data, 0)),
+            value.eq(Mux(is_live, read.data, 0)),
             write.addr.eq(address), write.data.eq(value + 1), write.en.eq(counted),
             self.o.eq(Mux(counted, 0, value)),
         ]
-        m.d.sync += [counted.eq(self.count & ~self.clear), address.eq(read.addr)]
-        with m.If(counted):
-            m.d.sync += live.bit_select(address, 1).eq(1)
+        m.d.sync += [counted.eq(self.count & ~self.clear), address.eq(read.addr), is_live.eq(live.bit_select(read.addr, 1))]
+        with m.If(self.count):
+            m.d.sync += live.bit_select(self.activity, 1).eq(1)
         with m.If(self.clear):
             m.d.sync += live.eq(0)
         return m

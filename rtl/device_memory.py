@@ -6,9 +6,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from .axi_slice import RegisterSlice
 from .interfaces import ReadPort, WritePort
 from .queue import Queue
-from .skid import Skid
 from .uartbone import HostPort
 
 __all__ = ["DeviceMemory"]
@@ -35,17 +35,19 @@ class _Burst(wiring.Component):
         index = self.request_address[exact_log2(self.bus_bytes):]
         bits = exact_log2(self.depth)
         beats = Signal(8, reset_less=True)
-        m.d.comb += [self.last.eq(beats == 0), self.request_ready.eq(~self.valid | (self.last & self.step))]
+        last = Signal(reset_less=True)
+        place = Signal(bits + 1, reset_less=True)  # a burst is shorter than the memory: from outside it does not come back in
+        m.d.comb += [
+            self.word.eq(place), self.outside.eq(place[-1]), self.last.eq(last),
+            self.request_ready.eq(~self.valid | (last & self.step)),
+        ]
         with m.If(self.step):
-            m.d.sync += [beats.eq(beats - 1), self.word.eq(self.word + 1), self.valid.eq(~self.last)]
-            with m.If(self.word == self.depth - 1):
-                m.d.sync += self.outside.eq(1)
-        with m.If(self.request_valid & self.request_ready):
+            m.d.sync += [beats.eq(beats - 1), last.eq(beats == 1), place.eq(place + 1), self.valid.eq(~last)]
+        with m.If(self.request_ready):
             m.d.sync += [
-                self.valid.eq(1),
-                beats.eq(self.request_beats),
-                self.word.eq(index[:bits]),
-                self.outside.eq(index[bits:].any()),
+                self.valid.eq(self.request_valid),
+                beats.eq(self.request_beats), last.eq(self.request_beats == 0),
+                place.eq(Cat(index[:bits], index[bits:].any())),
             ]
         return m
 
@@ -53,7 +55,7 @@ class _Burst(wiring.Component):
 class DeviceMemory(wiring.Component):
     """Block RAM behind the accelerator's memory ports: byte address 0 is the first byte of the RAM.
 
-    Latency: 6 cycles from an accepted read request to its first word (5 with one port); then one word per cycle, also across bursts. Writes
+    Latency: 7 cycles from an accepted read request to its first word (5 with one port); then one word per cycle, also across bursts. Writes
     take one word per cycle; a response means that every later read sees them. Words beyond the memory are answered with an
     error and not written. The host's single words go first, each costs the accelerator one cycle at most.
 
@@ -203,9 +205,9 @@ class DeviceMemory(wiring.Component):
         return m
 
     def _part(self, m: Module, name: str, port: wiring.PureInterface) -> wiring.PureInterface:
-        """A stream from the accelerator, whose ready does not come from here in the same cycle; with one port area goes first."""
+        """A stream from the accelerator, from registers both ways; with one port area goes first."""
         if self.ports == 1:
             return port
-        m.submodules[name] = skid = Skid(port.payload.shape())
-        m.d.comb += [skid.i.valid.eq(port.valid), skid.i.payload.eq(port.payload), port.ready.eq(skid.i.ready)]
-        return skid.o
+        m.submodules[name] = parts = RegisterSlice(port.payload.shape())
+        m.d.comb += [parts.i.valid.eq(port.valid), parts.i.payload.eq(port.payload), port.ready.eq(parts.i.ready)]
+        return parts.o

@@ -72,7 +72,7 @@ class Dispatch(wiring.Component):
         header = self.i.payload
         looked = Signal()
         opcode = Signal(len(COMMANDS), reset_less=True)  # one bit each
-        fits, more, blocked = Signal(reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
+        known, fits, more, blocked = (Signal(name=name, reset_less=True) for name in ("known", "fits", "more", "blocked"))
         full = Signal(len(COMMANDS))
         words = Signal(8)
         move = Signal()
@@ -80,6 +80,7 @@ class Dispatch(wiring.Component):
         with m.If(in_header):
             m.d.sync += [
                 opcode.eq(Cat(header[:4] == code for code in COMMANDS)), more.eq(left != 0),
+                known.eq(Cat(header[:4] == code for code in COMMANDS).any()),
                 fits.eq((header[8:16] == words) & (left >= words)),
                 blocked.eq((Cat(header[:4] == code for code in COMMANDS) & full).any()),
             ]
@@ -108,7 +109,7 @@ class Dispatch(wiring.Component):
                 m.d.comb += move.eq(1)
                 m.d.sync += [rest.eq(rest - 1), in_header.eq(rest == 1)]
             with m.Elif(looked & more):
-                with m.If(~opcode.any()):
+                with m.If(~known):
                     m.d.comb += [self.error.valid.eq(1), self.error.code.eq(ErrorCode.OPCODE)]
                 with m.Elif(~fits):
                     m.d.comb += [self.error.valid.eq(1), self.error.code.eq(ErrorCode.LENGTH)]

@@ -6,9 +6,9 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from ..arch.registers import ErrorCode
+from .axi_slice import RegisterSlice
 from .interfaces import BaseLookup, ErrorShape, ReadPort
 from .queue import Queue
-from .skid import Skid
 
 __all__ = ["Fetch"]
 
@@ -30,7 +30,7 @@ class Fetch(wiring.Component):
 
     Members
     -------
-    start : begins to read ``words`` words at byte ``offset``, which hold while it reads; no words are not looked for
+    start : begins to read ``words`` words at byte ``offset``, which hold from the cycle before on; no words are not looked for
     halt : level; requests nothing more and gives nothing more, drains what was requested
     idle : the program's address was checked, and no words are on their way from memory
     read_address : of the word in ``read.response``
@@ -88,7 +88,8 @@ class Fetch(wiring.Component):
         boundary = Signal.like(to_boundary)
         # What the next burst is goes into registers first, if words do.
         ahead, first_state = (m.d.sync, "PREPARE") if self.parted else (m.d.comb, "REQUEST")
-        ahead += room.eq(reserved <= depth - burst_beats)
+        some = Signal(reset_less=True)  # the program has words; known a cycle before it is asked for
+        ahead += [room.eq(reserved <= depth - burst_beats), some.eq(self.words != 0)]
         m.d.comb += [
             address.eq(self.lookup.base + self.offset),
             self.error.address.eq(Cat(C(0, 2), index, beat_address)),
@@ -103,7 +104,7 @@ class Fetch(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += settled.eq(1)
-                with m.If(self.start & (self.words != 0)):
+                with m.If(self.start & some):
                     m.next = "LOOKUP"
             with m.State("LOOKUP"):
                 m.d.comb += self.lookup.valid.eq(1)
@@ -163,16 +164,16 @@ class Fetch(wiring.Component):
                 m.d.sync += index.eq(index + 1)
             return m
         word, word_valid = Signal(32, reset_less=True), Signal()
-        m.submodules.skid = skid = Skid(32)
-        take = buffer.r_rdy & (~word_valid | skid.i.ready)
+        m.submodules.out = out = RegisterSlice(32)
+        take = buffer.r_rdy & (~word_valid | out.i.ready)
         m.d.comb += [
-            skid.i.valid.eq(word_valid), skid.i.payload.eq(word), skid.o.ready.eq(self.o.ready),
-            self.o.valid.eq(skid.o.valid & ~self.halt), self.o.payload.eq(skid.o.payload),
+            out.i.valid.eq(word_valid), out.i.payload.eq(word), out.o.ready.eq(self.o.ready),
+            self.o.valid.eq(out.o.valid & ~self.halt), self.o.payload.eq(out.o.payload),
             pop.eq(take & (index == words_per_beat - 1)),
             buffer.r_en.eq(pop),
         ]
         with m.If(take):
             m.d.sync += [word.eq(buffer.r_data.word_select(index, 32)), word_valid.eq(1), index.eq(index + 1)]
-        with m.Elif(skid.i.ready):
+        with m.Elif(out.i.ready):
             m.d.sync += word_valid.eq(0)
         return m

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..arch.commands import PEERS, Engine
 from ..arch.config import Config
+from .axi_slice import RegisterSlice
 from .interfaces import (
     AccumulatorLoad,
     BaseLookup,
@@ -20,7 +21,6 @@ from .load_back import LoadBack
 from .load_front import LoadFront, load_decoder
 from .locks import HALVES
 from .queue import Queue
-from .skid import Skid
 from .timing import DatapathTiming
 
 __all__ = ["LoadEngine", "load_ports"]
@@ -106,11 +106,11 @@ class LoadEngine(wiring.Component):
 
         # Words, with the addresses that an error reports.
         response = data.StructLayout({"word": back.response.payload.shape(), "address": len(self.read_address)})
-        m.submodules.skid = skid = Skid(response)
+        m.submodules.words = words = RegisterSlice(response)
         m.d.comb += [
-            skid.i.valid.eq(self.read.response.valid), skid.i.payload.word.eq(self.read.response.payload),
-            skid.i.payload.address.eq(self.read_address), self.read.response.ready.eq(skid.i.ready),
-            back.response.valid.eq(skid.o.valid), back.response.payload.eq(skid.o.payload.word), skid.o.ready.eq(back.response.ready),
+            words.i.valid.eq(self.read.response.valid), words.i.payload.word.eq(self.read.response.payload),
+            words.i.payload.address.eq(self.read_address), self.read.response.ready.eq(words.i.ready),
+            back.response.valid.eq(words.o.valid), back.response.payload.eq(words.o.payload.word), words.o.ready.eq(back.response.ready),
         ]
         m.d.comb += [
             records.w_en.eq(front.record.valid), records.w_data.eq(record), front.record.ready.eq(records.w_rdy),
@@ -121,7 +121,7 @@ class LoadEngine(wiring.Component):
         m.d.comb += [
             behind_idle.eq(back.idle & (records.level == 0)),
             front.behind_idle.eq(behind_idle), self.claim.eq(back.claim), back.granted.eq(self.granted),
-            back.response_address.eq(skid.o.payload.address), front.halt.eq(self.control.halt), back.halt.eq(self.control.halt),
+            back.response_address.eq(words.o.payload.address), front.halt.eq(self.control.halt), back.halt.eq(self.control.halt),
             self.tokens.take.eq(front.take), self.tokens.take_mask.eq(decoder.o.payload.wait), front.taken.eq(self.tokens.taken),
             self.tokens.give.eq(back.give), self.tokens.give_mask.eq(back.give_mask),
         ]

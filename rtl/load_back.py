@@ -8,10 +8,10 @@ from amaranth.utils import exact_log2
 from ..arch.commands import PARAMETER_WORDS, Bank
 from ..arch.config import Config
 from ..arch.registers import ErrorCode
+from .axi_slice import RegisterSlice
 from .interfaces import TABLE_FIELD, AccumulatorLoad, ErrorShape, ParameterLoad, ScratchpadWrite
-from .load_front import RecordLayout, bank_lanes, bank_of_words, bank_rows
+from .load_front import RecordLayout, bank_lanes, bank_of_words, bank_rows, next_chunk
 from .locks import HALVES
-from .skid import Skid
 
 __all__ = ["LoadBack"]
 
@@ -20,7 +20,7 @@ class LoadBack(wiring.Component):
     """Takes the words of each recorded burst apart and writes them: up to a bus word per cycle into a scratchpad, 4 bytes
     into accumulator, parameters or table.
 
-    Latency: 3 cycles from a word to its write. Reports RANGE for a row outside its memory and BUS (with the bus word's address),
+    Latency: 4 cycles from a word to its write. Reports RANGE for a row outside its memory and BUS (with the bus word's address),
     both when everything before is complete; nothing is written from there on.
 
     Parameters
@@ -95,84 +95,89 @@ class LoadBack(wiring.Component):
             "lane": burst.lane.shape(), "field": range(PARAMETER_WORDS), "last": 1, "post": 2, "discard": 1}), reset_less=True)
         chunk_valid = Signal()
         chunk_done = Signal()
-        # Stage 3: a chunk that is known to be inside its memory, or is not ``live``. When it leaves is decided late in the cycle.
+        # Stage 3: what was seen of the chunk's place. When it leaves is decided late in the cycle: those behind do not wait for that.
+        m.submodules.seen = seen = RegisterSlice(data.StructLayout({
+            "chunk": chunk.shape(), "row_beyond": 1, "row_last": 1, "lane_beyond": 1}))
+        # Stage 4: a chunk that is known to be inside its memory, or is not ``live``.
         out = Signal.like(chunk, reset_less=True)
         out_valid, live = Signal(), Signal()
         out_done = Signal()
-        m.submodules.skid = skid = Skid(data.StructLayout({"chunk": chunk.shape(), "live": 1}))
+        targets = {bank: Signal(name=f"to_{bank.name.lower()}", reset_less=True) for bank in self.lanes}  # where it goes
         fault = Signal()
         fault_code = Signal(ErrorCode, reset_less=True)
         fault_address = Signal.like(self.response_address, reset_less=True)
 
-        # How many bytes the next chunk has, whether the burst ends with it, and whether the word does: known with the burst.
-        limits = Array(self.widths.get(bank, 4) for bank in self.lanes)
-        count = Signal(range(chunk_bytes + 1), reset_less=True)
-        burst_end, word_end = Signal(reset_less=True), Signal(reset_less=True)
-
-        def look(first: Value, left: Value, bank: Value) -> list:
-            to_word_end = Signal(range(self.bus_bytes + 1))
-            most, planned = Signal(range(chunk_bytes + 1)), Signal(range(chunk_bytes + 1))
-            m.d.comb += [
-                to_word_end.eq(self.bus_bytes - first),
-                most.eq(Mux(limits[bank] < to_word_end, limits[bank], to_word_end)),
-                planned.eq(Mux(left < most, left, most)),
-            ]
-            return [count.eq(planned), burst_end.eq(left <= most), word_end.eq(planned == to_word_end)]
+        # The next chunk of the burst, known with it.
+        following = burst.chunk
 
         free = ~chunk_valid | chunk_done
         cut = Signal()  # a chunk leaves stage 1
         m.d.comb += [
             cut.eq(burst_valid & self.response.valid & free),
-            self.response.ready.eq(burst_valid & free & (burst_end | word_end)),
-            self.record.ready.eq(~burst_valid | (cut & burst_end)),
+            self.response.ready.eq(burst_valid & free & (following.burst_end | following.word_end)),
+            self.record.ready.eq(~burst_valid | (cut & following.burst_end)),
         ]
         with m.If(self.record.ready):
-            record = self.record.payload
-            m.d.sync += [burst_valid.eq(self.record.valid), burst.eq(record), *look(record.first, record.bytes, record.bank)]
+            m.d.sync += [burst_valid.eq(self.record.valid), burst.eq(self.record.payload)]
         with m.Elif(cut):
-            first, left = (burst.first + count)[:len(burst.first)], (burst.bytes - count)[:len(burst.bytes)]
-            m.d.sync += [burst.start.eq(0), burst.first.eq(first), burst.bytes.eq(left), *look(first, left, burst.bank)]
+            first, left = (burst.first + following.count)[:len(burst.first)], (burst.bytes - following.count)[:len(burst.bytes)]
+            m.d.sync += [
+                burst.start.eq(0), burst.first.eq(first), burst.bytes.eq(left),
+                burst.chunk.eq(next_chunk(self.config, first, left, burst.bank)),
+            ]
 
         # The place behind the chunk in stage 2, and whether a byte of that chunk is outside its memory.
-        is_scratchpad = ~bank_of_words(chunk.bank)
-        field_end = chunk.field == PARAMETER_WORDS - 1
-        step = Mux(is_scratchpad, chunk.count, (chunk.bank != Bank.PARAMETER) | field_end)
-        lane_end = Signal(range(max(self.lanes.values()) + chunk_bytes + 1))
-        wraps = Signal()
+        lane_counts = Array(self.lanes.values())
         lanes, last_row = Signal(range(max(self.lanes.values()) + 1), reset_less=True), Signal(16, reset_less=True)  # of its bank
-        outside = Signal()
+        lanes_left = Signal.like(lanes, reset_less=True)  # in its row, with its own first
+        is_scratchpad, field_end = Signal(reset_less=True), Signal(reset_less=True)
+        steps = Signal(reset_less=True)  # of words: to the next lane
+        step = Mux(is_scratchpad, chunk.count, steps)
+        over = Signal(signed(len(lanes) + chunk_bytes.bit_length() + 1))  # bytes beyond the end of the row
+        wraps = Signal()
         m.d.comb += [
-            lane_end.eq(chunk.lane + step),
-            wraps.eq(lane_end >= lanes),
-            outside.eq((chunk.row > last_row) | (is_scratchpad & (lane_end > lanes) & (chunk.row == last_row) & ~chunk.row.all())),
+            over.eq(step - lanes_left),
+            wraps.eq(over >= 0),
+            seen.i.valid.eq(chunk_valid), seen.i.payload.chunk.eq(chunk), seen.i.payload.row_beyond.eq(chunk.row > last_row),
+            seen.i.payload.row_last.eq((chunk.row == last_row) & ~chunk.row.all()),
+            seen.i.payload.lane_beyond.eq(is_scratchpad & (over > 0)),
+            chunk_done.eq(chunk_valid & seen.i.ready),
         ]
 
+        field = Mux(burst.start | field_end, 0, chunk.field + 1)
+        of_words = bank_of_words(burst.bank)
         with m.If(chunk_done):
             m.d.sync += chunk_valid.eq(0)
         with m.If(cut):
             m.d.sync += [
-                lanes.eq(Array(self.lanes.values())[burst.bank]), last_row.eq(Array(rows - 1 for rows in self.depth.values())[burst.bank]),
-                chunk_valid.eq(1), chunk.data.eq(self.response.payload.data >> (burst.first << 3)), chunk.count.eq(count),
-                chunk.bank.eq(burst.bank), chunk.last.eq(burst.last & burst_end), chunk.post.eq(burst.post),
+                lanes.eq(lane_counts[burst.bank]), last_row.eq(Array(rows - 1 for rows in self.depth.values())[burst.bank]),
+                chunk_valid.eq(1), chunk.data.eq(self.response.payload.data >> (burst.first << 3)), chunk.count.eq(following.count),
+                chunk.bank.eq(burst.bank), chunk.last.eq(burst.last & following.burst_end), chunk.post.eq(burst.post),
                 chunk.discard.eq(self.halt | fault),
-                chunk.row.eq(chunk.row + wraps), chunk.lane.eq(Mux(wraps, lane_end - lanes, lane_end)),
-                chunk.field.eq(Mux(field_end, 0, chunk.field + 1)),
+                chunk.row.eq(chunk.row + wraps), chunk.lane.eq(Mux(wraps, over, chunk.lane + step)),
+                lanes_left.eq(Mux(wraps, lanes - over, -over)),
+                chunk.field.eq(field), field_end.eq(field == PARAMETER_WORDS - 1), is_scratchpad.eq(~of_words),
+                steps.eq((burst.bank != Bank.PARAMETER) | (field == PARAMETER_WORDS - 1)),
             ]
             with m.If(burst.start):
-                m.d.sync += [chunk.row.eq(burst.row), chunk.lane.eq(burst.lane), chunk.field.eq(0)]
+                m.d.sync += [chunk.row.eq(burst.row), chunk.lane.eq(burst.lane), lanes_left.eq(lane_counts[burst.bank] - burst.lane)]
 
         # The first fault spoils everything behind it.
         with m.If(cut & self.response.payload.error & ~fault):
             m.d.sync += [
                 fault.eq(1), fault_code.eq(ErrorCode.BUS), fault_address.eq(self.response_address), chunk.discard.eq(1)]
         spoiled = Signal()  # by a row outside; what came before a fault of the memory's is written
-        m.d.comb += [
-            skid.i.valid.eq(chunk_valid), skid.i.payload.chunk.eq(chunk), skid.i.payload.live.eq(~chunk.discard & ~outside & ~spoiled),
-            chunk_done.eq(chunk_valid & skid.i.ready), skid.o.ready.eq(~out_valid | out_done),
-        ]
-        with m.If(skid.o.ready):
-            m.d.sync += [out.eq(skid.o.payload.chunk), out_valid.eq(skid.o.valid), live.eq(skid.o.valid & skid.o.payload.live)]
-        with m.If(chunk_valid & ~chunk.discard & outside & ~spoiled):
+        checked = seen.o.payload
+        outside = checked.row_beyond | checked.lane_beyond & checked.row_last
+        discards, unchecked = chunk.discard, seen.o.valid & ~checked.chunk.discard & ~spoiled
+        lives = unchecked & ~outside
+        m.d.comb += seen.o.ready.eq(~out_valid | out_done)
+        with m.If(seen.o.ready):
+            m.d.sync += [
+                out.eq(checked.chunk), out_valid.eq(seen.o.valid), live.eq(lives),
+                *(target.eq(checked.chunk.bank == bank) for bank, target in targets.items()),
+            ]
+        with m.If(unchecked & outside):
             m.d.sync += [fault.eq(1), fault_code.eq(ErrorCode.RANGE), spoiled.eq(1)]
 
         # More of a run comes to the half in which the chunk behind this one is.
@@ -180,8 +185,7 @@ class LoadBack(wiring.Component):
         comes, comes_to = (chunk.bank == Bank.ACCUMULATOR) & burst_valid & ~burst.start & ~fault & ~self.halt, chunk.row[half_bit]
         chunk, writes = out, live
         half = chunk.row[half_bit]
-        to_accumulator = chunk.bank == Bank.ACCUMULATOR
-        to_table = (chunk.bank == Bank.TABLE) & (Bank.TABLE in self.lanes)
+        to_accumulator, to_table = targets[Bank.ACCUMULATOR], targets.get(Bank.TABLE, Const(0))
         ready = Signal()
         m.d.comb += [
             ready.eq(1),
@@ -191,17 +195,17 @@ class LoadBack(wiring.Component):
         for bank in self.widths:
             port = getattr(self, bank.name.lower()).stream
             m.d.comb += [
-                port.valid.eq(writes & (chunk.bank == bank)), port.payload.row.eq(chunk.row), port.payload.lane.eq(chunk.lane),
+                port.valid.eq(writes & targets[bank]), port.payload.row.eq(chunk.row), port.payload.lane.eq(chunk.lane),
                 port.payload.count.eq(chunk.count),
                 *(port.payload.data[i].eq(chunk.data[i]) for i in range(self.widths[bank])),
             ]
-            with m.If(chunk.bank == bank):
+            with m.If(targets[bank]):
                 m.d.comb += ready.eq(port.ready)
         word = Cat(chunk.data[i] for i in range(4))
         m.d.comb += [
             self.accumulator.valid.eq(self.moves & to_accumulator), self.accumulator.row.eq(chunk.row),
             self.accumulator.column.eq(chunk.lane), self.accumulator.word.eq(word),
-            self.parameter.valid.eq(self.moves & ((chunk.bank == Bank.PARAMETER) | to_table)), self.parameter.group.eq(chunk.row),
+            self.parameter.valid.eq(self.moves & (targets[Bank.PARAMETER] | to_table)), self.parameter.group.eq(chunk.row),
             self.parameter.lane.eq(chunk.lane), self.parameter.field.eq(Mux(to_table, TABLE_FIELD, chunk.field)),
             self.parameter.word.eq(word),
         ]
@@ -209,9 +213,11 @@ class LoadBack(wiring.Component):
             m.d.comb += ready.eq(self.granted.bit_select(half, 1))
 
         # A half is claimed from the first word of a run that goes there on, while more of the run comes, and a little longer.
+        follows = Mux(checked.chunk.bank == Bank.ACCUMULATOR, checked.chunk.row[half_bit], HALVES)
         for number in range(HALVES):
             hold = Signal(self.hold_cycles, name=f"hold{number}")
-            here = (to_accumulator & writes & (half == number)) | (comes & (comes_to == number))
+            here = (to_accumulator & writes & (half == number)) | (comes & (comes_to == number)) | (
+                hold[0] & unchecked & (follows == number))
             m.d.sync += hold.eq(Cat(here, hold))
             m.d.comb += self.claim[number].eq(here | hold.any())
 
@@ -223,8 +229,8 @@ class LoadBack(wiring.Component):
             m.d.sync += post.eq(source)
         m.d.comb += [
             self.give.eq(gives[-1]), self.give_mask.eq(posts[-1]),
-            self.idle.eq(~burst_valid & ~self.record.valid & ~skid.o.valid & ~out_valid & ~gives.any()),
-            self.error.valid.eq(fault & ~(skid.o.valid & skid.o.payload.live) & ~live & ~gives.any()),
+            self.idle.eq(~burst_valid & ~self.record.valid & ~chunk_valid & ~seen.o.valid & ~out_valid & ~gives.any()),
+            self.error.valid.eq(fault & ~(chunk_valid & ~discards) & ~unchecked & ~live & ~gives.any()),
             self.error.code.eq(fault_code), self.error.address.eq(fault_address),
         ]
         return m

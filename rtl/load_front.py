@@ -15,7 +15,8 @@ from .decode import Decoder, command_layout
 from .interfaces import BaseLookup, BurstRequest, ErrorShape
 from .skid import Skid
 
-__all__ = ["BURST_BEATS", "LoadFront", "RecordLayout", "bank_lanes", "bank_of_words", "bank_rows", "load_decoder", "load_objection"]
+__all__ = ["BURST_BEATS", "ChunkLayout", "LoadFront", "RecordLayout", "bank_lanes", "bank_of_words", "bank_rows", "load_decoder",
+           "load_objection", "next_chunk"]
 
 BURST_BEATS = 64
 
@@ -32,7 +33,29 @@ class RecordLayout(data.StructLayout):
             "bank": range(len(bank_lanes(config))), "start": 1, "row": config.control.row_bits,
             "lane": range(max(bank_lanes(config).values())),
             "first": range(config.bus_bytes), "bytes": range(BURST_BEATS * config.bus_bytes + 1), "last": 1, "post": 2,
+            "chunk": ChunkLayout(config),
         })
+
+
+class ChunkLayout(data.StructLayout):
+    """The next bytes of a burst that are written at once: how many; whether the burst ends with them; and whether their bus word does."""
+
+    def __init__(self, config: Config):
+        super().__init__({"count": range(_chunk_bytes(config) + 1), "burst_end": 1, "word_end": 1})
+
+
+def _chunk_bytes(config: Config) -> int:
+    return max(4, *(config.write_bytes(lanes) for lanes in (config.array.rows, config.array.cols)))
+
+
+def next_chunk(config: Config, first: Value, left: Value, bank: Value) -> Value:
+    """The :class:`ChunkLayout` of a burst of which ``left`` bytes are left, from byte ``first`` of a bus word on."""
+    scratchpads = {Bank.ACTIVATION: config.array.rows, Bank.WEIGHT: config.array.cols}
+    limits = Array(config.write_bytes(scratchpads[bank]) if bank in scratchpads else 4 for bank in bank_lanes(config))
+    to_word_end = config.bus_bytes - first
+    most = Mux(limits[bank] < to_word_end, limits[bank], to_word_end)
+    planned = Mux(left < most, left, most)
+    return Cat(planned[:_chunk_bytes(config).bit_length()], left <= most, planned == to_word_end)
 
 
 def bank_lanes(config: Config) -> dict[Bank, int]:
@@ -109,6 +132,10 @@ class LoadFront(wiring.Component):
         offset, offset2 = Signal(offset_bits, reset_less=True), Signal(offset_bits, reset_less=True)
         row, row2 = Signal(row_bits, reset_less=True), Signal(row_bits, reset_less=True)
         left1, left2 = Signal(row_bits, reset_less=True), Signal(row_bits, reset_less=True)
+        # Of the run that comes next: it is not the last of its repetition, and it is in the last repetition; known with it.
+        inner, final = Signal(reset_less=True), Signal(reset_less=True)
+        repeats = Signal(reset_less=True)  # there are several runs in a repetition
+        walks = Signal()  # in state WALK
         base = Signal(self.address_bits, reset_less=True)
         limit = Signal(self.address_bits, reset_less=True)  # the last offset at which a run fits
         fits = Signal(reset_less=True)
@@ -148,31 +175,17 @@ class LoadFront(wiring.Component):
                 m.next = "TOKENS"
             with m.State("TOKENS"):
                 m.d.comb += [self.take.eq(~self.halt), self.waits.eq(~self.taken & quiet)]
-                m.d.sync += [
-                    offset.eq(command.offset), offset2.eq(command.offset), row.eq(command.row), row2.eq(command.row),
-                    left1.eq(command.count1), left2.eq(command.count2),
-                ]
                 with m.If(self.taken):
+                    m.d.sync += walks.eq(1)
                     m.next = "WALK"
             with m.State("WALK"):
-                inner, last = left1 != 1, (left1 == 1) & (left2 == 1)
-                next_offset = Mux(inner, offset, offset2) + Mux(inner, command.stride1, command.stride2)
-                next_row = Mux(inner, row, row2) + Mux(inner, command.row_stride1, command.row_stride2)
                 # Whether a run is inside is known when it is on its way, and nothing goes on from one that is not.
-                m.d.comb += pushed.eq((~run_valid | run_taken) & ~self.halt)
                 with m.If(run_valid & ~run.inside & ~self.halt):
+                    m.d.sync += walks.eq(0)
                     m.next = "ADDRESS"
-                with m.Elif(pushed):
-                    m.d.sync += [
-                        run.address.eq(address), run.inside.eq(fits & (offset <= limit)), run.left.eq(command.run),
-                        run.row.eq(row), run.lane.eq(command.lane),
-                        run.bank.eq(command.bank), run.start.eq(1), run.last.eq(last), run.post.eq(command.post),
-                        offset.eq(next_offset), row.eq(next_row), left1.eq(Mux(inner, left1 - 1, command.count1)),
-                    ]
-                    with m.If(~inner):
-                        m.d.sync += [offset2.eq(next_offset), row2.eq(next_row), left2.eq(left2 - 1)]
-                    with m.If(last):
-                        m.next = "LAST"
+                with m.Elif(pushed & ~inner & final):
+                    m.d.sync += walks.eq(0)
+                    m.next = "LAST"
             with m.State("LAST"):
                 with m.If(~self.halt):
                     m.d.comb += self.command.ready.eq(run.inside)
@@ -188,6 +201,32 @@ class LoadFront(wiring.Component):
                     ]
                     m.d.sync += run_valid.eq(0)
 
+        # The walk itself, enabled by no more than it needs: beside WALK the registers follow the command that comes.
+        next_offset = Mux(inner, offset, offset2) + Mux(inner, command.stride1, command.stride2)
+        next_row = Mux(inner, row, row2) + Mux(inner, command.row_stride1, command.row_stride2)
+        step = ~run_valid | (run.inside & runs.i.ready)
+        m.d.comb += pushed.eq(walks & step & ~self.halt)
+        with m.If(~walks):
+            m.d.sync += [
+                offset.eq(command.offset), offset2.eq(command.offset), row.eq(command.row), row2.eq(command.row),
+                left1.eq(command.count1), left2.eq(command.count2),
+                repeats.eq(command.count1 != 1), inner.eq(command.count1 != 1), final.eq(command.count2 == 1),
+            ]
+        with m.Elif(step):
+            m.d.sync += [offset.eq(next_offset), row.eq(next_row)]
+            with m.If(inner):
+                m.d.sync += [left1.eq(left1 - 1), inner.eq(left1 != 2)]
+            with m.Else():
+                m.d.sync += [
+                    offset2.eq(next_offset), row2.eq(next_row), left2.eq(left2 - 1), final.eq(left2 == 2),
+                    left1.eq(command.count1), inner.eq(repeats),
+                ]
+        with m.If(walks & step):
+            m.d.sync += [
+                run.address.eq(address), run.inside.eq(fits & (offset <= limit)), run.left.eq(command.run),
+                run.row.eq(row), run.lane.eq(command.lane),
+                run.bank.eq(command.bank), run.start.eq(1), run.last.eq(~inner & final), run.post.eq(command.post),
+            ]
         self._bursts(m, runs.o, cut_valid)
         with m.If(run_taken | self.halt):
             m.d.sync += run_valid.eq(0)
@@ -221,6 +260,7 @@ class LoadFront(wiring.Component):
             record.bank.eq(run.bank), record.start.eq(run.start), record.row.eq(run.row), record.lane.eq(run.lane),
             record.first.eq(run.address[:word_bits]), record.bytes.eq(Mux(more, (1 << block_bits) - first_byte, run.left)),
             record.last.eq(run.last & ~more), record.post.eq(run.post),
+            record.chunk.eq(next_chunk(self.config, record.first, record.bytes, record.bank)),
         ]
         free = ~asked.valid | asked.ready
         m.d.comb += self.record.valid.eq(cut_valid & free & ~self.halt)

@@ -12,14 +12,14 @@ VALUE_BITS = 16  # where nothing else is said
 
 
 class Nest(wiring.Component):
-    """Walks a nest of loops, one iteration per ``step``, and keeps linear functions of its indices, modulo 2**16 or what ``bits`` says::
+    """Walks a nest of loops, one iteration per ``advance``, and keeps linear functions of its indices, modulo 2**16 or what ``bits`` says::
 
         value = start + Σ over its levels of index[level] · stride[level]
 
     Each level remembers the value with which its run began. When a level steps, its stride is added to that, and all levels
     inside begin anew from the sum: one addition per value and iteration, whatever the level.
 
-    Latency: one cycle from ``start`` or ``step`` to the iteration. Throughput: one iteration per cycle.
+    Latency: one cycle from ``advance`` to the iteration. Throughput: one iteration per cycle.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ class Nest(wiring.Component):
 
     Members
     -------
-    configure : takes ``counts`` and ``strides`` (unless they are ``held``); only together with ``start``
-    start : takes ``starts`` and begins with the first iteration (wins over ``step``)
-    step : goes to the next iteration; what follows the last one is undefined until ``start``
+    configure : takes ``counts`` and ``strides`` (unless they are ``held``); only beside ``start``, with ``advance`` or before it
+    start : the next iteration is the first one, from ``starts`` on
+    advance : goes to the next iteration; what follows the last one is undefined until ``start``
     counts : iterations of each level, at least 1
     starts : of each value
     strides : of each value and level
@@ -43,7 +43,7 @@ class Nest(wiring.Component):
 
     configure: Signal
     start: Signal
-    step: Signal
+    advance: Signal
     counts: data.View
     starts: data.View
     strides: data.View
@@ -65,7 +65,7 @@ class Nest(wiring.Component):
                     raise ValueError(f"levels of {value} must be among {', '.join(self.levels)}, not {level!r}")
         starts = data.StructLayout(self.bits)
         super().__init__({
-            "configure": In(1), "start": In(1), "step": In(1),
+            "configure": In(1), "start": In(1), "advance": In(1),
             "counts": In(data.StructLayout(self.levels)),
             "starts": In(starts),
             "strides": In(data.StructLayout({
@@ -78,26 +78,27 @@ class Nest(wiring.Component):
         m = Module()
 
         # In turn is the innermost level that is not at its end. All sums wait for that, so it comes from flip-flops, decided
-        # one iteration ahead; `step` comes late and merely enables.
-        advance = self.start | self.step
+        # one iteration ahead; `advance` comes late and merely enables.
+        advance = self.advance
         turns = {level: Signal(name=f"turn_{level}", reset_less=True) for level in self.levels}
         at_end_next = {}
         outer_turns = Const(0)
         for level, bits in self.levels.items():
             # Iterations beyond the next one; negative in the last.
-            whole, configured, left, left_next = (
+            whole, configured, left, left_next, left_less = (
                 Signal(signed(bits + 1), name=f"{name}_{level}", reset_less=True)
-                for name in ("whole", "configured", "left", "left_next"))
+                for name in ("whole", "configured", "left", "left_next", "left_less"))
             m.d.comb += whole.eq(Mux(self.held | self.configure, self.counts[level] - 2, configured))
-            m.d.sync += configured.eq(whole)
+            with m.If(self.configure):
+                m.d.sync += configured.eq(whole)
             with m.If(self.start | outer_turns):
                 m.d.comb += left_next.eq(whole)
             with m.Elif(turns[level]):
-                m.d.comb += left_next.eq(left - 1)
+                m.d.comb += left_next.eq(left_less)  # one fewer, counted ahead
             with m.Else():
                 m.d.comb += left_next.eq(left)
             with m.If(advance):
-                m.d.sync += left.eq(left_next)
+                m.d.sync += [left.eq(left_next), left_less.eq(left_next - 1)]
             m.d.comb += self.at_end[level].eq(left < 0)
             at_end_next[level] = left_next < 0
             outer_turns |= turns[level]
@@ -126,11 +127,8 @@ class Nest(wiring.Component):
             # A level without a stride begins where the level around it began, so it shares that register.
             if begin is None or level in strided:
                 begin = Signal(bits, name=f"{value}_{level}", reset_less=True)
-                with m.If(self.start):
-                    m.d.sync += begin.eq(self.starts[value])
-                if level in strided:
-                    with m.Elif(self.step & outer_turns):
-                        m.d.sync += begin.eq(stepped)
+                with m.If(self.advance & (self.start | (outer_turns if level in strided else 0))):
+                    m.d.sync += begin.eq(Mux(self.start, self.starts[value], stepped) if level in strided else self.starts[value])
             base |= Mux(turn, begin, 0)
             if level in strided:
                 kept = Signal(bits, name=f"{value}_stride_{level}", reset_less=True)

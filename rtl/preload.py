@@ -84,7 +84,9 @@ class Preloader(wiring.Component):
         timing, row_bits = self.timing, self.config.control.row_bits
         command = self.i.payload
         waits = Signal(init=1)  # in state COMMAND
+        steps = Signal()  # to the next tile
         m.submodules.nest = nest = self._nest(m, waits)
+        m.d.comb += nest.advance.eq(waits | steps)
 
         transpose, first_tile = Signal(reset_less=True), Signal(reset_less=True)
         stride = Signal(row_bits, reset_less=True)
@@ -152,7 +154,7 @@ class Preloader(wiring.Component):
                     m.next = "NEXT"
             with m.State("NEXT"):
                 m.d.sync += first_tile.eq(0)
-                m.d.comb += nest.step.eq(1)
+                m.d.comb += steps.eq(1)
                 m.next = "TILE"
                 with m.If(nest.last):
                     m.d.sync += waits.eq(1)

@@ -101,7 +101,7 @@ class RowStreamer(wiring.Component):
 
         # Stage 1: indices and what follows them. After the last row of a tile comes the first of the next, if that is offered.
         move, room = Signal(), Signal()
-        m.submodules.nest = nest = EnableInserter(move)(self._nest(m, pending))
+        m.submodules.nest = nest = self._nest(m, pending)
         active, valid = Signal(), Signal()  # a command's tiles are being taken; a row is here
         command = Signal(data.StructLayout({
             "accumulator_row": row_shape, "pad": signed(8), "height": 16, "width": 16, "post": 2}), reset_less=True)
@@ -116,7 +116,7 @@ class RowStreamer(wiring.Component):
         free = ~valid | last_row
         m.d.comb += [
             move.eq(~valid | room), self.tile.ready.eq(free & move & (granted | ~tile.first)),
-            nest.step.eq(1), nest.start.eq(free), nest.configure.eq(free & tile.first),
+            nest.advance.eq(move), nest.start.eq(free), nest.configure.eq(free & tile.first),
         ]
         with m.If(move & free):
             m.d.sync += [valid.eq(0), swap.eq(1), last_tile.eq(tile.last), accumulate.eq(1), accumulator_row.eq(command.accumulator_row)]

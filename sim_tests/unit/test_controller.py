@@ -39,7 +39,9 @@ class Bench:
     async def start(self):
         self.rest()
         await self.write("CONTROL", Control.START)
-        assert self.state == State.RUNNING and self.ctx.get(self.dut.clear)
+        assert self.state == State.RUNNING and not self.ctx.get(self.dut.clear)
+        await self.ctx.tick()
+        assert self.ctx.get(self.dut.clear)
         await self.ctx.tick().repeat(2)
 
     async def pulse(self, *signals, cycles=1):
@@ -85,6 +87,8 @@ def test_a_program_from_start_to_done():
         assert not ctx.get(dut.clear) and b.state == State.IDLE
         await ctx.tick()
         ctx.set(dut.writes, 0)
+        assert not ctx.get(dut.clear) and ctx.get(dut.running)
+        await ctx.tick()
         assert ctx.get(dut.clear) and not ctx.get(dut.fetch.start) and ctx.get(dut.running)
         await ctx.tick()
         assert not ctx.get(dut.clear) and ctx.get(dut.fetch.start) and ctx.get(dut.running)
@@ -161,6 +165,7 @@ def test_order_of_errors_in_one_cycle():
             for names in itertools.combinations(("load", "execute", "store", "fetch"), count):
                 await b.start()
                 await b.pulse(*(getattr(dut, name).error.valid for name in names))
+                await ctx.tick()
                 assert b.error[1] == Engine[names[0].upper()]
                 await ctx.tick().repeat(3)
     run(body)
@@ -173,7 +178,7 @@ def test_token_overflow_names_the_giving_command():
         ctx.set(dut.gives, 2)
         await ctx.tick().repeat(3)
         ctx.set(dut.token_overflow, 2)
-        await ctx.tick().repeat(2)
+        await ctx.tick().repeat(3)
         assert b.error == (ErrorCode.TOKEN_OVERFLOW, Engine.EXECUTE, 3)
     run(body)
 
@@ -190,7 +195,7 @@ def test_deadlock_at_once_and_never_wrongly():
             ctx.set(dut.fetch.pending, sum(pending << i for i, (*_, pending) in enumerate(engines)))
             ctx.set(dut.fetch.stuck, stuck)
             ctx.set(dut.gives, give)
-            await ctx.tick().repeat(2)
+            await ctx.tick().repeat(3)
             dead = stuck and not give and (0, 1, 1) in engines and all(e in ((1, 0, 0), (0, 1, 1)) for e in engines)
             assert b.error == ((ErrorCode.DEADLOCK, Engine.FETCH, 3) if dead else (ErrorCode.NONE, Engine.NONE, 0))
             b.rest()
@@ -228,7 +233,7 @@ def test_reset_while_running(after_error):
         await ctx.tick().repeat(3)
         assert b.state == State.RUNNING and ctx.get(dut.load.halt) and not ctx.get(dut.clear)
         ctx.set(dut.load.idle, 1)
-        await ctx.tick().repeat(2)
+        await ctx.tick().repeat(3)
         assert b.get("status") == State.IDLE and ctx.get(dut.clear) and ctx.get(dut.load.halt)
         await ctx.tick()
         assert not ctx.get(dut.clear) and not ctx.get(dut.load.halt)
@@ -246,7 +251,7 @@ def test_nothing_of_the_program_before_ends_the_next():
             for signal in first:
                 ctx.set(signal, 1)
             await b.write("CONTROL", Control.START)
-            await ctx.tick()
+            await ctx.tick().repeat(2)
             for signal in first:
                 ctx.set(signal, 0)
             await ctx.tick().repeat(3)
@@ -271,7 +276,7 @@ def test_reset_right_after_start():
         b.rest()
         await b.write("CONTROL", Control.START)
         await b.write("CONTROL", Control.RESET)
-        await ctx.tick().repeat(3)
+        await ctx.tick().repeat(4)
         assert b.state == State.IDLE and not ctx.get(dut.load.halt)
     run(body)
 
@@ -329,9 +334,11 @@ def test_queued_programs_follow_each_other():
         assert b.shown == (State.RUNNING, False, False, 2, 0, 1) and not ctx.get(dut.program.bases)
         await b.enqueue(4)
         assert b.shown == (State.RUNNING, False, True, 2, 0, 1)
-        # The end of one is the START of the next: cleared in the next cycle, fetched in the one after.
+        # The end of one is the START of the next: cleared two cycles later, fetched in the one after.
         await b.end()
-        assert b.shown == (State.RUNNING, True, True, 1, 1, 2) and ctx.get(dut.clear) and ctx.get(dut.program.bases)
+        assert b.shown == (State.RUNNING, True, True, 1, 1, 2) and ctx.get(dut.program.bases)
+        await ctx.tick()
+        assert ctx.get(dut.clear) and not ctx.get(dut.fetch.start)
         await ctx.tick()
         assert not ctx.get(dut.clear) and ctx.get(dut.fetch.start)
         await b.write("CONTROL", Control.CLEAR_IRQ)
@@ -340,7 +347,7 @@ def test_queued_programs_follow_each_other():
         for completed, words, waiting in ((2, 3, 1), (3, 5, 0)):
             await b.end()
             assert b.shown == (State.RUNNING, True, False, waiting, completed, words)
-            await ctx.tick()
+            await ctx.tick().repeat(2)
         await b.end()
         assert b.shown[:5] == (State.DONE, True, False, 0, 4)
         await b.enqueue(6)
@@ -352,11 +359,14 @@ def test_enqueue_in_the_cycle_of_the_end():
     async def body(b, ctx, dut):
         await b.enqueue(1)
         await b.write("PROGRAM_WORDS", 2)
+        await ctx.tick()
         ctx.set(dut.fetch.finished, 1)
         await ctx.tick()
         await b.write("CONTROL", Control.ENQUEUE)
         ctx.set(dut.fetch.finished, 0)
-        assert b.shown == (State.RUNNING, True, False, 0, 1, 2) and ctx.get(dut.clear)
+        assert b.shown == (State.RUNNING, True, False, 0, 1, 2)
+        await ctx.tick()
+        assert ctx.get(dut.clear)
     run_queue(body)
 
 
@@ -367,7 +377,7 @@ def test_an_error_stops_the_queue(restart):
         await b.enqueue(2)
         await b.enqueue(3)
         await b.end()
-        await ctx.tick()
+        await ctx.tick().repeat(2)
         ctx.set(dut.store.idle, 0)
         await b.pulse(dut.load.error.valid)
         await b.enqueue(4)  # an error was found, and is being settled
@@ -398,7 +408,7 @@ def test_abort_and_reset_end_the_queue(action):
         else:
             assert b.shown[:5] == (State.IDLE, False, False, 0, 0)
         await b.write("CONTROL", Control.START)
-        await ctx.tick()
+        await ctx.tick().repeat(2)
         await b.end()
         assert b.shown[0] == State.DONE
     run_queue(body)
@@ -411,6 +421,7 @@ def test_without_a_queue_nothing_waits():
         assert b.state == State.RUNNING
         await b.write("CONTROL", Control.ENQUEUE)
         assert b.get("status") == State.RUNNING | Status.START_REFUSED
+        await ctx.tick()
         await b.pulse(dut.fetch.finished)
         assert b.state == State.DONE and b.get("completed") == 0
         await b.write("PROGRAM_BASES", 1)
@@ -454,6 +465,7 @@ def test_a_memory_that_never_answers(activity, idle, engine, command):
             await b.pulse(dut.memory_moves)
             assert b.state == State.RUNNING
         assert await expire(b, 20) == 10
+        await ctx.tick()  # which error it is shows a cycle later
         assert b.error == (ErrorCode.TIMEOUT, engine, command) and ctx.get(dut.irq) == 0
         assert b.get("status") == State.ERROR | Status.IRQ | Status.BUS_OWED and ctx.get(dut.load.halt)
 
@@ -477,7 +489,9 @@ def test_reset_of_a_memory_that_owes():
         ctx.set(dut.store.idle, 0)
         assert await expire(b, 20, store=MEMORY) is not None
         await b.write("CONTROL", Control.RESET)
-        assert b.state == State.IDLE and ctx.get(dut.clear)
+        assert b.state == State.IDLE
+        await ctx.tick()
+        assert ctx.get(dut.clear)
         await ctx.tick()
         assert b.error == (ErrorCode.NONE, Engine.NONE, 0)
         assert b.get("watchdog") == 10

@@ -181,7 +181,7 @@ def test_everything_at_once(ports):
 
 @pytest.mark.parametrize("ports", [1, 2])
 def test_latency_and_throughput(ports):
-    """Six cycles to the first word (five with one port), then one word per cycle, across bursts too."""
+    """Seven cycles to the first word (five with one port), then one word per cycle, across bursts too."""
     tb = TB(ports=ports)
 
     async def testbench(ctx):
@@ -189,7 +189,7 @@ def test_latency_and_throughput(ports):
         for i in range(4):
             await tb.request_read(ctx, 64 * i, 8)
         await tb.until(ctx, lambda: len(tb.beats) == 32)
-        assert [cycle - start for cycle, _, _ in tb.beats] == list(range(4 + ports, 36 + ports))
+        assert [cycle - start for cycle, _, _ in tb.beats] == list(range(3 + 2 * ports, 35 + 2 * ports))
 
     tb.run(testbench)
 

@@ -42,6 +42,7 @@ def run(*, base, offset, words, size=1 << 15, bus_bits=64, latency=5, stall=0.0,
         nonlocal error, cycle
         ctx.set(dut.offset, offset)
         ctx.set(dut.words, words)
+        await ctx.tick()
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
@@ -116,6 +117,7 @@ def reports_without_reading(offset, words, size, serial):
     async def bench(ctx):
         ctx.set(dut.offset, offset)
         ctx.set(dut.words, words)
+        await ctx.tick()
         ctx.set(dut.start, 1)
         ctx.set(dut.read.request.ready, 1)
         await ctx.tick()

@@ -30,7 +30,10 @@ def walk(dut, cases, *, seed, pace=0.7):
             ctx.set(dut.starts, starts)
             ctx.set(dut.configure, configure)
             ctx.set(dut.start, 1)
-            ctx.set(dut.step, choice.randrange(2))
+            ctx.set(dut.advance, 0)
+            for _ in range(choice.randrange(3)):  # configured before it advances
+                await ctx.tick()
+            ctx.set(dut.advance, 1)
             await ctx.tick()
             for port in (dut.configure, dut.start):
                 ctx.set(port, 0)
@@ -41,7 +44,7 @@ def walk(dut, cases, *, seed, pace=0.7):
                 ends = [ctx.get(dut.at_end[level]) for level in dut.levels]
                 assert ctx.get(dut.last) == all(ends)
                 step = choice.random() < pace
-                ctx.set(dut.step, step)
+                ctx.set(dut.advance, step)
                 if step:
                     iterations.append((values, ends))
                     if all(ends):
