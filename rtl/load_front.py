@@ -41,21 +41,21 @@ class ChunkLayout(data.StructLayout):
     """The next bytes of a burst that are written at once: how many; whether the burst ends with them; and whether their bus word does."""
 
     def __init__(self, config: Config):
-        super().__init__({"count": range(_chunk_bytes(config) + 1), "burst_end": 1, "word_end": 1})
+        super().__init__({"count": range(max(_most_bytes(config).values()) + 1), "burst_end": 1, "word_end": 1})
 
 
-def _chunk_bytes(config: Config) -> int:
-    return max(4, *(config.write_bytes(lanes) for lanes in (config.array.rows, config.array.cols)))
+def _most_bytes(config: Config) -> dict[Bank, int]:
+    """That go to each bank at once."""
+    return {bank: config.write_bytes(lanes) if bank in (Bank.ACTIVATION, Bank.WEIGHT) else 4 for bank, lanes in bank_lanes(config).items()}
 
 
 def next_chunk(config: Config, first: Value, left: Value, bank: Value) -> Value:
     """The :class:`ChunkLayout` of a burst of which ``left`` bytes are left, from byte ``first`` of a bus word on."""
-    scratchpads = {Bank.ACTIVATION: config.array.rows, Bank.WEIGHT: config.array.cols}
-    limits = Array(config.write_bytes(scratchpads[bank]) if bank in scratchpads else 4 for bank in bank_lanes(config))
+    limits = Array(_most_bytes(config).values())
     to_word_end = config.bus_bytes - first
     most = Mux(limits[bank] < to_word_end, limits[bank], to_word_end)
     planned = Mux(left < most, left, most)
-    return Cat(planned[:_chunk_bytes(config).bit_length()], left <= most, planned == to_word_end)
+    return Cat(planned[:max(_most_bytes(config).values()).bit_length()], left <= most, planned == to_word_end)
 
 
 def bank_lanes(config: Config) -> dict[Bank, int]:
