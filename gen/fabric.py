@@ -28,9 +28,9 @@ _TOP = "harness"
 class ArrayHarness(wiring.Component):
     """Every input of an array from a register, every output into one; three pins besides the clock, so that no path ends at a pin.
 
-    ``i`` is shifted into a chain, which ``load`` copies into the array's inputs: fed straight from the chain, equal delays would
-    be merged with those of the array. ``o`` is the parity of all outputs, five cycles or so later. Without an ``array`` the inputs
-    go where its outputs would: what is left is the harness.
+    ``i`` is shifted into a chain, which ``load`` copies into the array's inputs, one after the other: fed straight from the chain, equal
+    delays would be merged with those of the array, and one enable for all would be the longest path. ``o`` is the parity of all outputs,
+    five cycles or so later. Without an ``array`` the inputs go where its outputs would: what is left is the harness.
     """
 
     i: Signal
@@ -45,12 +45,15 @@ class ArrayHarness(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         array = self.array
-        inputs = Cat(array.a, array.swap, array.w, array.w_shift)
+        lanes = [*(Cat(a, swap) for a, swap in zip(array.a, array.swap, strict=True)),
+                 *(Cat(w, shift) for w, shift in zip(array.w, array.w_shift, strict=True))]
+        inputs = Cat(lanes)
         chain, held = Signal(len(inputs)), Signal(len(inputs))
-        load = Signal()
-        m.d.sync += [chain.eq(Cat(self.i, chain)), load.eq(self.load)]
-        with m.If(load):
-            m.d.sync += held.eq(chain)
+        loads = Signal(len(lanes))
+        m.d.sync += [chain.eq(Cat(self.i, chain)), loads.eq(Cat(self.load, loads))]
+        for n in range(len(lanes)):
+            with m.If(loads[n]):
+                m.d.sync += held.word_select(n, len(lanes[0])).eq(chain.word_select(n, len(lanes[0])))
         width = len(Cat(array.psum))
         m.submodules.array = array  # of which synthesis leaves nothing where nobody reads its outputs
         m.d.comb += inputs.eq(held)
