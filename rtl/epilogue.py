@@ -205,7 +205,7 @@ class Epilogue(wiring.Component):
             ]
             results.append(requantise.o)
 
-        m.submodules.queue = queue = Queue(width=self.o.payload.shape().size, depth=self.depth)
+        m.submodules.queue = queue = Queue(width=self.o.payload.shape().size, depth=self.depth, early=True)
         chunk = Signal(self.o.payload.shape())
         parts = Array(Cat(sums[first:first + self.raw_lanes]) for first in range(0, self.lanes, self.raw_lanes))
         m.d.comb += [

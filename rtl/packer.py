@@ -109,7 +109,7 @@ class Packer(wiring.Component):
             m.d.sync += strobe.eq(0)
         m.d.sync += rest.eq(taken & spilling)
 
-        m.submodules.words = words = Queue(width=self.o.payload.shape().size, depth=_WORDS)
+        m.submodules.words = words = Queue(width=self.o.payload.shape().size, depth=_WORDS, early=True)
         m.d.sync += self.i.ready.eq((words.level <= _WORDS - _COMING) & ~(accept & spills))
         m.d.comb += [
             words.w_en.eq(rest | (taken & leaves)),

@@ -23,6 +23,7 @@ class Queue(wiring.Component):
     depth : words, from 1 on; one of them is in the register behind the memory
     block : True wants block RAM, from which ``r_data`` comes late in its cycle, False look-up tables; None leaves it to synthesis, which
         takes look-up tables for a kilobit
+    early : ``w_rdy`` and what ``r_en`` does wait for registers only, two more: for long paths on either side
 
     Members
     -------
@@ -41,12 +42,13 @@ class Queue(wiring.Component):
     level: Signal
     empty: Signal
 
-    def __init__(self, *, width: int, depth: int, block: bool | None = None):
+    def __init__(self, *, width: int, depth: int, block: bool | None = None, early: bool = False):
         if depth < 1:
             raise ValueError(f"depth must be at least 1, not {depth!r}")
         self.width = width
         self.depth = depth
         self.block = block
+        self.early = early
         super().__init__({
             "w_data": In(width), "w_en": In(1), "w_rdy": Out(1),
             "r_data": Out(width), "r_en": In(1), "r_rdy": Out(1),
@@ -71,16 +73,18 @@ class Queue(wiring.Component):
         m.submodules.words = words = memory.Memory(shape=self.width, depth=depth, init=[], attrs=attributes)
         write_port, read_port = words.write_port(), words.read_port()
         stored = Signal(range(depth + 1))
-        some, full = Signal(), Signal()  # are in the memory: registers, since both neighbours wait for them
+        some, full = Signal(), Signal()  # are in the memory
         read = some & (~self.r_rdy | self.r_en)
         m.d.comb += [
             self.w_rdy.eq(~full), self.level.eq(stored + self.r_rdy), self.empty.eq(~some & ~self.r_rdy),
             self.r_data.eq(read_port.data), write_port.data.eq(self.w_data), write_port.en.eq(write), read_port.en.eq(read),
         ]
-        m.d.sync += [
-            stored.eq(stored + write - read), some.eq(write | (some & ~(read & (stored == 1)))),
-            full.eq(~read & (full | (write & (stored == depth - 1)))),
-        ]
+        m.d.sync += stored.eq(stored + write - read)
+        if self.early:
+            m.d.sync += [
+                some.eq(write | (some & ~(read & (stored == 1)))), full.eq(~read & (full | (write & (stored == depth - 1))))]
+        else:
+            m.d.comb += [some.eq(stored != 0), full.eq(stored == depth)]
         for port, moves in ((write_port, write), (read_port, read)):
             place = Signal(range(depth), name=f"{'write' if port is write_port else 'read'}_place")
             m.d.comb += port.addr.eq(place)

@@ -184,8 +184,8 @@ class StoreEngine(wiring.Component):
         """Each row to the queues of reader and writers; claims for the halves of rows not yet read."""
         row = walk.row
         place = Signal(data.StructLayout({"local": self._place, "end": 1}))
-        m.submodules.rows = rows = Queue(width=reader.row.payload.shape().size, depth=_ROWS)
-        m.submodules.places = places = Queue(width=place.shape().size, depth=_PLACES)
+        m.submodules.rows = rows = Queue(width=reader.row.payload.shape().size, depth=_ROWS, early=True)
+        m.submodules.places = places = Queue(width=place.shape().size, depth=_PLACES, early=True)
         # One cycle late, and ``in_flight`` rows may still come.
         levels = ((rows.level, _ROWS), (places.level, _PLACES), (memory.rows, memory.depth))
         m.d.sync += walk.room.eq(Cat(level < depth - walk.in_flight - 1 for level, depth in levels).all())

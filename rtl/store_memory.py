@@ -76,7 +76,7 @@ class MemoryWriter(wiring.Component):
 
         m.submodules.bursts = bursts = WriteBursts(self.layout)
         entry = Signal(data.StructLayout({"span": self.layout, "post": 2}))
-        m.submodules.waiting = waiting = Queue(width=entry.shape().size, depth=self.depth)
+        m.submodules.waiting = waiting = Queue(width=entry.shape().size, depth=self.depth, early=True)
         waiting_entry = data.View(entry.shape(), waiting.r_data)
         wiring.connect(m, bursts.request, wiring.flipped(request))
         m.d.comb += [
@@ -90,7 +90,7 @@ class MemoryWriter(wiring.Component):
 
         # Every burst, until its response.
         asked = Signal(data.StructLayout({"address": self.layout.address_bits, "last": 1, "post": 2}))
-        m.submodules.pending = pending = Queue(width=asked.shape().size, depth=OUTSTANDING)
+        m.submodules.pending = pending = Queue(width=asked.shape().size, depth=OUTSTANDING, early=True)
         answered = data.View(asked.shape(), pending.r_data)
         room, halted = Signal(), Signal()  # a cycle late; a burst comes at most in every other
         m.d.sync += [room.eq(pending.w_rdy & ~self.halt), halted.eq(self.halt)]
@@ -104,7 +104,7 @@ class MemoryWriter(wiring.Component):
 
         # Every requested burst, until its last word: its beats besides the first, and whether that is the last one, too.
         m.submodules.packer = packer = Packer(bus_bytes=self.layout.bus_bytes, chunk_bytes=self.chunk_bytes)
-        m.submodules.owed = owed = Queue(width=exact_log2(BURST_BEATS) + 1, depth=OUTSTANDING)
+        m.submodules.owed = owed = Queue(width=exact_log2(BURST_BEATS) + 1, depth=OUTSTANDING, early=True)
         wiring.connect(m, packer.i, wiring.flipped(self.i))
         beats, single = owed.r_data[:-1], owed.r_data[-1]
         beat = Signal.like(beats, init=1)  # the next one

@@ -10,13 +10,14 @@ from systolith.rtl.queue import Queue
 class Order(Harness):
     """One word, chosen by the solver among all that are ever written, is followed to the exit."""
 
-    def __init__(self, depth, *, unlimited=False):
+    def __init__(self, depth, *, early=False, unlimited=False):
         super().__init__()
         self.depth = depth
+        self.early = early
         self.unlimited = unlimited  # a writer that does not wait for room
 
     def properties(self, m):
-        m.submodules.queue = queue = Queue(width=1, depth=self.depth)
+        m.submodules.queue = queue = Queue(width=1, depth=self.depth, early=self.early)
         mark = self.free(1, "mark")
         m.d.comb += [
             queue.w_data.eq(self.free(1, "w_data")), queue.w_en.eq(self.free(1, "w_en")),
@@ -39,10 +40,11 @@ class Order(Harness):
         ]
 
 
+@pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("depth", [1, 2, 3])
-def test_order(tmp_path, depth):
+def test_order(tmp_path, depth, early):
     # Enough to fill it, to pass every place of the memory twice, and to empty it.
-    prove(Order(depth), tmp_path, depth=3 * depth + 4)
+    prove(Order(depth, early=early), tmp_path, depth=3 * depth + 4)
 
 
 def test_a_writer_that_does_not_wait_is_found(tmp_path):

@@ -17,11 +17,12 @@ def test_depth_is_checked():
         Queue(width=8, depth=0)
 
 
+@pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 7, 16])
-def test_equals_amaranths_fifo(depth):
+def test_equals_amaranths_fifo(depth, early):
     rng = np.random.default_rng(SEED + depth)
     m = Module()
-    m.submodules.dut = dut = Queue(width=8, depth=depth)
+    m.submodules.dut = dut = Queue(width=8, depth=depth, early=early)
     m.submodules.reference = reference = fifo.SyncFIFOBuffered(width=8, depth=depth)
     written, read = [], []
 
