@@ -83,8 +83,8 @@ def copy_drivers(netlist: Path, top: str, *, most: int = MOST_LOADS) -> int:
                     for i, source in enumerate(bits):
                         if isinstance(source, int):
                             loads[source].append((name, pin, i))
-            for cell, pin, i in group:
-                cells[cell]["connections"][pin][i] = highest
+            for load, pin, i in group:
+                cells[load]["connections"][pin][i] = highest
             copies += 1
         loads[bit] = []
     if copies:

@@ -28,6 +28,7 @@ class Decoder(wiring.Component):
     bits : fields of which only the low bits are kept (:func:`~systolith.arch.footprint.field_bits`), and how many
     saturate : fields that only have to be known below some value, and in how many bits: larger ones become all ones
     moving : fields that whoever does the command changes as it goes on, in place
+    early : which word is the next one is a register for each, instead of a number: for a higher clock
 
     Members
     -------
@@ -42,9 +43,10 @@ class Decoder(wiring.Component):
     following: data.View
 
     def __init__(self, command: type[Command], bits: Mapping[str, int] | None = None, saturate: Mapping[str, int] | None = None,
-                 moving: Iterable[str] = ()):
+                 moving: Iterable[str] = (), early: bool = False):
         layout = command_layout(command)
         self.moving = tuple(moving)
+        self.early = early
         self.command = command
         self.saturate = dict(saturate or {})
         self.bits = {field.name: field.width for field in fields_of(command)} | dict(bits or {})
@@ -61,14 +63,21 @@ class Decoder(wiring.Component):
         words = [Signal(32, name=f"word{i}", reset_less=True) for i in range(self.command.words)]
         saturated = [Signal(32, name=f"saturated{i}") for i in range(self.command.words)]
         # One bit per word: that it is the next one; the last one, that there is none.
-        position = Signal(self.command.words + 1, init=1)
+        moves = Mux(self.o.valid, self.o.ready, self.i.valid)
+        if self.early:
+            position = Signal(self.command.words + 1, init=1)
+            with m.If(moves):
+                m.d.sync += position.eq(position.rotate_left(1))
+        else:
+            number = Signal(range(self.command.words + 1))
+            position = Cat(number == i for i in range(self.command.words + 1))
+            with m.If(moves):
+                m.d.sync += number.eq(Mux(self.o.valid, 0, number + 1))
         m.d.comb += self.o.valid.eq(position[-1])
         m.d.comb += self.i.ready.eq(~self.o.valid)
         for here, word, all_ones in zip(position, words, saturated, strict=False):
             with m.If(self.i.valid & here):
                 m.d.sync += word.eq(self.i.payload | all_ones)
-        with m.If(Mux(self.o.valid, self.o.ready, self.i.valid)):
-            m.d.sync += position.eq(position.rotate_left(1))
         excess = Signal(reset_less=True)
         beyond = Const(0)
         for field in fields_of(self.command):

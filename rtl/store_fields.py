@@ -22,7 +22,8 @@ def store_decoder(config: Config, moving: Iterable[str] = ()) -> Decoder:
     return Decoder(Store, field_bits(config, Store), saturate={
         "columns": (config.array.cols + 1).bit_length(), "row": config.memory.accumulator_rows.bit_length(),
         "window_stride": config.half_rows.bit_length(),
-        "parameter_group": config.parameter_groups.bit_length(), "lane": lanes.bit_length()}, moving=moving)
+        "parameter_group": config.parameter_groups.bit_length(), "lane": lanes.bit_length()},
+        moving=moving, early=config.control.looks_ahead)
 
 
 def store_objection(config: Config, command: data.View) -> Value:
