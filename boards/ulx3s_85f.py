@@ -20,7 +20,7 @@ BOARD = Board(
     package="CABGA381",
     speed="6",
     oscillator_mhz=25,
-    clock_mhz=50,
+    clock_mhz=75,
     baud=1_000_000,
     memory_kib=128,
     # 256 Mbit × 16 SDR SDRAM, a word per cycle either way; the board's manual (github.com/emard/ulx3s, doc/MANUAL.md) says 32 MB, and
@@ -35,10 +35,10 @@ BOARD = Board(
         "tx": Pin("L4", _LVCMOS33),
         "led": Pin("B2", _LVCMOS33 | {"DRIVE": "4"}),
     },
-    # 144 multipliers in the array and 4 in each of three epilogue lanes: all 156. Their blocks lie in three rows across the part, four
-    # multipliers deep. Two MACs for each (rows 24, "fast-inner-product") fit as well, but nextpnr has not routed them yet.
+    # 144 multipliers in the array, each doing two MACs, and 4 in each of three epilogue lanes: all 156. Their blocks lie in three rows
+    # across the part, four multipliers deep.
     settings={
-        "array": {"rows": 12, "cols": 12, "block_rows": 4},
+        "array": {"rows": 24, "cols": 12, "multiplier": "fast-inner-product", "block_rows": 4},
         "memory": {"activation_kib": 48, "weight_kib": 48, "accumulator_rows": 1024, "bus_bits": 64},
         "epilogue": {"lanes": 3},
         "shell": "serial",

@@ -21,7 +21,6 @@ class Dispatch(wiring.Component):
     Parameters
     ----------
     queue_commands : commands of one engine that may have been dispatched and not started
-    block : what the queues are made of, as :class:`~systolith.rtl.queue.Queue` says
 
     Members
     -------
@@ -50,9 +49,8 @@ class Dispatch(wiring.Component):
     stuck: Signal
     error: ErrorShape
 
-    def __init__(self, *, queue_commands: int, address_bits: int, block: bool | None = None):
+    def __init__(self, *, queue_commands: int, address_bits: int):
         self.queue_commands = queue_commands
-        self.block = block
         self.address_bits = address_bits
         super().__init__({
             "start": In(1), "halt": In(1), "words": In(32), "i": In(stream.Signature(32)),
@@ -87,7 +85,8 @@ class Dispatch(wiring.Component):
 
         for index, (code, command) in enumerate(COMMANDS.items()):
             name = code.name.lower()
-            queue = Queue(width=32, depth=self.queue_commands * command.words, block=self.block)
+            # Look-up tables: block RAM answers late in its cycle.
+            queue = Queue(width=32, depth=self.queue_commands * command.words, block=False)
             m.submodules[f"{name}_queue"] = queue
             o = getattr(self, f"o_{name}")
             m.d.comb += [
