@@ -40,7 +40,7 @@ class End(enum.Enum, shape=2):
 class Controller(wiring.Component):
     """State machine behind CONTROL and STATUS, and the first error's registers.
 
-    START clears everything (``clear``, the cycle after) and begins; the program runs until all of it is done, or until an error,
+    START clears everything (``clear``, two cycles after; one, if not ``late``) and begins; the program runs until all is done, or an error,
     ABORT or RESET: then ``halt`` until nothing is in flight. Of errors in one cycle LOAD's comes first, then EXECUTE's, STORE's,
     FETCH's. DEADLOCK is found in the cycle in which it begins.
 

@@ -18,7 +18,8 @@ CONFIGS = {
     "1x1": small_config(1, 1, array={"weights": "int4"}),
     "7x5": small_config(7, 5, array={"weights": "int4"}),
     "8x8-pairs": small_config(8, 8, array={"weights": "int4", "multiplier": "fast-inner-product"}),
-    "6x4-serial": small_config(6, 4, array={"weights": "int4"}, control={"engines": "serial"}),
+    # A bus word per program word: serial engines read no more of a wider one.
+    "6x4-serial": small_config(6, 4, array={"weights": "int4"}, memory={"bus_bits": 32}, control={"engines": "serial"}),
 }
 
 

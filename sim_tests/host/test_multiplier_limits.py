@@ -82,7 +82,8 @@ def test_estimate_of_multipliers(array, dsp):
 
 
 @pytest.mark.parametrize(("array", "message"), [
-    ({"multiplier": "booth"}, "array.multiplier must be one of 'auto', 'single', 'fast-inner-product', 'packed', 'lut', not 'booth'"),
+    ({"multiplier": "booth"},
+     "array.multiplier must be one of 'auto', 'single', 'fast-inner-product', 'packed', 'dual', 'lut', not 'booth'"),
     ({"dsp_cols": -1}, "array.dsp_cols must be from 0 to 256, not -1"),
     ({"dsp_cols": "all"}, "array.dsp_cols must be a whole number, not 'all'")])
 def test_refused(array, message):

@@ -152,7 +152,7 @@ def test_queue_full_abort_and_reset(simulated):
 
 
 def test_cycles_between_two_programs(simulated):
-    """The end of a program is the start of the next: nothing is lost but the start itself, which CYCLES counts."""
+    """The end of a program is the start of the next: nothing is lost but what clears the accelerator, three cycles."""
     products = Products(simulated, 1)
     alone = simulated.run(products.words, **products.bases(0))["cycles"]
     before = simulated.device.cycle
@@ -162,7 +162,7 @@ def test_cycles_between_two_programs(simulated):
     took = simulated.device.cycle - begun
     assert simulated.read_counters()["cycles"] == alone
     print(f"{DEPTH + 1} programs of {alone} cycles took {took}; {begun - before} cycles of register writes before")
-    assert 0 <= took - (DEPTH + 1) * alone <= 2 * (DEPTH + 1)
+    assert 0 <= took - (DEPTH + 1) * alone <= 3 * (DEPTH + 1)
 
 
 def test_interrupt_for_each(simulated):
