@@ -89,10 +89,10 @@ class ReadPort:
         self.first_word = max(memory.latency, latency.read_order)
         self.room = min(memory.bursts, latency.load_bursts)
         self.behind = memory.cycles_per_beat - 1   # of a burst, behind its last word
-        # Where the memory has less room than LOAD, a request that was offered is not withdrawn; else LOAD's next request comes a cycle
-        # after there is room.
+        # Where the memory has less room than LOAD, a request that was offered is not withdrawn; else LOAD's next request comes two cycles
+        # after the word that makes room: one in a register, one to ask.
         self.keeps = memory.bursts < latency.load_bursts
-        self.late = 0 if self.keeps else 1
+        self.late = 0 if self.keeps else 2
         self.count = 0
         self.free = 0
         self.asked = -1

@@ -35,10 +35,10 @@ BOARD = Board(
         "tx": Pin("L4", _LVCMOS33),
         "led": Pin("B2", _LVCMOS33 | {"DRIVE": "4"}),
     },
-    # 144 multipliers in the array, each doing two MACs, and 4 in each of three epilogue lanes: all 156. Their blocks lie in three rows
-    # across the part, four multipliers deep.
+    # 144 multipliers in the array and 4 in each of three epilogue lanes: all 156. Their blocks lie in three rows across the part, four
+    # multipliers deep. Two MACs for each (rows 24, "fast-inner-product") fit as well, but nextpnr does not route every netlist of them.
     settings={
-        "array": {"rows": 24, "cols": 12, "multiplier": "fast-inner-product", "block_rows": 4},
+        "array": {"rows": 12, "cols": 12, "block_rows": 4},
         "memory": {"activation_kib": 48, "weight_kib": 48, "accumulator_rows": 1024, "bus_bits": 64},
         "epilogue": {"lanes": 3},
         "shell": "serial",
