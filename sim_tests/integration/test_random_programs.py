@@ -66,7 +66,9 @@ def test_rtl_equals_model(name, stall, tmp_path):
             if config.control.counter_bits:
                 assert outcome.counters["EXECUTE_BUSY"] == expected.rows_issued, f"seed {seed}"
                 assert outcome.counters["BYTES_WRITTEN"] == expected.bytes_written, f"seed {seed}"
-                assert outcome.counters["BYTES_READ"] == expected.bytes_read, f"seed {seed}"
+                # The dispatcher of serial engines looks at a command's first word, and reads it again with the others.
+                again = 4 * expected.commands if config.control.engines == "serial" else 0
+                assert outcome.counters["BYTES_READ"] == expected.bytes_read + again, f"seed {seed}"
     epilogue = config.epilogue
     operations = {Operation.RAW, Operation.REQUANTISE, *[Operation.ADD] * epilogue.add, *[Operation.MAX_POOL] * epilogue.max_pool}
     banks = {bank for bank in Bank if bank != Bank.TABLE or epilogue.add}
