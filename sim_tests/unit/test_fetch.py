@@ -46,7 +46,7 @@ def run(*, base, offset, words, size=1 << 15, bus_bits=64, latency=5, stall=0.0,
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
-        for cycle in range(4000):
+        for cycle in range(20_000):
             ready = choice.random() >= stall
             ctx.set(dut.o.ready, ready)
             if serial:
