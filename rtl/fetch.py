@@ -25,8 +25,6 @@ class Fetch(wiring.Component):
     Parameters
     ----------
     address_bits, bus_bits : of the memory
-    parted : words wait in registers for the consumer, whose ready comes late in its cycle, and bursts are decided before they are asked
-        for; otherwise both come sooner, with less area
 
     Members
     -------
@@ -48,8 +46,7 @@ class Fetch(wiring.Component):
     o: stream.Interface
     error: ErrorShape
 
-    def __init__(self, *, address_bits: int, bus_bits: int, parted: bool = True):
-        self.parted = parted
+    def __init__(self, *, address_bits: int, bus_bits: int):
         self.address_bits = address_bits
         self.bus_bits = bus_bits
         super().__init__({
@@ -86,10 +83,8 @@ class Fetch(wiring.Component):
         beats = Signal(range(burst_beats + 1), reset_less=True)
         room = Signal()  # a cycle late, and a request comes at most in every other
         boundary = Signal.like(to_boundary)
-        # What the next burst is goes into registers first, if words do.
-        ahead, first_state = (m.d.sync, "PREPARE") if self.parted else (m.d.comb, "REQUEST")
         some = Signal(reset_less=True)  # the program has words; known a cycle before it is asked for
-        ahead += [room.eq(reserved <= depth - burst_beats), some.eq(self.words != 0)]
+        m.d.sync += [room.eq(reserved <= depth - burst_beats), some.eq(self.words != 0)]
         m.d.comb += [
             address.eq(self.lookup.base + self.offset),
             self.error.address.eq(Cat(C(0, 2), index, beat_address)),
@@ -122,26 +117,20 @@ class Fetch(wiring.Component):
                     self.error.valid.eq(~inside | ~aligned),
                     self.error.code.eq(Mux(inside, ErrorCode.VALUE, ErrorCode.ADDRESS)),
                 ]
-                m.next = first_state
+                m.next = "PREPARE"
                 with m.If(self.error.valid):
                     m.next = "IDLE"
-            if self.parted:
-                with m.State("PREPARE"):
-                    m.d.comb += settled.eq(1)
-                    m.next = "REQUEST"
+            with m.State("PREPARE"):  # what the next burst is goes into registers first
+                m.d.comb += settled.eq(1)
+                m.next = "REQUEST"
             with m.State("REQUEST"):
                 m.d.comb += settled.eq(1)
                 # A request that was offered stays, halt waits for it.
-                if self.parted:
-                    m.d.sync += asks.eq(Mux(asks, ~self.read.request.ready, (beats != 0) & room & ~self.halt))
-                else:
-                    offered = Signal()
-                    m.d.sync += offered.eq(asks & ~self.read.request.ready)
-                    m.d.comb += asks.eq((beats_left != 0) & room & (~self.halt | offered))
+                m.d.sync += asks.eq(Mux(asks, ~self.read.request.ready, (beats != 0) & room & ~self.halt))
                 with m.If(requested):
                     m.d.sync += [beat_address.eq(beat_address + to_boundary), beats_left.eq(beats_left - beats)]
-                    m.next = first_state
-        ahead += [to_boundary.eq(boundary), beats.eq(Mux(beats_left < boundary, beats_left, boundary))]
+                    m.next = "PREPARE"
+        m.d.sync += [to_boundary.eq(boundary), beats.eq(Mux(beats_left < boundary, beats_left, boundary))]
 
         m.d.sync += reserved.eq(reserved + Mux(requested, beats, 0) - pop)
         m.d.comb += [
@@ -154,15 +143,6 @@ class Fetch(wiring.Component):
         with m.If(self.read.response.valid & self.read.response.payload.error):
             m.d.comb += [self.error.valid.eq(1), self.error.code.eq(ErrorCode.BUS), self.error.address.eq(self.read_address)]
 
-        if not self.parted:
-            taken = self.o.valid & self.o.ready
-            m.d.comb += [
-                self.o.valid.eq(buffer.r_rdy & ~self.halt), self.o.payload.eq(buffer.r_data.word_select(index, 32)),
-                pop.eq(taken & (index == words_per_beat - 1)), buffer.r_en.eq(pop),
-            ]
-            with m.If(taken):
-                m.d.sync += index.eq(index + 1)
-            return m
         word, word_valid = Signal(32, reset_less=True), Signal()
         m.submodules.out = out = RegisterSlice(32)
         take = buffer.r_rdy & (~word_valid | out.i.ready)

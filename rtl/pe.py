@@ -33,7 +33,42 @@ def pieces(value: Value, widths: Iterable[int]) -> list[Value]:
     return [value[start:end] for start, end in itertools.pairwise(ends)]
 
 
-class PE(wiring.Component):
+class _Element(wiring.Component):
+    """What elements of one column have in common: :class:`PE` and :class:`PairPE`."""
+
+    a_in: Signal
+    a_out: Signal
+    swap_in: Signal
+    swap_out: Signal
+    w_in: Signal
+    w_out: Signal
+    w_shift: Signal
+    psum_in: Signal
+    psum_out: Signal
+
+    rows: int
+    cols = 1
+    a_latency_cycles = 1
+    psum_latency_cycles = 1
+
+    def __init__(self, *, psum_bits: int, weight_bits: int = 8):
+        _check_psum_bits(psum_bits, weight_bits)
+        self.psum_bits = psum_bits
+        self.weight_bits = weight_bits
+        super().__init__(pe_ports(self.rows, self.w_bits(weight_bits), self.sum_bits(psum_bits)))
+
+    @staticmethod
+    def w_bits(weight_bits: int) -> int:
+        """Of the weights that go down side by side."""
+        return weight_bits
+
+    @staticmethod
+    def sum_bits(psum_bits: int) -> int:
+        """Of all that goes down."""
+        return psum_bits
+
+
+class PE(_Element):
     """psum_out = psum_in + a · w, with a shadow weight: the next tile moves down the column while the active one works.
 
     Latency: 3 cycles from ``a_in`` (activation, product, sum), 1 cycle from ``psum_in``; ``swap`` travels with ``a``, ``w`` takes one
@@ -53,37 +88,8 @@ class PE(wiring.Component):
     psum_in, psum_out : partial sums, downwards
     """
 
-    a_in: Signal
-    a_out: Signal
-    swap_in: Signal
-    swap_out: Signal
-    w_in: Signal
-    w_out: Signal
-    w_shift: Signal
-    psum_in: Signal
-    psum_out: Signal
-
     rows = 1
-    cols = 1
-    a_latency_cycles = 1
-    psum_latency_cycles = 1
     latency_cycles = 3
-
-    def __init__(self, *, psum_bits: int, weight_bits: int = 8):
-        _check_psum_bits(psum_bits, weight_bits)
-        self.psum_bits = psum_bits
-        self.weight_bits = weight_bits
-        super().__init__(pe_ports(self.rows, self.w_bits(weight_bits), self.sum_bits(psum_bits)))
-
-    @staticmethod
-    def w_bits(weight_bits: int) -> int:
-        """Of the weights that go down side by side."""
-        return weight_bits
-
-    @staticmethod
-    def sum_bits(psum_bits: int) -> int:
-        """Of all that goes down."""
-        return psum_bits
 
     def elaborate(self, platform):
         m = Module()
@@ -118,7 +124,7 @@ class FabricPE(PE):
         return multiplier.p
 
 
-class PairPE(wiring.Component):
+class PairPE(_Element):
     """Two rows with one multiplier: psum_out = psum_in + (a₀ + w₁)(a₁ + w₀), that is a₀w₀ + a₁w₁ and the terms a₀a₁ and w₀w₁.
 
     Winograd's inner product (S. Winograd, "A new algorithm for inner product", IEEE Transactions on Computers C-17, 1968): the
@@ -138,38 +144,9 @@ class PairPE(wiring.Component):
     swap_in, swap_out, w_shift, psum_in, psum_out : as of :class:`PE`
     """
 
-    a_in: Signal
-    a_out: Signal
-    swap_in: Signal
-    swap_out: Signal
-    w_in: Signal
-    w_out: Signal
-    w_shift: Signal
-    psum_in: Signal
-    psum_out: Signal
-
     rows = 2
-    cols = 1
-    a_latency_cycles = 1
-    psum_latency_cycles = 1
     multiplier = Multiplier
     latency_cycles = 2 + Multiplier.latency_cycles + 1
-
-    def __init__(self, *, psum_bits: int, weight_bits: int = 8):
-        _check_psum_bits(psum_bits, weight_bits)
-        self.psum_bits = psum_bits
-        self.weight_bits = weight_bits
-        super().__init__(pe_ports(self.rows, self.w_bits(weight_bits), self.sum_bits(psum_bits)))
-
-    @staticmethod
-    def w_bits(weight_bits: int) -> int:
-        """Of the weights that go down side by side."""
-        return weight_bits
-
-    @staticmethod
-    def sum_bits(psum_bits: int) -> int:
-        """Of all that goes down."""
-        return psum_bits
 
     def elaborate(self, platform):
         m = Module()
