@@ -163,7 +163,7 @@ class Latency:
 
     @property
     def requantise(self) -> int:
-        return self.raw + (10 if self.config.epilogue.multiplier == "parallel" else 14)
+        return self.raw + (11 if self.config.epilogue.multiplier == "parallel" else 14)
 
     @property
     def interval(self) -> int:

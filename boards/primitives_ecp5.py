@@ -3,7 +3,7 @@
 Limits: Lattice FPGA-TN-02200, ECP5 sysCLOCK PLL/DLL design and usage guide.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from amaranth import *
@@ -119,22 +119,50 @@ def block_registers(cell: Mapping[str, Any]) -> Iterator[BlockRegister]:
                             {f"OCE{half}": "1" for half in halves}, {f"REGMODE_{half}": "OUTREG" for half in halves})
 
 
-# Project Trellis, LFE5U-85F: rows and columns of DSP blocks, and the four multipliers of a block: distance to its X, and index.
-_DSP_Y = (10, 34, 58)
-_DSP_X = (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)
-_DSP_Z = ((0, 0), (1, 1), (4, 4), (5, 5))
+class Grid(NamedTuple):
+    """Where a part has DSP blocks (four multipliers each) and block RAMs (groups of four): X of the columns, Y of the rows of either."""
+
+    x: tuple[int, ...]
+    dsp_y: tuple[int, ...]
+    ram_y: tuple[int, ...]
 
 
-def multiplier_site(device: str, row: int, col: int) -> str | None:
-    """nextpnr's name of the multiplier for a processing element, where the part has one at that place.
+# Project Trellis, tilegrid.json of each part: the tiles MIB_DSP0 and MIB_EBR0.
+_25F = Grid((4, 13, 22, 33, 42, 51, 60), (13,), (25, 37))
+_45F = Grid((4, 13, 22, 31, 42, 51, 60, 69, 78), (22, 46), (10, 34, 58))
+_85F = Grid((4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114), (10, 34, 58), (22, 46, 70, 82))
+GRIDS: dict[str, Grid] = {f"{kind}-{size}": grid for size, grid in {"12F": _25F, "25F": _25F, "45F": _45F, "85F": _85F}.items()
+                          for kind in ("LFE5U", "LFE5UM", "LFE5UM5G")}
+_MULTIPLIERS = ((0, 0), (1, 1), (4, 4), (5, 5))  # of a block: distance to its X, and index
+_RAMS = ((0, 0), (2, 1), (4, 2), (6, 3))
 
-    Columns of the array follow columns of DSP blocks and rows fill a block before the next one below: nextpnr left alone
-    scatters the multipliers, and partial sums then cross the part at every step.
+
+class ArraySites(NamedTuple):
+    """nextpnr's names of the sites for an array's multipliers, by row and column, and of the block RAMs under each column's foot."""
+
+    multipliers: Sequence[Sequence[str]]
+    feet: Sequence[Sequence[str]]
+
+
+def array_sites(device: str, rows: int, cols: int) -> ArraySites | None:
+    """Sites for ``rows`` × ``cols`` multipliers, or None where the part's grid has fewer.
+
+    Columns of the array follow columns of DSP blocks, and rows fill a block before the next one below: nextpnr left alone scatters the
+    multipliers, and partial sums then cross the part at every step. The middle column of blocks stays free as long as there are others:
+    what has to do with all columns, as the epilogue and its multipliers, is best in the middle. The lowest rows of blocks are taken,
+    above block RAMs that take the columns' sums.
     """
-    if device != "LFE5U-85F" or row >= len(_DSP_Y) * len(_DSP_Z) or col >= len(_DSP_X):
+    grid = GRIDS.get(device)
+    if grid is None or rows > 4 * len(grid.dsp_y) or cols > len(grid.x):
         return None
-    offset, z = _DSP_Z[row % 4]
-    return f"X{_DSP_X[col] + offset}/Y{_DSP_Y[row // 4]}/MULT18_{z}"
+    middle = len(grid.x) // 2
+    columns = grid.x if cols == len(grid.x) else (*grid.x[:middle], *grid.x[middle + 1:])
+    columns = columns[(len(columns) - cols) // 2:][:cols]
+    blocks = grid.dsp_y[len(grid.dsp_y) + -rows // 4:]
+    foot = min(y for y in grid.ram_y if y > blocks[-1])
+    return ArraySites(
+        [[f"X{x + _MULTIPLIERS[row % 4][0]}/Y{blocks[row // 4]}/MULT18_{_MULTIPLIERS[row % 4][1]}" for x in columns] for row in range(rows)],
+        [[f"X{x + offset}/Y{foot}/EBR{index}" for offset, index in _RAMS] for x in columns])
 
 
 class PLLDividers(NamedTuple):

@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from .axi_slice import RegisterSlice
+from .elastic_buffer import ElasticBuffer
 from .interfaces import ReadPort, WritePort
 from .queue import Queue
 from .uartbone import HostPort
@@ -208,6 +208,6 @@ class DeviceMemory(wiring.Component):
         """A stream from the accelerator, from registers both ways; with one port area goes first."""
         if self.ports == 1:
             return port
-        m.submodules[name] = parts = RegisterSlice(port.payload.shape())
+        m.submodules[name] = parts = ElasticBuffer(port.payload.shape())
         m.d.comb += [parts.i.valid.eq(port.valid), parts.i.payload.eq(port.payload), port.ready.eq(parts.i.ready)]
         return parts.o

@@ -86,7 +86,7 @@ class Dispatch(wiring.Component):
         for index, (code, command) in enumerate(COMMANDS.items()):
             name = code.name.lower()
             # Look-up tables: block RAM answers late in its cycle.
-            queue = Queue(width=32, depth=self.queue_commands * command.words, block=False)
+            queue = Queue(width=32, depth=self.queue_commands * command.words, block=False, early=True)
             m.submodules[f"{name}_queue"] = queue
             o = getattr(self, f"o_{name}")
             m.d.comb += [

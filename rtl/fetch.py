@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from ..arch.registers import ErrorCode
-from .axi_slice import RegisterSlice
+from .elastic_buffer import ElasticBuffer
 from .interfaces import BaseLookup, ErrorShape, ReadPort
 from .queue import Queue
 
@@ -67,7 +67,7 @@ class Fetch(wiring.Component):
         burst_beats = self.burst_beats
         burst_bits = exact_log2(burst_beats)
         depth = 2 * burst_beats
-        m.submodules.buffer = buffer = Queue(width=self.bus_bits, depth=depth)
+        m.submodules.buffer = buffer = Queue(width=self.bus_bits, depth=depth, early=True)
 
         beat_bytes_bits = exact_log2(self.bus_bits // 8)
         beat_address = Signal(self.address_bits - beat_bytes_bits, reset_less=True)
@@ -144,7 +144,7 @@ class Fetch(wiring.Component):
             m.d.comb += [self.error.valid.eq(1), self.error.code.eq(ErrorCode.BUS), self.error.address.eq(self.read_address)]
 
         word, word_valid = Signal(32, reset_less=True), Signal()
-        m.submodules.out = out = RegisterSlice(32)
+        m.submodules.out = out = ElasticBuffer(32)
         take = buffer.r_rdy & (~word_valid | out.i.ready)
         m.d.comb += [
             out.i.valid.eq(word_valid), out.i.payload.eq(word), out.o.ready.eq(self.o.ready),

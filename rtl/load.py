@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..arch.commands import PEERS, Engine
 from ..arch.config import Config
-from .axi_slice import RegisterSlice
+from .elastic_buffer import ElasticBuffer
 from .interfaces import (
     AccumulatorLoad,
     BaseLookup,
@@ -106,7 +106,7 @@ class LoadEngine(wiring.Component):
 
         # Words, with the addresses that an error reports.
         response = data.StructLayout({"word": back.response.payload.shape(), "address": len(self.read_address)})
-        m.submodules.words = words = RegisterSlice(response)
+        m.submodules.words = words = ElasticBuffer(response)
         m.d.comb += [
             words.i.valid.eq(self.read.response.valid), words.i.payload.word.eq(self.read.response.payload),
             words.i.payload.address.eq(self.read_address), self.read.response.ready.eq(words.i.ready),

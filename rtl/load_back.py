@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 from ..arch.commands import PARAMETER_WORDS, Bank
 from ..arch.config import Config
 from ..arch.registers import ErrorCode
-from .axi_slice import RegisterSlice
+from .elastic_buffer import ElasticBuffer
 from .interfaces import TABLE_FIELD, AccumulatorLoad, ErrorShape, ParameterLoad, ScratchpadWrite
 from .load_front import RecordLayout, bank_lanes, bank_of_words, bank_rows, next_chunk
 from .locks import HALVES
@@ -96,7 +96,7 @@ class LoadBack(wiring.Component):
         chunk_valid = Signal()
         chunk_done = Signal()
         # Stage 3: what was seen of the chunk's place. When it leaves is decided late in the cycle: those behind do not wait for that.
-        m.submodules.seen = seen = RegisterSlice(data.StructLayout({
+        m.submodules.seen = seen = ElasticBuffer(data.StructLayout({
             "chunk": chunk.shape(), "row_beyond": 1, "row_last": 1, "lane_beyond": 1}))
         # Stage 4: a chunk that is known to be inside its memory, or is not ``live``.
         out = Signal.like(chunk, reset_less=True)

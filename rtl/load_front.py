@@ -49,13 +49,19 @@ def _most_bytes(config: Config) -> dict[Bank, int]:
     return {bank: config.write_bytes(lanes) if bank in (Bank.ACTIVATION, Bank.WEIGHT) else 4 for bank, lanes in bank_lanes(config).items()}
 
 
-def next_chunk(config: Config, first: Value, left: Value, bank: Value) -> Value:
-    """The :class:`ChunkLayout` of a burst of which ``left`` bytes are left, from byte ``first`` of a bus word on."""
+def next_chunk(config: Config, first: Value, left: Value, bank: Value, *, more: Value = C(0, 1), last_word: Value = C(0, 1)) -> Value:
+    """The :class:`ChunkLayout` of a burst of which ``left`` bytes are left, from byte ``first`` of a bus word on.
+
+    Where there are ``more`` bytes than the burst's, it ends with the bus word of which this is ``last_word``: then ``left`` is what is
+    left of the run, and nobody waits for what is left of the burst.
+    """
     limits = Array(_most_bytes(config).values())
     to_word_end = config.bus_bytes - first
-    most = Mux(limits[bank] < to_word_end, limits[bank], to_word_end)
-    planned = Mux(left < most, left, most)
-    return Cat(planned[:max(_most_bytes(config).values()).bit_length()], left <= most, planned == to_word_end)
+    all_fit = to_word_end <= limits[bank]
+    most = Mux(all_fit, to_word_end, limits[bank])
+    ends = ~more & (left <= most)
+    return Cat(Mux(ends, left, most)[:max(_most_bytes(config).values()).bit_length()], ends | more & last_word & all_fit,
+               Mux(ends, left == to_word_end, all_fit))
 
 
 def bank_lanes(config: Config) -> dict[Bank, int]:
@@ -260,7 +266,7 @@ class LoadFront(wiring.Component):
             record.bank.eq(run.bank), record.start.eq(run.start), record.row.eq(run.row), record.lane.eq(run.lane),
             record.first.eq(run.address[:word_bits]), record.bytes.eq(Mux(more, (1 << block_bits) - first_byte, run.left)),
             record.last.eq(run.last & ~more), record.post.eq(run.post),
-            record.chunk.eq(next_chunk(self.config, record.first, record.bytes, record.bank)),
+            record.chunk.eq(next_chunk(self.config, record.first, run.left, run.bank, more=more, last_word=first_word.all())),
         ]
         free = ~asked.valid | asked.ready
         m.d.comb += self.record.valid.eq(cut_valid & free & ~self.halt)

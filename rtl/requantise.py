@@ -123,7 +123,7 @@ class ParallelRequantise(_Requantise):
     The 32 × 31 bit product is four products of 16 bits with registers around each, so that every one fits a DSP block.
     """
 
-    latency_cycles = 5 + _Finish.latency_cycles
+    latency_cycles = 6 + _Finish.latency_cycles
     interval_cycles = 1
     multiplier_cycles = 1
 
@@ -131,8 +131,11 @@ class ParallelRequantise(_Requantise):
         m = Module()
         left = self._left()  # by multiples of 8, then by 0 … 7, wrapping
         moved = _register(m, (self.acc.as_unsigned() << (left[3:] << 3))[:32], "moved")
-        x = _register(m, (moved << _register(m, left[:3], "left"))[:32].as_signed(), "x")
-        multiplier = _register(m, self.multiplier[:MULTIPLIER_BITS], "factor")
+        shifted = _register(m, (moved << _register(m, left[:3], "left"))[:32].as_signed(), "shifted")
+        # Synthesis clears what was shifted in, and sets a factor of one, by the flip-flops' resets; the registers behind them have none,
+        # so that they can be the DSP blocks' own.
+        x = _register(m, shifted, "x")
+        multiplier = _register(m, _register(m, self.multiplier[:MULTIPLIER_BITS], "given"), "factor")
         x_low, x_high = x[:16], x[16:].as_signed()
         m_low, m_high = multiplier[:16], multiplier[16:]
         low = _register(m, (x_low * m_low)[16:32], "low_product")  # nothing looks at the bits below, and no carry leaves them
@@ -143,9 +146,9 @@ class ParallelRequantise(_Requantise):
         outer = _register(m, Cat(low, high[:31]).as_signed(), "outer")
         v = _register(m, (middle + outer)[14:47].as_signed(), "v")
         shift, once = self.shift, self.multiplier[-1]
-        for cycle in range(4 + self.multiplier_cycles):
+        for cycle in range(5 + self.multiplier_cycles):
             shift = _register(m, shift, f"shift{cycle}")
-        for cycle in range(4):
+        for cycle in range(5):
             once = _register(m, once, f"once{cycle}")
         self._finish(m, v, shift, once)
         return m

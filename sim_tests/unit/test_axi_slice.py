@@ -1,10 +1,11 @@
-"""The register slice: nothing lost, nothing changed, at full rate, and no path across it."""
+"""Register slices and the elastic buffer: nothing lost, nothing changed, at full rate, and no path across it."""
 
 import random
 
 import pytest
 from amaranth.sim import Simulator
 from systolith.rtl.axi_slice import RegisterSlice
+from systolith.rtl.elastic_buffer import ElasticBuffer
 
 
 def transfer(slice, *, stall_in, stall_out, count=200, seed=1):
@@ -46,23 +47,26 @@ def transfer(slice, *, stall_in, stall_out, count=200, seed=1):
     return received, cycles
 
 
-@pytest.mark.parametrize("light", [False, True])
+KINDS = {"slice": RegisterSlice, "light slice": lambda shape: RegisterSlice(shape, light=True), "elastic buffer": ElasticBuffer}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stall_in, stall_out", [(0, 0), (0.5, 0), (0, 0.5), (0.3, 0.3), (0.1, 0.9)])
-def test_all_arrives_in_order(light, stall_in, stall_out):
-    received, _ = transfer(RegisterSlice(16, light=light), stall_in=stall_in, stall_out=stall_out)
+def test_all_arrives_in_order(kind, stall_in, stall_out):
+    received, _ = transfer(KINDS[kind](16), stall_in=stall_in, stall_out=stall_out)
     assert received == list(range(200))
 
 
-@pytest.mark.parametrize("light, cycles", [(False, 201), (True, 400)])
-def test_throughput_and_latency(light, cycles):
+@pytest.mark.parametrize("kind, cycles", [("slice", 201), ("light slice", 400), ("elastic buffer", 201)])
+def test_throughput_and_latency(kind, cycles):
     """One per cycle, or in two cycles, and one cycle of latency."""
-    assert transfer(RegisterSlice(16, light=light), stall_in=0, stall_out=0)[1] == cycles
+    assert transfer(KINDS[kind](16), stall_in=0, stall_out=0)[1] == cycles
 
 
-@pytest.mark.parametrize("light", [False, True])
-def test_no_path_crosses(light):
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_path_crosses(kind):
     """Inputs of one cycle are not seen at the outputs in it."""
-    slice = RegisterSlice(4, light=light)
+    slice = KINDS[kind](4)
 
     async def testbench(ctx):
         for full in range(3):

@@ -95,5 +95,5 @@ def test_kinds():
     with pytest.raises(ValueError) as raised:
         requantiser("dsp")
     assert str(raised.value) == "multiplier must be one of 'parallel', 'serial', not 'dsp'"
-    assert (ParallelRequantise.latency_cycles, ParallelRequantise.interval_cycles) == (10, 1)
+    assert (ParallelRequantise.latency_cycles, ParallelRequantise.interval_cycles) == (11, 1)
     assert (SerialRequantise.latency_cycles, SerialRequantise.interval_cycles) == (14, 8)
