@@ -137,20 +137,20 @@ _MULTIPLIERS = ((0, 0), (1, 1), (4, 4), (5, 5))  # of a block: distance to its X
 _RAMS = ((0, 0), (2, 1), (4, 2), (6, 3))
 
 
-class ArraySites(NamedTuple):
-    """nextpnr's names of the sites for an array's multipliers, by row and column, and of the block RAMs under each column's foot."""
+class Site(NamedTuple):
+    """A place on the part, and nextpnr's name of it."""
 
-    multipliers: Sequence[Sequence[str]]
-    feet: Sequence[Sequence[str]]
+    x: int
+    y: int
+    name: str
 
 
-def array_sites(device: str, rows: int, cols: int) -> ArraySites | None:
-    """Sites for ``rows`` × ``cols`` multipliers, or None where the part's grid has fewer.
+def multiplier_sites(device: str, rows: int, cols: int) -> Sequence[Sequence[Site]] | None:
+    """Sites for ``rows`` × ``cols`` multipliers of an array, or None where the part's grid has fewer.
 
     Columns of the array follow columns of DSP blocks, and rows fill a block before the next one below: nextpnr left alone scatters the
     multipliers, and partial sums then cross the part at every step. The middle column of blocks stays free as long as there are others:
-    what has to do with all columns, as the epilogue and its multipliers, is best in the middle. The lowest rows of blocks are taken,
-    above block RAMs that take the columns' sums.
+    what has to do with all columns, as the epilogue and its multipliers, is best in the middle. The lowest rows of blocks are taken.
     """
     grid = GRIDS.get(device)
     if grid is None or rows > 4 * len(grid.dsp_y) or cols > len(grid.x):
@@ -159,10 +159,18 @@ def array_sites(device: str, rows: int, cols: int) -> ArraySites | None:
     columns = grid.x if cols == len(grid.x) else (*grid.x[:middle], *grid.x[middle + 1:])
     columns = columns[(len(columns) - cols) // 2:][:cols]
     blocks = grid.dsp_y[len(grid.dsp_y) + -rows // 4:]
-    foot = min(y for y in grid.ram_y if y > blocks[-1])
-    return ArraySites(
-        [[f"X{x + _MULTIPLIERS[row % 4][0]}/Y{blocks[row // 4]}/MULT18_{_MULTIPLIERS[row % 4][1]}" for x in columns] for row in range(rows)],
-        [[f"X{x + offset}/Y{foot}/EBR{index}" for offset, index in _RAMS] for x in columns])
+
+    def site(row: int, x: int) -> Site:
+        offset, index = _MULTIPLIERS[row % 4]
+        return Site(x + offset, blocks[row // 4], f"X{x + offset}/Y{blocks[row // 4]}/MULT18_{index}")
+
+    return [[site(row, x) for x in columns] for row in range(rows)]
+
+
+def memory_sites(device: str) -> list[Site]:
+    """Sites of all block RAMs of a part with a grid."""
+    grid = GRIDS[device]
+    return [Site(x + offset, y, f"X{x + offset}/Y{y}/EBR{index}") for y in grid.ram_y for x in grid.x for offset, index in _RAMS]
 
 
 class PLLDividers(NamedTuple):

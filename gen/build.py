@@ -115,7 +115,7 @@ def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = 
         if board.family == "ecp5":
             pack_registers(netlist, top)
             copy_drivers(netlist, top)
-        pin_array(netlist, board, columns_per_element=2 if manifest.config.array.multiplier_kind == "packed" else 1)
+        pin_array(netlist, board, manifest.config)
         synthesised = read_netlist(netlist, work / VERILOG_NAME, top, board.family)
         _check_netlist(synthesised, board)
         seconds["synthesis"] = time.monotonic() - start

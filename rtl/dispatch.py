@@ -72,15 +72,16 @@ class Dispatch(wiring.Component):
         opcode = Signal(len(COMMANDS), reset_less=True)  # one bit each
         known, fits, more, blocked = (Signal(name=name, reset_less=True) for name in ("known", "fits", "more", "blocked"))
         full = Signal(len(COMMANDS))
-        words = Signal(8)
         move = Signal()
         m.d.sync += looked.eq(self.i.valid & in_header & ~move)
+        is_code = {code: header[:4] == code for code in COMMANDS}
         with m.If(in_header):
             m.d.sync += [
-                opcode.eq(Cat(header[:4] == code for code in COMMANDS)), more.eq(left != 0),
-                known.eq(Cat(header[:4] == code for code in COMMANDS).any()),
-                fits.eq((header[8:16] == words) & (left >= words)),
-                blocked.eq((Cat(header[:4] == code for code in COMMANDS) & full).any()),
+                opcode.eq(Cat(is_code.values())), more.eq(left != 0), known.eq(Cat(is_code.values()).any()),
+                # All commands' lengths at once, instead of one after the other.
+                fits.eq(Cat(is_code[code] & (header[8:16] == command.words) & (left >= command.words)
+                            for code, command in COMMANDS.items()).any()),
+                blocked.eq((Cat(is_code.values()) & full).any()),
             ]
 
         for index, (code, command) in enumerate(COMMANDS.items()):
@@ -99,8 +100,6 @@ class Dispatch(wiring.Component):
             pending = Signal(range(self.queue_commands + 1), name=f"{name}_pending")
             m.d.sync += pending.eq(pending + (self.moved & opcode[index]) - self.started[index])
             m.d.comb += [self.pending[index].eq(pending != 0), full[index].eq(pending == self.queue_commands)]
-            with m.If(header[:4] == code):
-                m.d.comb += words.eq(command.words)
 
         m.d.comb += [self.finished.eq(active & (left == 0)), self.stuck.eq(self.finished)]
         with m.If(active & self.i.valid & ~self.halt):

@@ -145,13 +145,18 @@ class SerialShell(wiring.Component):
             in_rate = Signal()
             m.d.comb += [in_rate.eq(lower & (bus.address[27:] == SERIAL_RATE >> 29) & ~bus.address[:register_bits].any()),
                          rate.ask.eq(accepted & in_rate), rate.asked.eq(bus.write_data)]
+        register_data = Signal(32, reset_less=True)
+        own = core.csr_read_data | is_size << exact_log2(self.memory_bytes)  # the core shows 0 there
+        if self.memory_ports == 1:
+            m.d.comb += register_data.eq(own)
+        else:
+            m.d.sync += register_data.eq(own)  # it is there a cycle before it is taken, and came from all over the part
         with m.If(in_memory):
             m.d.comb += [bus.ready.eq(memory.host.ready), bus.read_data.eq(memory.host.read_data)]
         with m.Else():
             m.d.comb += bus.ready.eq(answered)
             with m.If(in_registers):
-                # The core shows 0 there.
-                m.d.comb += bus.read_data.eq(core.csr_read_data | is_size << exact_log2(self.memory_bytes))
+                m.d.comb += bus.read_data.eq(register_data)
             with m.Elif(in_control):
                 m.d.comb += bus.read_data.eq(Cat(first, done))
             if self.adjustable:

@@ -5,18 +5,23 @@ import re
 from importlib.resources import files
 
 import pytest
+from systolith.arch.config import resolve
 from systolith.boards import get_board
-from systolith.boards.primitives_ecp5 import GRIDS, array_sites
+from systolith.boards.parts import RESOURCES
+from systolith.boards.primitives_ecp5 import GRIDS, memory_sites, multiplier_sites
 from systolith.gen.placement import pin_array
 
 
-def netlist(rows, cols, *, columns=None, blocks=1):
-    """An array, with ``blocks`` block RAMs for each column of either half of the accumulator, and cells that are no part of it."""
+def netlist(rows, cols, *, config=None):
+    """An array of multipliers, the memories around it that ``config`` has, and cells that are no part of it."""
     cells = {f"core.array.row_{r}.pe_{c}.mac._1_MULT18X18D_P9": {"type": "MULT18X18D"} for r in range(rows) for c in range(cols)}
-    cells |= {"core.array.row_0.pe_0.mac.x_LUT4_Z": {"type": "LUT4"}, "core.requantise0.y_MULT18X18D_P0": {"type": "MULT18X18D"}}
-    cells |= {f"core.accumulator.ram{half}_{col}.memory.0.{block}": {"type": "DP16KD"}
-              for half in range(2) for col in range(columns or cols) for block in range(blocks)}
-    cells |= {"core.weights.bank0.memory.0.0": {"type": "DP16KD"}}
+    cells |= {"core.array.row_0.pe_0.mac.x_LUT4_Z": {"type": "LUT4"}, "core.requantise0.y_MULT18X18D_P0": {"type": "MULT18X18D"},
+              "core.device.ram.0.3": {"type": "DP16KD"}}
+    if config is not None:
+        memories = [f"accumulator.ram{half}_{col}" for half in range(2) for col in range(config.array.cols)]
+        memories += [f"weights.bank{bank}" for bank in range(config.weight_lanes)]
+        memories += [f"activations.bank{bank}" for bank in range(config.array.rows)]
+        cells |= {f"core.{name}.memory.0.0": {"type": "DP16KD"} for name in memories}
     return {"modules": {"top": {"cells": cells}}}
 
 
@@ -36,48 +41,72 @@ def test_the_grid_is_that_of_the_device_database(device):
         assert found == {(y, x) for y in getattr(GRIDS[device], rows) for x in GRIDS[device].x}
 
 
-@pytest.mark.parametrize(("device", "rows", "cols", "first", "last", "foot"), [
-    ("LFE5U-85F", 12, 13, "X4/Y10/MULT18_0", "X119/Y58/MULT18_5", "X4/Y70/EBR0"),
-    ("LFE5U-85F", 12, 12, "X4/Y10/MULT18_0", "X119/Y58/MULT18_5", "X4/Y70/EBR0"),
-    ("LFE5U-85F", 5, 2, "X49/Y34/MULT18_0", "X69/Y58/MULT18_0", "X49/Y70/EBR0"),
-    ("LFE5UM5G-45F", 8, 8, "X4/Y22/MULT18_0", "X83/Y46/MULT18_5", "X4/Y58/EBR0"),
-    ("LFE5U-25F", 4, 4, "X13/Y13/MULT18_0", "X56/Y13/MULT18_5", "X13/Y25/EBR0")])
-def test_sites(device, rows, cols, first, last, foot):
-    sites = array_sites(device, rows, cols)
-    assert (sites.multipliers[0][0], sites.multipliers[-1][-1], sites.feet[0][0]) == (first, last, foot)
-    assert len({site for row in sites.multipliers for site in row}) == rows * cols
-    assert len({site for column in sites.feet for site in column}) == 4 * cols
+@pytest.mark.parametrize(("device", "rows", "cols", "first", "last"), [
+    ("LFE5U-85F", 12, 13, "X4/Y10/MULT18_0", "X119/Y58/MULT18_5"),
+    ("LFE5U-85F", 12, 12, "X4/Y10/MULT18_0", "X119/Y58/MULT18_5"),
+    ("LFE5U-85F", 5, 2, "X49/Y34/MULT18_0", "X69/Y58/MULT18_0"),
+    ("LFE5UM5G-45F", 8, 8, "X4/Y22/MULT18_0", "X83/Y46/MULT18_5"),
+    ("LFE5U-25F", 4, 4, "X13/Y13/MULT18_0", "X56/Y13/MULT18_5")])
+def test_sites(device, rows, cols, first, last):
+    sites = multiplier_sites(device, rows, cols)
+    assert (sites[0][0].name, sites[-1][-1].name) == (first, last)
+    assert len({site for row in sites for site in row}) == rows * cols
+    assert len(set(memory_sites(device))) == RESOURCES[device]["bram"]
 
 
 def test_the_middle_is_left_to_what_serves_all_columns():
-    used = {site.partition("/")[0] for row in array_sites("LFE5U-85F", 12, 12).multipliers for site in row}
-    assert not used & {"X58", "X59", "X62", "X63"}
+    used = {site.x for row in multiplier_sites("LFE5U-85F", 12, 12) for site in row}
+    assert not used & {58, 59, 62, 63}
+
+
+def pinned(path, config=None):
+    """The site of each cell that got one."""
+    count = pin_array(path, get_board("ulx3s-85f"), config)
+    cells = json.loads(path.read_text())["modules"]["top"]["cells"]
+    sites = {name: cell["attributes"]["BEL"] for name, cell in cells.items() if "attributes" in cell}
+    assert len(set(sites.values())) == len(sites) == count
+    return sites
+
+
+def place(site):
+    return tuple(int(number) for number in re.match(r"X(\d+)/Y(\d+)/", site).groups())
 
 
 def test_array_is_pinned_and_nothing_else(tmp_path):
     path = tmp_path / "netlist.json"
     path.write_text(json.dumps(netlist(12, 12)))
-    assert pin_array(path, get_board("ulx3s-85f")) == 168
-    cells = json.loads(path.read_text())["modules"]["top"]["cells"]
-    sites = {name: cell["attributes"]["BEL"] for name, cell in cells.items() if "attributes" in cell}
-    assert len(set(sites.values())) == len(sites) == 168
+    sites = pinned(path)
+    assert len(sites) == 144
     assert sites["core.array.row_5.pe_2.mac._1_MULT18X18D_P9"] == "X23/Y34/MULT18_1"
-    assert {sites[f"core.accumulator.ram{half}_7.memory.0.0"] for half in range(2)} == {"X78/Y70/EBR0", "X80/Y70/EBR1"}
 
 
-def test_memories_of_two_columns_are_below_one_element(tmp_path):
+@pytest.mark.parametrize(("array", "elements"), [
+    ({"rows": 12, "cols": 12, "multiplier": "single"}, (12, 12)),
+    ({"rows": 24, "cols": 12, "multiplier": "fast-inner-product"}, (12, 12)),
+    ({"rows": 8, "cols": 10, "multiplier": "packed"}, (8, 5)),
+    ({"rows": 6, "cols": 6, "multiplier": "single", "weights": "int4"}, (6, 6))])
+def test_memories_are_beside_what_they_feed(tmp_path, array, elements):
+    """Each within two blocks (of nine by twelve tiles) of its element."""
+    config = resolve({"array": array})
     path = tmp_path / "netlist.json"
-    path.write_text(json.dumps(netlist(4, 3, columns=5)))
-    assert pin_array(path, get_board("ulx3s-85f"), columns_per_element=2) == 12 + 10
-    cells = json.loads(path.read_text())["modules"]["top"]["cells"]
-    below = [cells[f"core.accumulator.ram{half}_{col}.memory.0.0"]["attributes"]["BEL"] for col in (2, 3) for half in range(2)]
-    assert {site.partition("/")[0] for site in below} == {"X49", "X51", "X53", "X55"}
-
-
-def test_more_memories_than_lie_below_a_column_are_left_alone(tmp_path):
-    path = tmp_path / "netlist.json"
-    path.write_text(json.dumps(netlist(4, 2, blocks=3)))
-    assert pin_array(path, get_board("ulx3s-85f")) == 8
+    path.write_text(json.dumps(netlist(*elements, config=config)))
+    sites = pinned(path, config)
+    rows, cols = elements
+    of_element = {(row, col): place(sites[f"core.array.row_{row}.pe_{col}.mac._1_MULT18X18D_P9"])
+                  for row in range(rows) for col in range(cols)}
+    found = 0
+    for name, site in sites.items():
+        for memory, count, element in (
+                (r"accumulator\.ram\d_(\d+)", config.array.cols, lambda part: (-1, int(part * cols))),
+                (r"weights\.bank(\d+)", config.weight_lanes, lambda part: (0, int(part * cols))),
+                (r"activations\.bank(\d+)", config.array.rows, lambda part: (int(part * rows), 0))):
+            if match := re.search(memory, name):
+                row, col = element(int(match[1]) / count)
+                (x, y), (element_x, element_y) = place(site), of_element[row % rows, col]
+                assert abs(x - element_x) + abs(y - element_y) <= 2 * (9 + 12), name
+                assert "accumulator" not in name or y > element_y
+                found += 1
+    assert found == 2 * config.array.cols + config.weight_lanes + config.array.rows
 
 
 @pytest.mark.parametrize(("rows", "cols", "board"), [(13, 2, "ulx3s-85f"), (2, 14, "ulx3s-85f"), (2, 2, "icebreaker")])
