@@ -167,6 +167,14 @@ def multiplier_sites(device: str, rows: int, cols: int) -> Sequence[Sequence[Sit
     return [[site(row, x) for x in columns] for row in range(rows)]
 
 
+def multiplier_blocks(device: str) -> list[list[Site]]:
+    """Sites of the multipliers of each block of a part with a grid, those of the middle column first, from the lowest block up."""
+    grid = GRIDS[device]
+    middle = grid.x[len(grid.x) // 2]
+    return [[Site(x + offset, y, f"X{x + offset}/Y{y}/MULT18_{index}") for offset, index in _MULTIPLIERS]
+            for x in sorted(grid.x, key=lambda x: abs(x - middle)) for y in reversed(grid.dsp_y)]
+
+
 def memory_sites(device: str) -> list[Site]:
     """Sites of all block RAMs of a part with a grid."""
     grid = GRIDS[device]

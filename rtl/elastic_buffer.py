@@ -17,21 +17,30 @@ class ElasticBuffer(wiring.Component):
     Parameters
     ----------
     shape : of the payload
+
+    Members
+    -------
+    i, o : the streams
+    second : the payload behind that of ``o``, while ``i.ready`` is low
     """
 
     i: stream.Interface
     o: stream.Interface
+    second: Signal
 
     def __init__(self, shape: ShapeLike):
         self.shape = shape
-        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)), "second": Out(shape)})
 
     def elaborate(self, platform):
         m = Module()
         room, valid = Signal(init=1), Signal()
         writes, reads = Signal(), Signal()  # which place is next
         places = [Signal(self.shape, name=f"place{n}", reset_less=True) for n in range(2)]
-        m.d.comb += [self.i.ready.eq(room), self.o.valid.eq(valid), self.o.payload.eq(Mux(reads, places[1], places[0]))]
+        m.d.comb += [
+            self.i.ready.eq(room), self.o.valid.eq(valid),
+            self.o.payload.eq(Mux(reads, places[1], places[0])), self.second.eq(Mux(reads, places[0], places[1])),
+        ]
         m.d.sync += [
             valid.eq(self.i.valid & room | valid & ~(room & self.o.ready)),
             room.eq(self.o.ready | room & ~(valid & self.i.valid)),

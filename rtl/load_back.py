@@ -98,11 +98,8 @@ class LoadBack(wiring.Component):
         # Stage 3: what was seen of the chunk's place. When it leaves is decided late in the cycle: those behind do not wait for that.
         m.submodules.seen = seen = ElasticBuffer(data.StructLayout({
             "chunk": chunk.shape(), "row_beyond": 1, "row_last": 1, "lane_beyond": 1}))
-        # Stage 4: a chunk that is known to be inside its memory, or is not ``live``.
-        out = Signal.like(chunk, reset_less=True)
-        out_valid, live = Signal(), Signal()
-        out_done = Signal()
-        targets = {bank: Signal(name=f"to_{bank.name.lower()}", reset_less=True) for bank in self.lanes}  # where it goes
+        # Stage 4: a chunk that is known to be inside its memory, or is not ``live``; and where it goes, one bit for each bank.
+        m.submodules.out = out = ElasticBuffer(data.StructLayout({"chunk": chunk.shape(), "live": 1, "to": len(self.lanes)}))
         fault = Signal()
         fault_code = Signal(ErrorCode, reset_less=True)
         fault_address = Signal.like(self.response_address, reset_less=True)
@@ -171,25 +168,24 @@ class LoadBack(wiring.Component):
         outside = checked.row_beyond | checked.lane_beyond & checked.row_last
         discards, unchecked = chunk.discard, seen.o.valid & ~checked.chunk.discard & ~spoiled
         lives = unchecked & ~outside
-        m.d.comb += seen.o.ready.eq(~out_valid | out_done)
-        with m.If(seen.o.ready):
-            m.d.sync += [
-                out.eq(checked.chunk), out_valid.eq(seen.o.valid), live.eq(lives),
-                *(target.eq(checked.chunk.bank == bank) for bank, target in targets.items()),
-            ]
+        m.d.comb += [
+            out.i.valid.eq(seen.o.valid), seen.o.ready.eq(out.i.ready), out.i.payload.chunk.eq(checked.chunk), out.i.payload.live.eq(lives),
+            out.i.payload.to.eq(Cat(checked.chunk.bank == bank for bank in self.lanes)),
+        ]
         with m.If(unchecked & outside):
             m.d.sync += [fault.eq(1), fault_code.eq(ErrorCode.RANGE), spoiled.eq(1)]
 
         # More of a run comes to the half in which the chunk behind this one is.
         half_bit = exact_log2(self.half_rows)
         comes, comes_to = (chunk.bank == Bank.ACCUMULATOR) & burst_valid & ~burst.start & ~fault & ~self.halt, chunk.row[half_bit]
-        chunk, writes = out, live
+        chunk, writes = out.o.payload.chunk, out.o.valid & out.o.payload.live
         half = chunk.row[half_bit]
+        targets = dict(zip(self.lanes, out.o.payload.to, strict=True))
         to_accumulator, to_table = targets[Bank.ACCUMULATOR], targets.get(Bank.TABLE, Const(0))
         ready = Signal()
         m.d.comb += [
             ready.eq(1),
-            out_done.eq(out_valid & (ready | ~writes)),
+            out.o.ready.eq(ready | ~writes),
             self.moves.eq(writes & ready), self.stalls.eq(writes & ~ready),
         ]
         for bank in self.widths:
@@ -213,11 +209,14 @@ class LoadBack(wiring.Component):
             m.d.comb += ready.eq(self.granted.bit_select(half, 1))
 
         # A half is claimed from the first word of a run that goes there on, while more of the run comes, and a little longer.
-        follows = Mux(checked.chunk.bank == Bank.ACCUMULATOR, checked.chunk.row[half_bit], HALVES)
+        def half_of(payload):
+            return Mux(payload.to[list(self.lanes).index(Bank.ACCUMULATOR)], payload.chunk.row[half_bit], HALVES)
+        behind_live = Mux(out.i.ready, unchecked, out.second.live)
+        follows = Mux(out.i.ready, half_of(out.i.payload), half_of(out.second))
         for number in range(HALVES):
             hold = Signal(self.hold_cycles, name=f"hold{number}")
             here = (to_accumulator & writes & (half == number)) | (comes & (comes_to == number)) | (
-                hold[0] & unchecked & (follows == number))
+                hold[0] & behind_live & (follows == number))
             m.d.sync += hold.eq(Cat(here, hold))
             m.d.comb += self.claim[number].eq(here | hold.any())
 
@@ -229,8 +228,8 @@ class LoadBack(wiring.Component):
             m.d.sync += post.eq(source)
         m.d.comb += [
             self.give.eq(gives[-1]), self.give_mask.eq(posts[-1]),
-            self.idle.eq(~burst_valid & ~self.record.valid & ~chunk_valid & ~seen.o.valid & ~out_valid & ~gives.any()),
-            self.error.valid.eq(fault & ~(chunk_valid & ~discards) & ~unchecked & ~live & ~gives.any()),
+            self.idle.eq(~burst_valid & ~self.record.valid & ~chunk_valid & ~seen.o.valid & ~out.o.valid & ~gives.any()),
+            self.error.valid.eq(fault & ~(chunk_valid & ~discards) & ~unchecked & ~out.o.valid & ~gives.any()),
             self.error.code.eq(fault_code), self.error.address.eq(fault_address),
         ]
         return m

@@ -109,6 +109,22 @@ def test_memories_are_beside_what_they_feed(tmp_path, array, elements):
     assert found == 2 * config.array.cols + config.weight_lanes + config.array.rows
 
 
+def test_a_lane_is_one_block_and_the_device_memory_the_lowest_rows(tmp_path):
+    config = resolve({"array": {"rows": 24, "cols": 12, "multiplier": "fast-inner-product"}})
+    path = tmp_path / "netlist.json"
+    document = netlist(12, 12, config=config)
+    lanes = {f"core.epilogue.requantise{lane}._{part}_MULT18X18D_P9": {"type": "MULT18X18D"} for lane in range(3) for part in range(8, 12)}
+    memory = {f"shell.memory.ram.0.{part}": {"type": "DP16KD"} for part in range(64)}
+    document["modules"]["top"]["cells"] |= lanes | memory | {"core.epilogue.table0.0.0": {"type": "DP16KD"}}
+    path.write_text(json.dumps(document))
+    sites = pinned(path, config)
+    assert [{place(sites[name])[1] for name in lanes if f"requantise{lane}." in name} for lane in range(3)] == [{58}, {34}, {10}]
+    assert sum(place(sites[name])[1] == 82 for name in memory) == 52
+    columns = [place(sites[f"shell.memory.ram.0.{part}"])[0] for part in range(64)]
+    assert columns == sorted(columns)
+    assert abs(place(sites["core.epilogue.table0.0.0"])[0] - 58) <= 9
+
+
 @pytest.mark.parametrize(("rows", "cols", "board"), [(13, 2, "ulx3s-85f"), (2, 14, "ulx3s-85f"), (2, 2, "icebreaker")])
 def test_what_has_no_grid_is_left_alone(tmp_path, rows, cols, board):
     path = tmp_path / "netlist.json"
