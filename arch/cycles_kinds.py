@@ -179,7 +179,7 @@ class Shapes:
                 same: Hashable = (Engine.LOAD, made.before_last, made.busy, made.bank, made.tail, *made.ends)
             case Rows():
                 same = (Engine.STORE, made.chunks, made.window, made.target, made.walk, made.pieces, made.final, made.share,
-                        *made.parts, *made.over, *made.settings)
+                        *made.alike, *made.settings)
             case _:
                 same = (Engine.EXECUTE, *made)
         return self._alike.setdefault(same, made)
