@@ -45,21 +45,25 @@ def load_bursts(config: Config, loads: Sequence[Load], bases: Sequence[int], cyc
     bus = config.bus_bytes
     block = LOAD_BURST_BEATS * bus
     widths = {Bank.ACTIVATION: min(bus, config.array.rows), Bank.WEIGHT: min(bus, config.weight_lanes)}
-    fields = np.array([(bases[c.base], c.offset, c.run, c.count1, c.count2, c.stride1, c.stride2, widths.get(Bank(c.bank), 4))
-                       for c in loads], np.int64)
-    runs = fields[:, 3] * fields[:, 4]
+    # Of an address only its place in a block matters, so 32 bits are enough, whatever runs over.
+    fields = np.array([(bases[c.base] + c.offset & block - 1, c.run, c.count1, c.stride1 & block - 1, c.stride2 & block - 1,
+                        widths.get(Bank(c.bank), 4)) for c in loads], np.int32)
+    runs = np.array([c.count1 * c.count2 for c in loads])
     # One row for each run: its first byte, and behind its last one.
     first_run = np.cumsum(runs) - runs
-    base, offset, length, count1, _, stride1, stride2, width = np.repeat(fields, runs, axis=0).T
-    outer, inner = np.divmod(np.arange(len(base)) - np.repeat(first_run, runs), count1)
-    start = base + (offset + outer * stride2 + inner * stride1 & 0xFFFF_FFFF)
+    offset, length, count1, stride1, stride2, width = np.repeat(fields.T, runs, axis=1)
+    outer, inner = np.divmod((np.arange(len(offset)) - np.repeat(first_run, runs)).astype(np.int32), count1)
+    start = offset + outer * stride2 + inner * stride1 & block - 1
     stop = start + length
-    count = (stop - 1) // block - start // block + 1
+    count = (stop - 1) // block + 1
     # And for each burst: the part of its run that is in one block.
     first_burst = np.cumsum(count) - count
-    run = np.repeat(np.arange(len(start)), count)
-    place = start[run] // block + np.arange(len(run)) - first_burst[run]
-    low, high, width = np.maximum(start[run], place * block), np.minimum(stop[run], (place + 1) * block), width[run]
+    if len(count) < count.sum():
+        run = np.repeat(np.arange(len(start)), count)
+        place = (np.arange(len(run)) - first_burst[run]).astype(np.int32) * block
+        low, high, width = np.maximum(start[run], place), np.minimum(stop[run], place + block), width[run]
+    else:
+        low, high = start, stop
     # Whole words, and what the first and the last one hold.
     first, last = low // bus, (high - 1) // bus
     one = first == last
