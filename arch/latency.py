@@ -64,7 +64,7 @@ class Latency:
     store_target = 1  # and from the last give, where the row goes elsewhere than those before
     store_words = 3   # from a chunk to its word on the bus
     store_burst = 3   # from a burst's acceptance to its first word
-    refill = 0        # from the last word of a burst that is dispatched to the request that takes its place
+    refill = 1        # from the last word of a burst that is dispatched to the request that takes its place
     token = 1         # from a give to the cycle in which a waiting command begins
     lock_rows = 5     # from the first cycle without a claim to EXECUTE's first row
     lock_reads = 2    # and to STORE's first read
