@@ -6,7 +6,7 @@ Pins: amaranth-boards 0.0.21, ``ulx3s.py``, and the board's own constraint file 
 from __future__ import annotations
 
 from .board import Board, ExternalMemory, Pin
-from .parts import RESOURCES
+from .parts import FITS, RESOURCES
 
 __all__ = ["BOARD"]
 
@@ -35,13 +35,6 @@ BOARD = Board(
         "tx": Pin("L4", _LVCMOS33),
         "led": Pin("B2", _LVCMOS33 | {"DRIVE": "4"}),
     },
-    # 144 multipliers in the array and 4 in each of three epilogue lanes: all 156. Their blocks lie in three rows across the part, four
-    # multipliers deep. Two MACs for each (rows 24, "fast-inner-product") fit as well, but nextpnr does not route every netlist of them.
-    settings={
-        "array": {"rows": 12, "cols": 12, "block_rows": 4},
-        "memory": {"activation_kib": 48, "weight_kib": 48, "accumulator_rows": 1024, "bus_bits": 64},
-        "epilogue": {"lanes": 3},
-        "shell": "serial",
-    },
+    settings=FITS["LFE5U-85F"],
     resources=RESOURCES["LFE5U-85F"],
 )

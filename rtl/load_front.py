@@ -55,13 +55,14 @@ def next_chunk(config: Config, first: Value, left: Value, bank: Value, *, more: 
     Where there are ``more`` bytes than the burst's, it ends with the bus word of which this is ``last_word``: then ``left`` is what is
     left of the run, and nobody waits for what is left of the burst.
     """
-    limits = Array(_most_bytes(config).values())
-    to_word_end = config.bus_bytes - first
-    all_fit = to_word_end <= limits[bank]
-    most = Mux(all_fit, to_word_end, limits[bank])
-    ends = ~more & (left <= most)
-    return Cat(Mux(ends, left, most)[:max(_most_bytes(config).values()).bit_length()], ends | more & last_word & all_fit,
-               Mux(ends, left == to_word_end, all_fit))
+    # Of the bank and of ``first``, tables of a few inputs instead of sums.
+    limits, ends = _most_bytes(config).values(), range(config.bus_bytes, 0, -1)  # to the word's end, by ``first``
+    bits = max(limits).bit_length()
+    most = Array(Array(C(min(limit, end), bits) for end in ends)[first] for limit in limits)[bank]
+    all_fit = Array(Array(C(end <= limit, 1) for end in ends)[first] for limit in limits)[bank]
+    reaches = ~more & (left[bits:] == 0) & (left[:bits] <= most)
+    return Cat(Mux(reaches, left, most)[:bits], reaches | more & last_word & all_fit,
+               Mux(reaches, left == config.bus_bytes - first, all_fit))
 
 
 def bank_lanes(config: Config) -> dict[Bank, int]:
