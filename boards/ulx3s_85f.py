@@ -20,7 +20,7 @@ BOARD = Board(
     package="CABGA381",
     speed="6",
     oscillator_mhz=25,
-    clock_mhz=50,
+    clock_mhz=75,
     baud=1_000_000,
     memory_kib=128,
     # 256 Mbit × 16 SDR SDRAM, a word per cycle either way; the board's manual (github.com/emard/ulx3s, doc/MANUAL.md) says 32 MB, and
