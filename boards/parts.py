@@ -49,12 +49,11 @@ _SMALLEST: dict[str, Any] = {
     "shell": "serial",
 }
 
-# Two MACs for each multiplier, and four multipliers in each lane of the epilogue: they stand in blocks of four, one block below the
-# other, between which sums pass a register.
-_PAIRS: Mapping[str, Any] = {"multiplier": "fast-inner-product", "block_rows": 4}
-_FIT_25F = _fit(8, 4, 16, 2, **_PAIRS)
-_FIT_45F = _fit(16, 8, 32, 2, **_PAIRS)
-_FIT_85F = _fit(24, 12, 48, 3, **_PAIRS)
+# More than there are multipliers, so each does two MACs, but four in each lane of the epilogue. They stand in blocks of four, one block
+# below the other, between which sums pass a register.
+_FIT_25F = _fit(8, 4, 16, 2, block_rows=4)
+_FIT_45F = _fit(16, 8, 32, 2, block_rows=4)
+_FIT_85F = _fit(24, 12, 48, 3, block_rows=4)
 
 FITS: dict[str, Mapping[str, Any]] = {
     "LFE5U-12F": _FIT_25F, "LFE5U-25F": _FIT_25F, "LFE5U-45F": _FIT_45F, "LFE5U-85F": _FIT_85F,
