@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 from .. import __version__
 from . import console, flow
-from .bench_fabric import fabric_page
+from .bench_fabric import fabric_page, floorplan_page
 from .bench_networks import networks_page
 from .bench_simulators import Stopwatch, simulator_page
 
 __all__ = ["main"]
 
 
-PAGES = ("matmul", "networks", "simulation", "fabric")
+PAGES = ("matmul", "networks", "simulation", "fabric", "floorplan")
 
 
 class Case(NamedTuple):
@@ -187,6 +187,8 @@ def main() -> None:
         write(arguments.output / "simulation.md", simulator_page(arguments.seed, made))
     if "fabric" in wanted:
         write(arguments.output / "fabric.md", fabric_page(arguments.seed, made))
+    if "floorplan" in wanted:
+        write(arguments.output / "floorplan.md", floorplan_page(arguments.seed, made))
     console.progress(f"benchmarks took {time.monotonic() - start:.0f} s")
 
 
