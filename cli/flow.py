@@ -69,7 +69,7 @@ def generate_cached(target: Target, *, progress: Progress = _quiet) -> Path:
     if not (folder / MANIFEST_NAME).is_file():
         from ..gen.generate import generate
         progress(f"generating the {target.name} accelerator (seconds, once for this configuration)")
-        generate(target.config, folder, board=target.board)
+        generate(target.config, folder, board=target.board, variant=target.variant)
     return folder
 
 
@@ -79,7 +79,7 @@ def generate_folder(output: str | Path | None, *, progress: Progress = _quiet, *
     target = choose(**what)
     folder = Path(output) if output is not None else Path("build") / target.name
     progress(f"generating the {target.name} accelerator into {folder} (seconds)")
-    result = generate(target.config, folder, board=target.board)
+    result = generate(target.config, folder, board=target.board, variant=target.variant)
     return {"directory": str(result.directory), "files": result.files, "seconds": result.seconds}
 
 

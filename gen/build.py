@@ -106,7 +106,7 @@ def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = 
     with tempfile.TemporaryDirectory(dir=final, prefix=".running-") as temporary:
         work = Path(temporary)
         (work / VERILOG_NAME).write_text(verilog, encoding="utf-8")
-        (work / toolchain.constraints).write_text(constraints(board), encoding="utf-8")
+        (work / toolchain.constraints).write_text(constraints(board, manifest.variant), encoding="utf-8")
         netlist, log = work / "netlist.json", final / "yosys.log"
 
         start = time.monotonic()
