@@ -156,7 +156,7 @@ def known_memory(accelerator: Accelerator, device: str, settings: Settings) -> M
         return None
     if device == "sim":
         return device_memory(accelerator.manifest, settings)[1]
-    if _SERIAL.fullmatch(device):
+    if _SERIAL.fullmatch(device) and accelerator.manifest.variant == "bare":
         return on_chip_memory(accelerator.manifest)
     return None
 
@@ -189,6 +189,11 @@ def _serial(device: str, manifest: Manifest) -> Device:
     return SerialDevice(match[1], manifest, baud=int(match[2]) if match[2] else get_board(manifest.board).baud, negotiate=not match[2])
 
 
+def _csr_csv(directory: str | Path | None, manifest: Manifest) -> Path:
+    """LiteX's list of addresses: that of a board's LiteX variant, or the user's own."""
+    return Path("csr.csv") if manifest.variant == "bare" or directory is None else Path(directory) / "csr.csv"
+
+
 def connect(device: str = "sim", *, board: str | None = None, config: str | Path | Mapping[str, Any] | None = None,
             directory: str | Path | None = None, assignments: Iterable[str] = (), settings: Settings | None = None,
             timeout_s: float | None = None, progress: Progress = _quiet) -> Accelerator:
@@ -198,7 +203,7 @@ def connect(device: str = "sim", *, board: str | None = None, config: str | Path
     ----------
     device : ``sim`` (the emitted Verilog, compiled), ``model`` (exact results, no clock), ``serial:PORT[@BAUD]`` (a board),
         ``axi:DEVICE`` or ``axi:REGISTERS,MEMORY`` (on the same chip, see :class:`~systolith.host.axi_device.AXIDevice`) or
-        ``litex:HOST:PORT`` (a SoC behind ``litex_server``, whose ``csr.csv`` is in the current folder) or ``etherbone:HOST[:PORT]``
+        ``litex:HOST:PORT`` (a SoC behind ``litex_server``, whose ``csr.csv`` is in the current folder, or in that of a board's LiteX variant) or ``etherbone:HOST[:PORT]``
         (likewise, over the SoC's own Ethernet)
     board, config, assignments : what to generate: a board's name, a TOML file or nested mapping, ``section.key=value`` strings
     directory : a generated folder instead of these
@@ -232,10 +237,10 @@ def connect(device: str = "sim", *, board: str | None = None, config: str | Path
         opened: Device = ModelDevice(manifest, memory_bytes=_memory_bytes(manifest), seed=settings.seed)
     elif litex := _LITEX.fullmatch(device):
         from ..host.litex import LiteXDevice
-        opened = LiteXDevice(manifest, host=litex[1], port=int(litex[2]))
+        opened = LiteXDevice(manifest, host=litex[1], port=int(litex[2]), csr_csv=_csr_csv(directory, manifest))
     elif etherbone := _ETHERBONE.fullmatch(device):
         from ..host.etherbone import EtherboneDevice
-        opened = EtherboneDevice(manifest, host=etherbone[1], port=int(etherbone[2] or 1234))
+        opened = EtherboneDevice(manifest, host=etherbone[1], port=int(etherbone[2] or 1234), csr_csv=_csr_csv(directory, manifest))
     elif _SERIAL.fullmatch(device):
         opened = _serial(device, manifest)
     elif axi := _AXI.fullmatch(device):

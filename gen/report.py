@@ -97,9 +97,9 @@ def _resources(board: Board, netlist: Netlist, timing: Timing) -> dict[str, dict
     return resources
 
 
-def _block_name(path: str) -> str:
+def _block_name(path: str, around: str) -> str:
     """What the area at an instance path counts for: one of the core's own blocks, the datapath's and STORE's one level deeper, or one
-    beside the core."""
+    beside the core, of what is called ``around``."""
     for core in _CORES:
         if path == core:
             return "core"
@@ -109,14 +109,15 @@ def _block_name(path: str) -> str:
     first, *rest = path.split(".")
     if first.startswith("systolith_"):
         return first.removeprefix("systolith_")
-    return f"shell.{rest[0]}" if first == "shell" and rest and rest[0] != "core" else "shell"
+    return f"shell.{rest[0]}" if first == "shell" and rest and rest[0] != "core" else around
 
 
 def _blocks(netlist: Netlist) -> list[dict[str, Any]]:
     """Area by block."""
     totals: dict[str, Counter[str]] = {}
+    around = "soc" if any(path.startswith("systolith_axi.") for path in netlist.area) else "shell"
     for path, area in netlist.area.items():
-        totals.setdefault(_block_name(path), Counter()).update(area)
+        totals.setdefault(_block_name(path, around), Counter()).update(area)
     kinds = ("lut", "ff", "dsp", "bram")
     blocks = [{"name": name.partition("$")[0], **{kind: area[kind] for kind in kinds}} for name, area in totals.items()]
     return sorted(blocks, key=lambda block: (-block["lut"], block["name"]))

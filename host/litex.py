@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from ..arch.manifest import Manifest
 from .device import Device, DeviceError, check_identity
+from .sdram import wake
 
 __all__ = ["LiteXDevice"]
 
@@ -36,7 +38,8 @@ class LiteXDevice(Device):
     Raises
     ------
     DeviceError
-        LiteX is not installed, no server answers, or ``csr_csv`` does not name the accelerator and ``main_ram``.
+        LiteX is not installed, no server answers, ``csr_csv`` does not name the accelerator and ``main_ram``, or the memory of a board's
+        LiteX variant, which nobody else makes to work, does not.
     DeviceMismatch
         The device is another accelerator.
     """
@@ -60,6 +63,9 @@ class LiteXDevice(Device):
         self.memory_bytes = ram.size
         try:
             check_identity(self, manifest)
+            if manifest.soc is not None:
+                wake(self, manifest.soc, read=lambda address: self.read_bus(address, 1)[0],
+                     write=lambda address, value: self.write_bus(address, [value]), wait=self._pass)
         except DeviceError:
             self.close()
             raise
@@ -105,6 +111,10 @@ class LiteXDevice(Device):
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self.client.close()
+
+    def _pass(self, cycles: int) -> None:
+        """Let ``cycles`` of the SoC's clock pass."""
+        time.sleep(cycles / self.client.constants.config_clock_frequency)
 
     @staticmethod
     def _lost() -> None:
