@@ -80,7 +80,7 @@ class SoC(SoCCore):  # type: ignore[misc]
 
         wrapper = runpy.run_path(str(folder / "systolith_litex.py"))
         self.systolith = wrapper["Systolith"](platform, folder)
-        self.systolith.add_to(self, origin=SERIAL_REGISTERS)
+        self.systolith.add_to(self, origin=SERIAL_REGISTERS, byte_masks="dm" in memory.pins)
         if "led" in board.pins:
             self.comb += platform.request("led").eq(self.systolith.ev.done.trigger ^ board.pins["led"].inverted)
 
