@@ -128,4 +128,4 @@ class Board:
         """The line of ``systolith boards``."""
         return {"name": self.name, "device": f"{self.device}-{self.speed}{self.package}".rstrip("-"),
                 "clock_mhz": self.clock_mhz, "oscillator_mhz": self.oscillator_mhz, "link": self.link,
-                "memory_kib": self.memory_kib, "toolchain": self.toolchain + (f" ({self.experimental})" if self.experimental else "")}
+                "memory_kib": self.memory_kib, "variants": list(self.variants), "toolchain": self.toolchain + (f" ({self.experimental})" if self.experimental else "")}

@@ -58,7 +58,7 @@ def boards(as_json: Json = False) -> None:
     with console.guarded(as_json=as_json):
         from ..boards import BOARDS
         rows = [board.summary() for board in BOARDS.values()]
-    console.emit(rows, as_json=as_json, show=lambda: console.table(rows, list(rows[0])))
+    console.emit(rows, as_json=as_json, show=lambda: console.table(rows, [name for name in rows[0] if name != "oscillator_mhz"]))
 
 
 @app.command()
