@@ -22,13 +22,16 @@ class SDRAM {
 public:
     explicit SDRAM(double clock_hz) : clock_hz_(clock_hz), words_(size_t{1} << (kBankBits + kRowBits + kColumnBits)) {
         uint32_t noise = 1;
-        for (auto& word : words_) word = (noise = noise * 1664525u + 1013904223u) >> 8;
+        for (auto& word : words_) {
+            noise = noise * 1664525u + 1013904223u;
+            word = (noise ^ noise >> 16) & kWord;
+        }
         for (auto& bank : banks_) bank = Bank{};
     }
 
     bool drives() const { return output_ & 1; }
     // Without a chip that drives them, pins read as anything.
-    uint32_t data() const { return drives() ? data_[0] : 0xA5C3'5A3Cu ^ static_cast<uint32_t>(cycle_ * 2654435761u); }
+    uint32_t data() const { return drives() ? data_[0] : kWord & static_cast<uint32_t>(cycle_ * 2654435761u); }
 
     // Somebody else drives the data pins.
     void foreign() const { if (drives()) broken("both ends drive the data pins"); }
@@ -63,6 +66,7 @@ public:
 private:
     static constexpr unsigned kRowBits = SDRAM_ROW_BITS, kColumnBits = SDRAM_COLUMN_BITS, kBankBits = SDRAM_BANK_BITS,
                               kDataBits = SDRAM_DATA_BITS;
+    static constexpr uint32_t kWord = ~0u >> (32 - kDataBits);
     static constexpr double kRowNs = 20, kPrechargeNs = 20, kRefreshNs = 60, kActiveNs = 42, kRefreshesNs = 64e6 / (1u << kRowBits);
 
     struct Bank {

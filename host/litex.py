@@ -17,6 +17,7 @@ from .sdram import wake
 
 __all__ = ["LiteXDevice"]
 
+SILENCE_S = 10.0  # the server takes writes faster than a serial line, and an answer comes behind them; LiteX gives up after 2 s
 
 
 class LiteXDevice(Device):
@@ -75,6 +76,13 @@ class LiteXDevice(Device):
         from litex.tools.litex_client import RemoteClient
         client = RemoteClient(host, port, csr_csv=csr_csv)
         client.clear_socket_buffer = self._lost  # where LiteX would go on with zeros
+        opens = client.open
+
+        def open_patiently() -> None:
+            opens()
+            client.socket.settimeout(SILENCE_S)
+
+        client.open = open_patiently
         return client
 
     def read_bus(self, address: int, count: int) -> list[int]:
