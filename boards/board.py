@@ -22,7 +22,7 @@ class Pin:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExternalMemory:
-    """SDRAM beside the part, at the accelerator's clock: what a simulation needs to know of it, and what a controller does.
+    """SDRAM beside the part, at the accelerator's clock: what a simulation needs to know of it, and from ``chip`` on what a controller does.
 
     Members
     -------
@@ -38,10 +38,10 @@ class ExternalMemory:
     bytes: int
     bytes_per_cycle: int
     half_duplex: bool
-    chip: str
-    clock_degrees: float
-    pins: Mapping[str, str]
-    attributes: Mapping[str, str]
+    chip: str = ""
+    clock_degrees: float = 90
+    pins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def ports(self) -> dict[str, Pin]:
@@ -100,7 +100,7 @@ class Board:
     @property
     def variants(self) -> tuple[str, ...]:
         """``bare``: the accelerator with on-chip memory; ``litex``: a SoC with a controller for the memory beside the part."""
-        return VARIANTS if self.external_memory else VARIANTS[:1]
+        return VARIANTS if self.family == "ecp5" and self.external_memory and self.external_memory.chip else VARIANTS[:1]
 
     def with_memory(self) -> Board:
         """The board with the pins of its external memory as well."""
