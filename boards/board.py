@@ -22,7 +22,7 @@ class Pin:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExternalMemory:
-    """SDRAM beside the part, at the accelerator's clock: what a simulation needs to know of it, and from ``chip`` on what a controller does.
+    """SDRAM beside the part, at the accelerator's clock: what a simulation needs to know of it, and a controller from ``chip`` on.
 
     Members
     -------
@@ -128,4 +128,5 @@ class Board:
         """The line of ``systolith boards``."""
         return {"name": self.name, "device": f"{self.device}-{self.speed}{self.package}".rstrip("-"),
                 "clock_mhz": self.clock_mhz, "oscillator_mhz": self.oscillator_mhz, "link": self.link,
-                "memory_kib": self.memory_kib, "variants": list(self.variants), "toolchain": self.toolchain + (f" ({self.experimental})" if self.experimental else "")}
+                "memory_kib": self.memory_kib, "variants": list(self.variants),
+                "toolchain": self.toolchain + (f" ({self.experimental})" if self.experimental else "")}

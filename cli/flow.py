@@ -203,8 +203,8 @@ def connect(device: str = "sim", *, board: str | None = None, config: str | Path
     ----------
     device : ``sim`` (the emitted Verilog, compiled), ``model`` (exact results, no clock), ``serial:PORT[@BAUD]`` (a board),
         ``axi:DEVICE`` or ``axi:REGISTERS,MEMORY`` (on the same chip, see :class:`~systolith.host.axi_device.AXIDevice`) or
-        ``litex:HOST:PORT`` (a SoC behind ``litex_server``, whose ``csr.csv`` is in the current folder, or in that of a board's LiteX variant) or ``etherbone:HOST[:PORT]``
-        (likewise, over the SoC's own Ethernet)
+        ``litex:HOST:PORT`` (a SoC behind ``litex_server``, whose ``csr.csv`` is in the current folder, or beside a board's LiteX variant)
+        or ``etherbone:HOST[:PORT]`` (likewise, over the SoC's own Ethernet)
     board, config, assignments : what to generate: a board's name, a TOML file or nested mapping, ``section.key=value`` strings
     directory : a generated folder instead of these
     settings : of the simulation

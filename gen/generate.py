@@ -132,8 +132,9 @@ def generate(config: Config, directory: str | Path, *, board: Board | None = Non
     tops = {"core": "systolith", **{use: name for use, (name, _) in shell.items()}}
     text = "\n".join([emit(core, "systolith_core"), native_verilog(core), *(verilog for _, verilog in shell.values())])
     digest = hashlib.sha256(text.encode()).hexdigest()
+    memory_bytes = soc.memory_bytes if soc else board.memory_bytes if board else 0
     manifest = Manifest(config=config, hash=digest, board=board.reference if board else None, version=__version__, tops=tops,
-                        memory_bytes=soc.memory_bytes if soc else board.memory_bytes if board else 0, tools=tools.versions(*(SOC_PACKAGES if soc else ())),
+                        memory_bytes=memory_bytes, tools=tools.versions(*(SOC_PACKAGES if soc else ())),
                         soc=soc.description if soc else None)
     files = {VERILOG_NAME: f"{text}\n{_identity_verilog(digest)}", "systolith.h": c_header(manifest),
              **{name: driver_file(name) for name in DRIVER_FILES},

@@ -13,7 +13,7 @@ import re
 import runpy
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from litedram import init, modules
 from litedram.phy import GENSDRPHY
@@ -52,7 +52,7 @@ class _Clocks(Module):
 class SoC(SoCCore):  # type: ignore[misc]
     """Byte addresses are those of a serial shell (``arch/registers.py``), so that one driver knows both."""
 
-    mem_map = {**SoCCore.mem_map, "main_ram": SERIAL_MEMORY, "csr": SERIAL_SOC}
+    mem_map: ClassVar[dict[str, int]] = {**SoCCore.mem_map, "main_ram": SERIAL_MEMORY, "csr": SERIAL_SOC}
 
     def __init__(self, board: Board, folder: Path) -> None:
         memory = board.external_memory

@@ -136,7 +136,8 @@ def simulation_cache(cache: Path | None) -> Path:
 
 
 def build_model(sources: list[Path], top: str, harness: Path, *, cache: Path, key: str, flags: tuple[str, ...] = (), vcd: bool = False,
-                include: Path | None = None, options: tuple[str, ...] = (), shared: bool, report: Callable[[str], None]) -> SimulationLibrary:
+                include: Path | None = None, options: tuple[str, ...] = (), shared: bool,
+                report: Callable[[str], None]) -> SimulationLibrary:
     """Module ``top`` of ``sources`` with a harness in C++ around it, as a shared library or as a program; ``key`` is all their text,
     with that of what the harness includes from folder ``include``; ``options`` are Verilator's."""
     start = time.monotonic()

@@ -78,7 +78,7 @@ def test_what_has_no_such_variant(tmp_path, board, what, message):
 
 def test_no_other_variants(tmp_path):
     chosen = target()
-    with pytest.raises(GenerateError, match="^variant must be one of 'bare', 'litex', not 'vexriscv'$"):
+    with pytest.raises(GenerateError, match=r"^variant must be one of 'bare', 'litex', not 'vexriscv'$"):
         generate(chosen.config, tmp_path, board=chosen.board, variant="vexriscv")
 
 

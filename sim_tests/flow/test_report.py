@@ -81,8 +81,8 @@ def test_instances():
 
 def test_instances_in_litex_verilog():
     """Ports in the header, no blanks before an instance or its bracket."""
-    soc = ("module soc (\n    input  wire          rx,\n    inout  wire    [1:0] dq,\n    output wire          tx\n);\nalways @(posedge clk) begin\n"
-           "end\ntop top(\n\t.clk (clk)\n);\nBB BB_1(\n);\nendmodule\n")
+    soc = ("module soc (\n    input  wire          rx,\n    inout  wire    [1:0] dq,\n    output wire          tx\n);\n"
+           "always @(posedge clk) begin\nend\ntop top(\n\t.clk (clk)\n);\nBB BB_1(\n);\nendmodule\n")
     assert instances(soc + VERILOG, "soc") == {
         "": frozenset({"rx"}), "top": frozenset({"clk"}), "top.a": frozenset({"clk", "i"}), "top.b": frozenset({"clk", "s"})}
 

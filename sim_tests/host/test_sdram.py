@@ -50,6 +50,6 @@ def test_the_sequence_and_only_once():
 @pytest.mark.parametrize("line", [4, 9, 15])
 def test_an_address_line_that_does_nothing(line):
     soc = SoC(dead=1 << line)
-    with pytest.raises(DeviceError, match="^the board's SDRAM does not keep what is written: at byte 0 [0-9a-f]{32} came back as "):
+    with pytest.raises(DeviceError, match=r"^the board's SDRAM does not keep what is written: at byte 0 [0-9a-f]{32} came back as "):
         soc.wake()
     assert soc.registers[CONTROL] == SEL, "the next driver tries again"

@@ -95,7 +95,7 @@ def test_memory_that_does_not_answer_is_named(folder, changed, what):
     manifest = Manifest.read(directory)
     other = dataclasses.replace(manifest, soc={**manifest.soc, "init": changed(manifest.soc["init"])})
     with simulated_board(program, BOARDS[ULX3S]) as board:
-        with pytest.raises(DeviceError, match="the board's SDRAM does not keep what is written: at byte 0 .* is this the board that"):
+        with pytest.raises(DeviceError, match=r"the board's SDRAM does not keep what is written: at byte 0 .* is this the board that"):
             connected(board, other)
         connected(board, manifest).close()  # and the next one tries again
 
