@@ -29,6 +29,7 @@ class ExternalMemory:
     title : for people
     bytes, bytes_per_cycle, half_duplex : size and speed
     chip : as ``litedram.modules`` calls it, for its timing
+    clock_mhz : fastest clock of a controller that runs at the accelerator's
     clock_degrees : its clock behind the accelerator's, so that what either side sends has settled when the other looks
     pins : sites by the names of a controller's signals, those of a bus separated by spaces, bit 0 first. Without ``dm`` a chip writes
         whole words only; ``cs_n`` and ``cke`` are fixed on some boards
@@ -39,6 +40,7 @@ class ExternalMemory:
     bytes_per_cycle: int
     half_duplex: bool
     chip: str = ""
+    clock_mhz: float = 50
     clock_degrees: float = 90
     pins: Mapping[str, str] = dataclasses.field(default_factory=dict)
     attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -102,9 +104,12 @@ class Board:
         """``bare``: the accelerator with on-chip memory; ``litex``: a SoC with a controller for the memory beside the part."""
         return VARIANTS if self.family == "ecp5" and self.external_memory and self.external_memory.chip else VARIANTS[:1]
 
-    def with_memory(self) -> Board:
-        """The board with the pins of its external memory as well."""
-        return dataclasses.replace(self, pins={**self.pins, **(self.external_memory.ports if self.external_memory else {})})
+    def in_variant(self, variant: str) -> Board:
+        """The board as one of its variants takes it: with the pins of its external memory, and no faster than that."""
+        memory = self.external_memory
+        if variant == "bare" or memory is None:
+            return self
+        return dataclasses.replace(self, pins={**self.pins, **memory.ports}, clock_mhz=min(self.clock_mhz, memory.clock_mhz))
 
     @property
     def clock_hz(self) -> float:

@@ -20,9 +20,9 @@ _PRIMITIVES: dict[str, ModuleType] = {
     "xilinx7": primitives_xilinx7}
 
 
-def constraints(board: Board, variant: str = "bare") -> str:
-    """The constraint file of one of the board's variants."""
-    return _PRIMITIVES[board.family].constraints(board if variant == "bare" else board.with_memory())
+def constraints(board: Board) -> str:
+    """The board's constraint file."""
+    return _PRIMITIVES[board.family].constraints(board)
 
 
 def project(board: Board, top: str, verilog: str) -> dict[str, str]:
@@ -32,7 +32,7 @@ def project(board: Board, top: str, verilog: str) -> dict[str, str]:
 
 
 def soc_parts(board: Board, config: Config) -> dict[str, wiring.Component]:
-    """What stands in the SoC around the accelerator's AXI shell and is not LiteX's, by name: ``clocks``, from the oscillator, and
+    """What stands in the SoC of ``board``, in its variant, around the accelerator's AXI shell and is not LiteX's, by name: ``clocks``, from the oscillator, and
     ``line``, the serial line as master of the SoC's bus."""
     memory = board.external_memory
     assert memory is not None

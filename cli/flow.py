@@ -266,7 +266,8 @@ def simulated_board(directory: str | Path | None = None, *, latency_us: float = 
     else:
         folder = generate_cached(choose(**what), progress=progress)
     program = simulate_board.compile_board(folder, progress=progress).path
-    with simulate_board.simulated_board(program, get_board(str(Manifest.read(folder).board)), latency_us=latency_us,
+    manifest = Manifest.read(folder)
+    with simulate_board.simulated_board(program, get_board(str(manifest.board)).in_variant(manifest.variant), latency_us=latency_us,
                                         real_time=real_time) as running:
         yield folder, running
 

@@ -127,7 +127,7 @@ def generate(config: Config, directory: str | Path, *, board: Board | None = Non
     soc: SoCFiles | None = None
     if variant == "litex":
         assert board is not None
-        soc = build_soc(config, board)
+        soc = build_soc(config, board.in_variant(variant))
         shell["board"] = soc.top, soc.verilog
     tops = {"core": "systolith", **{use: name for use, (name, _) in shell.items()}}
     text = "\n".join([emit(core, "systolith_core"), native_verilog(core), *(verilog for _, verilog in shell.values())])

@@ -58,9 +58,8 @@ class SoC(SoCCore):  # type: ignore[misc]
         memory = board.external_memory
         assert memory is not None
         platform = LatticeECP5Platform(board.device, [
-            *((name, 0, Pins(1)) for name in board.pins),
-            ("sdram_clk", 0, Pins(1)),
-            *((f"sdram_{name}", 0, Pins(len(sites.split()))) for name, sites in memory.pins.items() if name != "clk")], toolchain="trellis")
+            *((name, 0, Pins(1)) for name in board.pins if name not in memory.ports),
+            *((f"sdram_{name}", 0, Pins(len(sites.split()))) for name, sites in memory.pins.items())], toolchain="trellis")
         SoCCore.__init__(self, platform, board.clock_hz, cpu_type=None, with_uart=False, with_timer=False, with_ctrl=False,
                          integrated_sram_size=0, ident="", bus_timeout=BUS_TIMEOUT_CYCLES)
         self.crg = _Clocks(platform)
@@ -111,7 +110,7 @@ def _steps(sequence: list[tuple[str, int, int, str, int]]) -> list[list[Any]]:
 
 def main(folder: Path) -> None:
     """Write the SoC for the manifest in ``folder``."""
-    board = get_board(str(Manifest.read(folder).board))
+    board = get_board(str(Manifest.read(folder).board)).in_variant("litex")
     soc = SoC(board, folder)
     soc.finalize()
     size = soc.bus.regions["main_ram"].size

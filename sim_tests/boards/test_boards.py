@@ -119,18 +119,19 @@ def test_memory_pins_are_those_of_amaranth_boards(name):
     assert {signal: " ".join(pins.names) for signal, pins in signals.items()} == board.external_memory.pins
     assert {signal for signal, pins in signals.items() if pins.invert} == {signal for signal in signals if signal.endswith("_n")}
     assert board.external_memory.attributes == dict(resource.attrs)
-    sites = [pin.site for pin in board.with_memory().pins.values()]
+    sites = [pin.site for pin in board.in_variant("litex").pins.values()]
     assert len(set(sites)) == len(sites)
 
 
 @pytest.mark.parametrize("name", SDRAM)
 def test_constraints_name_every_pin_of_the_memory(name):
     board = get_board(name)
-    text = constraints(board, "litex")
+    text = constraints(board.in_variant("litex"))
     for port, pin in board.external_memory.ports.items():
         assert f'LOCATE COMP "{port}" SITE "{pin.site}";' in text
     assert text.startswith(constraints(board).rpartition("FREQUENCY")[0]), "and the others as they are"
-    assert "sdram" not in constraints(board)
+    assert "sdram" not in constraints(board) and board.in_variant("bare") is board
+    assert board.in_variant("litex").clock_mhz == min(board.clock_mhz, 50)
 
 
 @pytest.mark.parametrize(("degrees", "coarse", "fine"), [(0, 11, 0), (90, 14, 0), (180, 17, 0), (100, 14, 3)])

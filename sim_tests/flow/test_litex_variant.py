@@ -53,7 +53,7 @@ def test_every_pin_is_a_port(folder):
     text = Manifest.read(folder).check_verilog(folder)
     header = text[text.index("module systolith_board ("):].partition(");")[0]
     ports = {line.split()[-1].rstrip(",") for line in header.splitlines()[1:] if line.strip()}
-    placed = {line.split('"')[1].partition("[")[0] for line in constraints(BOARDS["ulx3s-12f"], "litex").splitlines() if "LOCATE" in line}
+    placed = {line.split('"')[1].partition("[")[0] for line in constraints(BOARDS["ulx3s-12f"].in_variant("litex")).splitlines() if "LOCATE" in line}
     assert ports == placed
 
 

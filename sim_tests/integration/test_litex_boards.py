@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 from systolith.arch.manifest import Manifest
-from systolith.boards import BOARDS
+from systolith.boards import get_board
 from systolith.cli import board_flow, flow
 from systolith.gen import tools
 from systolith.gen.simulate_board import compile_board, simulated_board
@@ -22,6 +22,7 @@ from systolith.host.serial_device import SerialDevice
 
 pytest.importorskip("litedram", reason="LiteDRAM is not installed: pip install 'systolith[litex]'")
 
+BOARDS = {name: get_board(name).in_variant("litex") for name in ("ulx3s-85f", "colorlight-5a75b")}
 NIGHTLY = bool(os.environ.get("SYSTOLITH_NIGHTLY"))
 SMALL = ["array.rows=4", "array.cols=4", "memory.activation_kib=2", "memory.weight_kib=2", "memory.accumulator_rows=64"]
 ULX3S, COLORLIGHT = "ulx3s-85f", "colorlight-5a75b"  # the second one's memory has no byte masks
