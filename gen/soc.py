@@ -55,7 +55,7 @@ def build_soc(config: Config, board: Board) -> SoCFiles:
     manifest = Manifest(config=config, board=board.reference, tops={"axi": "systolith_axi"})
     (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
     (folder / WRAPPER).write_text(driver_file(WRAPPER), encoding="utf-8")
-    tools.run_tool([sys.executable, "-m", f"{__package__}.litex_soc", folder], log=folder / "litex.log", name="LiteX")
+    tools.run_tool([sys.executable, "-P", "-m", f"{__package__}.litex_soc", folder], log=folder / "litex.log", name="LiteX")
     soc, csr_csv, description = ((folder / name).read_text(encoding="utf-8") for name in ("soc.v", "csr.csv", "soc.json"))
     shutil.rmtree(folder)
     return SoCFiles(SOC_TOP, "\n".join([*parts, soc]), json.loads(description),
