@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,10 +76,14 @@ class SerialDevice(Device):
                 raise DeviceMismatch(f"the device is not the accelerator in the manifest: MEMORY_BYTES must be {manifest.memory_bytes}, "
                                      f"not {self.memory_bytes}; load the bitstream that was built from this folder")
             if manifest is not None and manifest.soc is not None:
-                wake(self, manifest.soc, read=self._read_word, write=self._write_word, wait=self._pass)
+                self.wake(manifest.soc)
         except BaseException:
             self.close()
             raise
+
+    def wake(self, soc: Mapping[str, Any]) -> None:
+        """Make the memory of a board's LiteX variant work, whose manifest has ``soc``. Raises :class:`DeviceError` where it does not."""
+        wake(self, soc, read=self._read_word, write=self._write_word, wait=self._pass)
 
     def read_register(self, offset: int) -> int:
         return self.read_registers([offset])[0]

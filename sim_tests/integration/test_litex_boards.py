@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from systolith.arch.manifest import Manifest
+from systolith.arch.manifest import MANIFEST_NAME, Manifest
 from systolith.boards import get_board
 from systolith.cli import board_flow, flow
 from systolith.gen import tools
@@ -91,14 +91,28 @@ def test_memory_stays_between_sessions(running):
 @pytest.mark.parametrize(("changed", "what"), [
     (lambda init: [], "no sequence"),
     (lambda init: [*init[:-1], [init[-1][0], init[-1][1] + 0x10, *init[-1][2:]]], "a latency that the controller does not expect")])
-def test_memory_that_does_not_answer_is_named(folder, changed, what):
+def test_memory_that_does_not_answer_is_named(folder, changed, what, tmp_path, monkeypatch):
+    monkeypatch.setattr(board_flow, "SILENCE_S", 10.0)  # a simulation is not as quick as a board
     directory, program = folder(ULX3S)
     manifest = Manifest.read(directory)
     other = dataclasses.replace(manifest, soc={**manifest.soc, "init": changed(manifest.soc["init"])})
     with simulated_board(program, BOARDS[ULX3S]) as board:
+        rest(board)
+        row, = board_flow.probe(broken(other, tmp_path), ports=[f"{board.port}@1000000"])
+        assert row["matches"] and row["memory_works"] is False
+        assert row["what"].startswith("an accelerator, but the board's SDRAM does not keep what is written: at byte 0 ")
         with pytest.raises(DeviceError, match=r"the board's SDRAM does not keep what is written: at byte 0 .* is this the board that"):
             connected(board, other)
         connected(board, manifest).close()  # and the next one tries again
+        rest(board)
+        row, = board_flow.probe(directory, ports=[f"{board.port}@1000000"])
+        assert row["memory_works"] is True and row["what"] == "an accelerator"
+
+
+def broken(manifest, copy):
+    """A folder with another manifest."""
+    (copy / MANIFEST_NAME).write_text(manifest.to_json())
+    return copy
 
 
 @contextlib.contextmanager
