@@ -32,8 +32,8 @@ def project(board: Board, top: str, verilog: str) -> dict[str, str]:
 
 
 def soc_parts(board: Board, config: Config) -> dict[str, wiring.Component]:
-    """What stands in the SoC of ``board``, in its variant, around the accelerator's AXI shell and is not LiteX's, by name: ``clocks``, from the oscillator, and
-    ``line``, the serial line as master of the SoC's bus."""
+    """What stands in the SoC of ``board``, in its variant, around the accelerator's AXI shell and is not LiteX's, by name: ``clocks``,
+    from the oscillator, and ``line``, the serial line as master of the SoC's bus."""
     memory = board.external_memory
     assert memory is not None
     return {

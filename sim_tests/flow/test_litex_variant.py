@@ -42,7 +42,7 @@ def test_what_is_written(folder):
     assert {"csr.csv", "systolith.v", "systolith_litex.py"} <= set(manifest.files)
     assert Manifest.from_json(manifest.to_json()) == manifest
     assert all(SERIAL_SOC <= address < SERIAL_SOC + 0x1000 for address in manifest.soc["registers"].values())
-    # JEDEC 21-C: all precharged, two refreshes, a mode with bursts of one word and the latency that 40 MHz needs.
+    # JEDEC 21-C: all precharged, two refreshes, a mode with bursts of one word and the latency that 50 MHz needs.
     commands = [step[3:5] for step in manifest.soc["init"]]
     assert commands.count(["command", 13]) == 2 and manifest.soc["init"][-1][1:5] == [2 << 4, 0, "command", 15]
     assert manifest.soc["registers"]["sdram_dfii_control"] == next(
@@ -53,7 +53,8 @@ def test_every_pin_is_a_port(folder):
     text = Manifest.read(folder).check_verilog(folder)
     header = text[text.index("module systolith_board ("):].partition(");")[0]
     ports = {line.split()[-1].rstrip(",") for line in header.splitlines()[1:] if line.strip()}
-    placed = {line.split('"')[1].partition("[")[0] for line in constraints(BOARDS["ulx3s-12f"].in_variant("litex")).splitlines() if "LOCATE" in line}
+    text = constraints(BOARDS["ulx3s-12f"].in_variant("litex"))
+    placed = {line.split('"')[1].partition("[")[0] for line in text.splitlines() if "LOCATE" in line}
     assert ports == placed
 
 
