@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 
 import pytest
 from systolith.arch.config import resolve
@@ -9,7 +10,7 @@ from systolith.arch.manifest import Manifest
 from systolith.boards import get_board
 from systolith.gen.area import block_area, instances
 from systolith.gen.fmax import credible_fmax
-from systolith.gen.report import ReportError, Timing, make_report, read_netlist, read_report, read_timing
+from systolith.gen.report import Netlist, ReportError, Timing, _blocks, make_report, read_netlist, read_report, read_timing
 
 VERILOG = """\
 module top(clk, pin);
@@ -76,6 +77,21 @@ def netlist(**cells):
 
 def test_instances():
     assert instances(VERILOG, "top") == {"": frozenset({"clk"}), "a": frozenset({"clk", "i"}), "b": frozenset({"clk", "s"})}
+
+
+def test_instances_in_litex_verilog():
+    """Ports in the header, no blanks before an instance or its bracket."""
+    soc = ("module soc (\n    input  wire          rx,\n    inout  wire    [1:0] dq,\n    output wire          tx\n);\n"
+           "always @(posedge clk) begin\nend\ntop top(\n\t.clk (clk)\n);\nBB BB_1(\n);\nendmodule\n")
+    assert instances(soc + VERILOG, "soc") == {
+        "": frozenset({"rx"}), "top": frozenset({"clk"}), "top.a": frozenset({"clk", "i"}), "top.b": frozenset({"clk", "s"})}
+
+
+def test_blocks_of_a_soc():
+    area = {"": Counter(lut=7), "systolith_axi.reader": Counter(lut=5), "systolith_axi.core.systolith.core.load.front": Counter(lut=3),
+            "systolith_axi.core.systolith.core": Counter(ff=1), "systolith_line.frames": Counter(lut=2)}
+    blocks = _blocks(Netlist({}, area, False))
+    assert [(block["name"], block["lut"]) for block in blocks] == [("soc", 7), ("axi", 5), ("load", 3), ("line", 2), ("core", 0)]
 
 
 def test_a_cell_belongs_to_the_block_that_drives_it():
