@@ -85,8 +85,9 @@ def floorplan_page(seed: int, made_by: str) -> list[str]:
     """Markdown lines: the ULX3S-85F's array with one multiplier per element, five seeds with and without the floorplan."""
     board, rows, cols = get_board("ulx3s-85f"), 12, 12
     lines = ["# The floorplan", "", made_by,
-             f"One netlist of an array of {rows} × {cols} `single` on an {board.device}, speed -{board.speed}, a register at every input and "
-             "output. Credible clocks in MHz: as nextpnr places it, and with the DSP blocks in the order of the array (`gen/placement.py`).", "",
+             f"One netlist of an array of {rows} × {cols} `single` on an {board.device}, speed -{board.speed}, a register at every input "
+             "and output. Credible clocks in MHz: as nextpnr places it, and with the DSP blocks in the order of the array "
+             "(`gen/placement.py`).", "",
              "| seed | nextpnr's places | in order | bound by, in order |", "|---|---|---|---|"]
     clocks = []
     with tempfile.TemporaryDirectory(prefix="systolith-") as directory:
