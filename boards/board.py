@@ -105,11 +105,11 @@ class Board:
         return VARIANTS if self.family == "ecp5" and self.external_memory and self.external_memory.chip else VARIANTS[:1]
 
     def in_variant(self, variant: str) -> Board:
-        """The board as one of its variants takes it: with the pins of its external memory, and no faster than that."""
+        """The board as one of its variants takes it: with the pins of its external memory, no faster than that, and none on the part."""
         memory = self.external_memory
         if variant == "bare" or memory is None:
             return self
-        return dataclasses.replace(self, pins={**self.pins, **memory.ports}, clock_mhz=min(self.clock_mhz, memory.clock_mhz))
+        return dataclasses.replace(self, pins={**self.pins, **memory.ports}, clock_mhz=min(self.clock_mhz, memory.clock_mhz), memory_kib=0)
 
     @property
     def clock_hz(self) -> float:

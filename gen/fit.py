@@ -17,7 +17,7 @@ def estimate(config: Config, board: Board) -> dict[str, int]:
     multipliers = (array.multiplier_rows * -(-array.cols // 2) if pairs else array.dsp_blocks) + config.epilogue.dsp_blocks
     if board.family == "ecp5":
         bytes_deep, words_deep, words_per_ram = 2048, 512, 1
-        device_memory = memory_rams = board.memory_bytes // 2048 if config.shell == "serial" else 0
+        device_memory = memory_rams = board.memory_bytes // 2048
     else:
         bytes_deep, words_deep, words_per_ram = 512, 256, 2
         device_memory, memory_rams = 0, board.memory_bytes // 32768

@@ -94,7 +94,7 @@ def test_litex_is_optional(tmp_path, monkeypatch):
 def test_no_device_memory_on_the_part(name):
     """What its block RAMs held is beside it; and the chip's columns are what its size leaves."""
     board = BOARDS[name]
-    bare, litex = (estimate(choose(board=name, variant=variant).config, board) for variant in ("bare", "litex"))
+    bare, litex = (estimate(choose(board=name, variant=variant).config, board.in_variant(variant)) for variant in ("bare", "litex"))
     assert bare["bram"] - litex["bram"] == board.memory_kib // 2
     assert "-DSDRAM_COLUMN_BITS=" + ("8" if name == "colorlight-5a75b" else "9") in _chip_flags(board)
 
