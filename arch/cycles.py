@@ -8,7 +8,7 @@ of blocks (:mod:`.latency`).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,7 +24,7 @@ __all__ = ["Memory", "Prediction", "predict_cycles"]
 _PROGRAMS = 256  # predictions to remember
 
 
-def predict_cycles(config: Config, program: Iterable[Command], *, memory: Memory | None = None,
+def predict_cycles(config: Config, program: Sequence[Command], *, words: np.ndarray | None = None, memory: Memory | None = None,
                    bases: Sequence[int] = (), fresh: bool = False) -> Prediction:
     """Predict a program that ends without an error.
 
@@ -35,12 +35,13 @@ def predict_cycles(config: Config, program: Iterable[Command], *, memory: Memory
     ----------
     config : the accelerator
     program : commands with their tokens
+    words : the same packed, if it is at hand: in it, commands that are alike are found faster
     memory : device memory, by default :class:`Memory` as it stands
     bases : addresses in base registers; those that are not given are taken to be 0
     fresh : use nothing that is kept from before, as for timing the model itself
     """
     shapes = Shapes(config, memory or Memory()) if fresh else shapes_of(config, memory or Memory())
-    kinds = shapes.kinds(list(program), (*bases, *[0] * BASES))
+    kinds = shapes.kinds(program, (*bases, *[0] * BASES)[:BASES], words)
     key = np.array([kind.number for kind in kinds], np.int32).tobytes()
     known = shapes.predictions
     if key not in known:

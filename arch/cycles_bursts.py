@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from . import footprint
 from .commands import Bank, Load
 from .config import Config
 from .latency import LOAD_BURST_BEATS
@@ -30,30 +30,55 @@ class Bursts(NamedTuple):
     tail: int
 
 
-def load_bursts(config: Config, c: Load, base: int, cycles_per_beat: int) -> Bursts:
-    """What a LOAD asks for: a word takes a cycle, or as many as it has writes.
+def load_bursts(config: Config, loads: Sequence[Load], bases: Sequence[int], cycles_per_beat: int) -> list[Bursts]:
+    """What each of ``loads`` asks for: a word takes a cycle, or as many as it has writes.
+
+    They are gone through together, for NumPy takes as long for one as for many.
 
     Parameters
     ----------
-    base : address behind the base register
+    bases : addresses in all base registers
     cycles_per_beat : cycles from word to word that the memory takes at least
     """
+    if not loads:
+        return []
     bus = config.bus_bytes
-    width = {Bank.ACTIVATION: min(bus, config.array.rows), Bank.WEIGHT: min(bus, config.weight_lanes)}.get(Bank(c.bank), 4)
     block = LOAD_BURST_BEATS * bus
-    start = base + footprint.memory_offsets(c, np.arange(footprint.run_count(c)))
-    stop = start + c.run
-    count = (stop - 1) // block - start // block + 1
-    run = np.repeat(np.arange(len(start)), count)
-    place = np.arange(len(run)) - np.repeat(np.cumsum(count) - count, count)  # within the run
-    low = np.maximum(start[run], (start[run] // block + place) * block)
-    high = np.minimum(stop[run], (start[run] // block + place + 1) * block)
+    widths = {Bank.ACTIVATION: min(bus, config.array.rows), Bank.WEIGHT: min(bus, config.weight_lanes)}
+    # Of an address only its place in a block matters, so 32 bits are enough, whatever runs over.
+    fields = np.array([(bases[c.base] + c.offset & block - 1, c.run, c.count1, c.stride1 & block - 1, c.stride2 & block - 1,
+                        widths.get(Bank(c.bank), 4)) for c in loads], np.int32)
+    runs = np.array([c.count1 * c.count2 for c in loads])
+    # One row for each run: its first byte, and behind its last one.
+    first_run = np.cumsum(runs) - runs
+    offset, length, count1, stride1, stride2, width = np.repeat(fields.T, runs, axis=1)
+    outer, inner = np.divmod((np.arange(len(offset)) - np.repeat(first_run, runs)).astype(np.int32), count1)
+    start = offset + outer * stride2 + inner * stride1 & block - 1
+    stop = start + length
+    count = (stop - 1) // block + 1
+    # And for each burst: the part of its run that is in one block.
+    first_burst = np.cumsum(count) - count
+    if len(count) < count.sum():
+        run = np.repeat(np.arange(len(start)), count)
+        place = (np.arange(len(run)) - first_burst[run]).astype(np.int32) * block
+        low, high, width = np.maximum(start[run], place), np.minimum(stop[run], place + block), width[run]
+    else:
+        low, high = start, stop
     # Whole words, and what the first and the last one hold.
     first, last = low // bus, (high - 1) // bus
     one = first == last
     head, tail = np.where(one, high - low, bus - low % bus), np.where(one, 0, (high - 1) % bus + 1)
     writes = -(-head // width) + -(-tail // width) + np.maximum(last - first - 1, 0) * -(-bus // width)
     cycles = np.maximum(writes, (last - first + 1) * cycles_per_beat)
-    last_writes = -(-int(tail[-1] or head[-1]) // width)
-    behind = max(0, cycles_per_beat - last_writes) if cycles[-1] > writes[-1] else 0
-    return Bursts([0, *np.cumsum(cycles).tolist()], len(run) - int(count[-1]), int(writes.sum()), int(cycles.min()), Bank(c.bank), behind)
+    # Cycles of the last burst's last word behind its writes, where the memory is what it waits for.
+    tails = np.where(cycles > writes, np.maximum(0, cycles_per_beat - -(-np.where(one, head, tail) // width)), 0)
+    begin = first_burst[first_run]
+    ends = np.cumsum(cycles)
+    before = ends[begin] - cycles[begin]
+    last_run = first_run + runs - 1
+    behind = begin + np.add.reduceat(count, first_run)
+    rows = zip(begin.tolist(), behind.tolist(), before.tolist(), (first_burst[last_run] - begin).tolist(),
+               np.add.reduceat(writes, begin).tolist(), np.minimum.reduceat(cycles, begin).tolist(), tails[behind - 1].tolist(),
+               loads, strict=True)
+    return [Bursts([0, *(ends[at:end] - gone).tolist()], before_last, busy, shortest, Bank(c.bank), rest)
+            for at, end, gone, before_last, busy, shortest, rest, c in rows]

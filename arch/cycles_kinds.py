@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from . import footprint
 from .commands import PEERS, Command, Engine, Execute, Load, Store
@@ -13,6 +15,7 @@ from .config import Config
 from .cycles_bursts import Bursts, load_bursts
 from .cycles_rows import Rows, store_rows
 from .cycles_store import Known
+from .cycles_words import WordMarks
 from .latency import LOAD_BURST_BEATS, Latency, Memory
 
 __all__ = ["ENGINES", "Kind", "Shapes", "Stream", "pair", "shapes_of"]
@@ -20,10 +23,12 @@ __all__ = ["ENGINES", "Kind", "Shapes", "Stream", "pair", "shapes_of"]
 ENGINES = (Engine.LOAD, Engine.EXECUTE, Engine.STORE)
 _MOST = 20_000   # commands to remember
 
-_LOAD = attrgetter("wait", "post", "bank", "run", "count1", "count2", "stride1", "stride2", "base", "offset")
-_EXECUTE = attrgetter("wait", "post", "accumulator_row", "x_count", "y_count", "b_count", "ky_count", "kx_count", "ct_count", "transpose")
-_STORE = attrgetter("wait", "post", "row", "operation", "target", "lane", "window", "columns", "count1", "count2", "stride1", "stride2",
-                    "bias", "zero_point", "low", "high", "base", "destination")
+# Fields that matter to time, in the order in which :meth:`Shapes.kinds` takes them apart.
+_LOAD_FIELDS = ("wait", "post", "bank", "run", "count1", "count2", "stride1", "stride2", "base", "offset")
+_EXECUTE_FIELDS = ("wait", "post", "accumulator_row", "x_count", "y_count", "b_count", "ky_count", "kx_count", "ct_count", "transpose")
+_STORE_FIELDS = ("wait", "post", "row", "operation", "target", "lane", "window", "columns", "count1", "count2", "stride1", "stride2",
+                 "bias", "zero_point", "low", "high", "base", "destination")
+_LOAD, _EXECUTE, _STORE = (attrgetter(*names) for names in (_LOAD_FIELDS, _EXECUTE_FIELDS, _STORE_FIELDS))
 
 
 class Stream(NamedTuple):
@@ -100,66 +105,84 @@ class Shapes:
         self.found: dict[Hashable, Known] = {}
         self.predictions: dict[bytes, Any] = {}
         self._by_fields: dict[tuple[Any, ...], Kind] = {}
+        self._by_words: dict[bytes, Kind] = {}
+        self._words = WordMarks(config, self.block, {Load: _LOAD_FIELDS, Execute: _EXECUTE_FIELDS, Store: _STORE_FIELDS})
         self._details: dict[Hashable, Any] = {}   # by an engine's fields
         self._alike: dict[Hashable, Any] = {}     # by what is in them
         self._kinds: dict[Hashable, Kind] = {}
 
-    def kinds(self, program: Sequence[Command], bases: Sequence[int]) -> list[Kind]:
-        """The kind of each command; ``bases`` has all base registers."""
+    def kinds(self, program: Sequence[Command], bases: Sequence[int], words: np.ndarray | None = None) -> list[Kind]:
+        """The kind of each command; ``bases`` has all base registers; ``words`` is the program packed, if it is at hand."""
         if len(self._by_fields) + len(self.known) > _MOST:
-            for known in (self.known, self.found, self._by_fields, self._details, self._alike, self._kinds, self.predictions):
+            for known in (self.known, self.found, self._by_fields, self._by_words, self._details, self._alike, self._kinds,
+                          self.predictions):
                 known.clear()
-        half_rows, block, by_fields = self.config.half_rows, self.block, self._by_fields
-        result = []
+        if words is None:
+            by_fields = self._by_fields
+            keys = self._keys(program, bases)
+            self._learn({key: command for key, command in zip(keys, program, strict=True) if key not in by_fields}, bases)
+            return [by_fields[key] for key in keys]
+        by_words = self._by_words
+        marks = self._words.marks(program, words, bases)
+        new = {mark: command for mark, command in zip(marks, program, strict=True) if mark not in by_words}
+        if new:
+            by_words.update(zip(new, self.kinds(list(new.values()), bases), strict=True))
+        return [by_words[mark] for mark in marks]
+
+    def _keys(self, program: Sequence[Command], bases: Sequence[int]) -> list[tuple[Any, ...]]:
+        """Of each command its fields that matter to time."""
+        half_rows, block, result = self.config.half_rows, self.block, []
         for command in program:
             if isinstance(command, Execute):
                 values = _EXECUTE(command)
-                key = (1, *values[:2], values[2] >= half_rows, *values[3:])
+                result.append((1, *values[:2], values[2] >= half_rows, *values[3:]))
             elif isinstance(command, Load):
                 values = _LOAD(command)
-                key = (0, *values[:-2], bases[values[-2]] + values[-1] & block)
+                result.append((0, *values[:-2], bases[values[-2]] + values[-1] & block))
             else:
                 values = _STORE(command)
-                key = (2, *values[:2], values[2] >= half_rows, *values[3:-2], bases[values[-2]] + values[-1] & block)
-            kind = by_fields.get(key)
-            if kind is None:
-                kind = by_fields[key] = self._new(key, command, bases)
-            result.append(kind)
+                result.append((2, *values[:2], values[2] >= half_rows, *values[3:-2], bases[values[-2]] + values[-1] & block))
         return result
 
-    def _new(self, key: tuple[Any, ...], command: Command, bases: Sequence[int]) -> Kind:
-        config, latency = self.config, self.latency
-        half = 0
-        what: Any = None
-        match command:
-            case Load():
-                what = self._detail((Engine.LOAD, *key[3:]), lambda: load_bursts(
-                    config, command, bases[command.base], self.memory.cycles_per_beat))
-            case Execute():
-                half = command.accumulator_row // config.half_rows
-                what = self._detail((Engine.EXECUTE, *key[4:]), lambda: stream(config, command, latency))
-            case Store():
-                half = command.row // config.half_rows
-                what = self._detail((Engine.STORE, *key[4:]), lambda: store_rows(config, command, bases[command.base], latency))
-        same = command.engine, command.wait, command.post, half, id(what)
-        if same not in self._kinds:
-            self._kinds[same] = Kind(len(self._kinds), command, half, what)
-        return self._kinds[same]
+    def _learn(self, new: Mapping[tuple[Any, ...], Command], bases: Sequence[int]) -> None:
+        """Find out about commands that were not seen before, by their fields."""
+        config, latency, details = self.config, self.latency, self._details
+        loads = {(Engine.LOAD, *key[3:]): command for key, command in new.items() if isinstance(command, Load)}
+        loads = {key: command for key, command in loads.items() if key not in details}
+        for place, bursts in zip(loads, load_bursts(config, list(loads.values()), bases, self.memory.cycles_per_beat), strict=True):
+            details[place] = self._same(bursts)
+        for key, command in new.items():
+            half = 0
+            match command:
+                case Load():
+                    what = details[Engine.LOAD, *key[3:]]
+                case Execute():
+                    half = command.accumulator_row // config.half_rows
+                    what = self._detail((Engine.EXECUTE, *key[4:]), lambda c=command: stream(config, c, latency))
+                case Store():
+                    half = command.row // config.half_rows
+                    what = self._detail((Engine.STORE, *key[4:]), lambda c=command: store_rows(config, c, bases[c.base], latency))
+            same = command.engine, command.wait, command.post, half, id(what)
+            if same not in self._kinds:
+                self._kinds[same] = Kind(len(self._kinds), command, half, what)
+            self._by_fields[key] = self._kinds[same]
 
     def _detail(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
-        """One object for all that move the same."""
         if key not in self._details:
-            made = make()
-            match made:
-                case Bursts():
-                    same: Hashable = (Engine.LOAD, made.before_last, made.busy, made.bank, made.tail, *made.ends)
-                case Rows():
-                    same = (Engine.STORE, made.chunks, made.window, made.target, made.walk, made.pieces, made.final, made.share,
-                            *made.parts, *made.over, *made.settings)
-                case _:
-                    same = (Engine.EXECUTE, *made)
-            self._details[key] = self._alike.setdefault(same, made)
+            self._details[key] = self._same(make())
         return self._details[key]
+
+    def _same(self, made: Bursts | Stream | Rows) -> Any:
+        """One object for all that move the same."""
+        match made:
+            case Bursts():
+                same: Hashable = (Engine.LOAD, made.before_last, made.busy, made.bank, made.tail, *made.ends)
+            case Rows():
+                same = (Engine.STORE, made.chunks, made.window, made.target, made.walk, made.pieces, made.final, made.share,
+                        *made.alike, *made.settings)
+            case _:
+                same = (Engine.EXECUTE, *made)
+        return self._alike.setdefault(same, made)
 
 
 @functools.lru_cache(maxsize=8)

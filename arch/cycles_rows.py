@@ -31,7 +31,7 @@ class Rows(NamedTuple):
     ``walk`` : cycles from the command's tokens to its first row; ``pieces``, ``final`` : writes of a row into a scratchpad, and
     of its last chunk; ``share`` : chunks that share one;
     ``period``, ``regular`` : of the first ``regular`` rows, each is like that so many before; ``bursts``, ``sizes`` : of
-    each row, bursts that end with it, and words
+    each row, bursts that end with it, and words; ``alike`` : the same for the same ``parts`` and ``over``
     """
 
     chunks: int
@@ -52,6 +52,7 @@ class Rows(NamedTuple):
     regular: int
     bursts: list[int]
     sizes: list[int]
+    alike: tuple[Any, ...]
 
 
 def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
@@ -67,13 +68,19 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
     settings = (c.operation, int(raw and c.bias), c.zero_point, c.low, c.high)
     start = base + footprint.memory_offsets(c, np.arange(count))
     joined = np.append(start[1:] == start[:-1] + size, False)   # to the next one
-    # Rows that begin at the same place of a block are alike.
-    places = list(zip((start % (STORE_BURST_BEATS * bus)).tolist(), joined.tolist(), strict=True))
-    same: dict[Any, Any] = {}
-    known = {place: same.setdefault(found := _parts(*place, size, chunks, chunk_bytes, bus), found) for place in set(places)}
-    kinds = [known[place] for place in places]
-    period, regular = _period(kinds)
-    parts, over, bursts, sizes = (list(each) for each in zip(*kinds, strict=True))
+    # Rows that begin at the same place of a block are alike; those that are alike are numbered as they come.
+    _, index, place = np.unique(start % (STORE_BURST_BEATS * bus) * 2 + joined, return_index=True, return_inverse=True)
+    table: dict[tuple[tuple[_Part, ...], bool, int, int], int] = {}
+    numbers = np.empty(len(index), np.int64)
+    for one in np.argsort(index).tolist():
+        row = int(index[one])
+        found = _parts(int(start[row]) % (STORE_BURST_BEATS * bus), bool(joined[row]), size, chunks, chunk_bytes, bus)
+        numbers[one] = table.setdefault(found, len(table))
+    numbers = numbers[place.reshape(-1)]
+    kinds = list(table)
+    period, regular = _period(numbers)
+    parts, over, bursts, sizes = ([kinds[number][which] for number in numbers.tolist()] for which in range(4))
+    alike: tuple[Any, ...] = (tuple(kinds), numbers.tobytes())
     words = sum(sizes)
     interval, delay = (1, latency.raw) if raw else (latency.interval, latency.requantise)
     walk, pieces, final, share, target = latency.store_walk, chunks, 1, 1, Target(c.target)
@@ -88,14 +95,16 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
             sent = [min(chunk_bytes, group - at) for group in groups for at in range(0, group, chunk_bytes)]
         pieces, final = sum([-(-one // width) for one in sent]), -(-sent[-1] // width)
         parts, over, bursts, period, regular = [parts[0]] * count, [False] * count, [0] * count, 1, count   # there is no bus
+        alike = parts[0], count
     return Rows(chunks, c.window, interval, parts, over, words, max(words, count * chunks * c.window), settings, delay, target, walk,
-                pieces, final, share, period, regular, bursts, sizes)
+                pieces, final, share, period, regular, bursts, sizes, alike)
 
 
-def _period(kinds: list[Any]) -> tuple[int, int]:
+def _period(kinds: np.ndarray) -> tuple[int, int]:
     """The shortest period of most of ``kinds``, and how many have it; (1, 0) if that is none."""
     for period in (1, 2, 4, 8, 16, 32):
-        regular = next((n for n in range(period, len(kinds)) if kinds[n] is not kinds[n - period]), len(kinds))
+        other = np.flatnonzero(kinds[period:] != kinds[:-period])
+        regular = int(other[0]) + period if len(other) else len(kinds)
         if 4 * regular > 3 * len(kinds):
             return period, regular
     return 1, 0

@@ -167,10 +167,12 @@ class StorePath:
         self.unsent = 0
         steps, takes, asks, reads, left = self.steps, self.takes, self.asks, self.reads, self.left
         seen: dict[tuple[int, ...], tuple[int, int]] = {}
-        index, first, look, count = -1, 0, max(rows.period, 8), len(rows.parts)
+        index, first, look, count, least = -1, 0, max(rows.period, 8), len(rows.parts), self._window(rows)
         while (index := index + 1) < count:
             if index == look and index < rows.regular - rows.period and self.slow <= self.word:
                 look += rows.period
+                if len(steps) < least:  # to be compared with
+                    look = max(look, index + (least - len(steps)) // rows.period * rows.period)
                 now, at = self._now(local)
                 before, since = seen.get(now, (index, 0))
                 seen[now] = index, at
@@ -260,7 +262,7 @@ class StorePath:
 
     def _forget(self, time: int) -> None:
         """Drop rows that are in nobody's way any more."""
-        done = next((row for row, left in enumerate(self.left) if left + 2 > time), len(self.left))
+        done = bisect_right(self.left, time - 2)
         for rows in (self.steps, self.takes, self.asks, self.reads, self.left):
             del rows[:done]
         del self.responses[:-_WAITING]

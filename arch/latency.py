@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 
 from .commands import Execute
 from .config import Config
@@ -68,41 +69,41 @@ class Latency:
     lock_rows = 5     # from the first cycle without a claim to EXECUTE's first row
     lock_reads = 2    # and to STORE's first read
 
-    @property
+    @cached_property
     def execute_begin(self) -> int:
         """From the cycle in which EXECUTE's tokens are taken."""
         return int(self.config.control.looks_ahead)
 
-    @property
+    @cached_property
     def fetch_request(self) -> int:
         """From START to the first request for program words."""
         return 9 if self.config.control.looks_ahead else 7
 
-    @property
+    @cached_property
     def fetch_next(self) -> int:
         """From one request for program words to the next, at least."""
         return 3 if self.config.control.looks_ahead else 1
 
-    @property
+    @cached_property
     def fetch_aside(self) -> int:
         """Program words that wait for dispatch in registers, out of the buffer."""
         return 3 if self.config.control.looks_ahead else 0
 
-    @property
+    @cached_property
     def fetch_word(self) -> int:
         """From a program word's arrival to its dispatch."""
         return 4 if self.config.control.looks_ahead else 2
 
-    @property
+    @cached_property
     def end(self) -> int:
         """From the last give to DONE."""
         return 3 if self.config.control.looks_ahead else 2
 
-    @property
+    @cached_property
     def fetch_bytes(self) -> int:
         return min(128, 16 * self.config.bus_bytes)
 
-    @property
+    @cached_property
     def load_bursts(self) -> int:
         """Bursts that LOAD may have asked for and not written."""
         return self.config.memory.outstanding + 1
@@ -111,13 +112,13 @@ class Latency:
     drain = 4         # from a drain request to its words
     shift_to_swap = 1
 
-    @property
+    @cached_property
     def swap_to_shift(self) -> int:
         """From a tile's first row to the first vector of the next, which the decision takes 3 cycles for."""
         array = self.config.array
         return 3 if array.multiplier_kind == "dual" else max(array.multiplier_rows - 1, 3)
 
-    @property
+    @cached_property
     def settle(self) -> int:
         """From a row until it can be drained."""
         array = self.config.array
@@ -135,42 +136,42 @@ class Latency:
         repeats = (c.y_count, c.b_count)[:self.config.control.inner_loops - 1]
         return 0 if all(count == 1 for count in repeats) else 1 + sum(count.bit_length() + 1 for count in repeats)
 
-    @property
+    @cached_property
     def fill_to_emit(self) -> int:
         """Of the transposer: from the last vector that fills to the first that leaves."""
         array = self.config.array
         pieces = -(-array.rows // array.cols)
         return 1 + max(array.col_delay[row % array.cols] - (pieces - 1 - row // array.cols) for row in range(array.rows))
 
-    @property
+    @cached_property
     def emit_to_fill(self) -> int:
         """Of the transposer: from the last vector that leaves to the first of the next tile; the decision takes 3 cycles."""
         array = self.config.array
         delay = array.col_delay
         return max(3, *(delay[-1] - (array.rows - 1 - row) - delay[row % array.cols] - row // array.cols for row in range(array.rows)))
 
-    @property
+    @cached_property
     def select(self) -> int:
         """Stages of the multiplexer that chooses a group of columns."""
         groups = -(-self.config.array.cols // self.config.epilogue.lanes)
         return max(1, -(-(groups - 1).bit_length() // 3))
 
-    @property
+    @cached_property
     def raw(self) -> int:
         """From a group that is read to its chunk: maximum, table, sum and queue besides the selection."""
         epilogue = self.config.epilogue
         return self.drain + self.select + epilogue.max_pool + 2 * epilogue.add + 1 + 2
 
-    @property
+    @cached_property
     def requantise(self) -> int:
         return self.raw + (11 if self.config.epilogue.multiplier == "parallel" else 14)
 
-    @property
+    @cached_property
     def interval(self) -> int:
         """Cycles per requantised group."""
         return 1 if self.config.epilogue.multiplier == "parallel" else 8
 
-    @property
+    @cached_property
     def chunks(self) -> int:
         """Places for chunks behind the epilogue, and in it."""
         return 1 << (self.requantise // self.interval + 7).bit_length()

@@ -24,7 +24,7 @@ from .tiling import PlanError
 __all__ = ["GemmPlan", "MemoryRegion", "plan_gemm", "split_gemm"]
 
 _LEAST_TRIED, _MOST_TRIED, _COMMANDS_TRIED = 3, 48, 6000  # tilings, and their commands in all, whose schedule is worked out
-_PREDICTED, _COMMANDS_PREDICTED = 3, 150  # of those, how many are asked of the cycle model, and how many commands they may have
+_PREDICTED, _COMMANDS_PREDICTED = 8, 150  # of those, how many are asked of the cycle model, and how many commands they may have
 
 
 class MemoryRegion(NamedTuple):
@@ -167,7 +167,8 @@ def _candidates(gemm: Gemm) -> Iterator[Tiling]:
                 if depth < gemm.k and height * tiles > config.half_rows:
                     continue
                 yield Tiling(rows=height, tiles=tiles, depth=depth, outer="m")
-                yield Tiling(rows=height, tiles=tiles, depth=depth, outer="n")
+                if height < gemm.m and tiles < gemm.n_tiles:  # else both orders are the same
+                    yield Tiling(rows=height, tiles=tiles, depth=depth, outer="n")
 
 
 def _powers(start: int, stop: int) -> Iterator[int]:

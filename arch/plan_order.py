@@ -16,6 +16,7 @@ from .cycles_bursts import load_bursts
 from .footprint import accumulator_count, tile_count
 from .plan_passes import tile_cycles
 from .program import Region
+from .registers import BASES
 
 __all__ = ["Item", "Order"]
 
@@ -67,7 +68,8 @@ class Order:
         slots, place, free, at_work = [], 0, 0, 0
         time = 0
         starts: list[int] = []
-        for number, (item, at) in enumerate(self.loads):
+        bursts = load_bursts(self.config, [cast(Load, item.command) for item, _ in self.loads], [0] * BASES, 1)
+        for number, (_, at) in enumerate(self.loads):
             behind = self._conflict(number, at)
             while len(starts) < at:   # those before the LOAD, as it comes to them
                 command = self.others[len(starts)].command
@@ -79,7 +81,7 @@ class Order:
                 at_work += 1
             place = max(place, min(max(self._forth(behind, margin) if behind else 0, self._back(at_work, ahead)), at))
             slots.append(place)
-            free += load_bursts(self.config, cast(Load, item.command), 0, 1).ends[-1] + _FETCH
+            free += bursts[number].ends[-1] + _FETCH
             time = max(time, free)
         return list(self._merged(slots))
 

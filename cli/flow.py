@@ -345,7 +345,7 @@ def _analysis(accelerator: Accelerator, macs: int, memory: Memory) -> dict[str, 
     from ..arch.roofline import explain, roofline
     counters, config = accelerator.counters, accelerator.config
     start = time.process_time()
-    predicted = sum(predict_cycles(config, plan.program, memory=memory, bases=bases, fresh=True).cycles
+    predicted = sum(predict_cycles(config, plan.program, words=plan.words, memory=memory, bases=bases, fresh=True).cycles
                     for plan, bases in zip(accelerator.plans, accelerator.bases, strict=True))
     seconds = time.process_time() - start
     result: dict[str, Any] = {"predicted_cycles": predicted, "prediction_seconds": seconds}

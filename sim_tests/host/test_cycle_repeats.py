@@ -1,16 +1,19 @@
 """The cycle model skips what repeats itself and remembers what it found out, and neither changes anything."""
 
+import numpy as np
 import pytest
 from systolith.arch import cycles, cycles_machine
-from systolith.arch.commands import Execute, Load, Store
+from systolith.arch.commands import Bank, Execute, Load, Store, pack
 from systolith.arch.config import resolve
 from systolith.arch.cycles import Memory, predict_cycles
-from systolith.arch.cycles_kinds import shapes_of, stream
+from systolith.arch.cycles_bursts import Bursts, load_bursts
+from systolith.arch.cycles_kinds import Shapes, shapes_of, stream
 from systolith.arch.cycles_machine import Machine
 from systolith.arch.cycles_repeat import Repeats
 from systolith.arch.cycles_store import StorePath
 from systolith.arch.latency import Latency
 from systolith.arch.plan_gemm import plan_gemm
+from systolith.arch.random_programs import random_program
 
 SMALL = resolve({"array": {"rows": 8, "cols": 8}, "memory": {"activation_kib": 4, "weight_kib": 4, "accumulator_rows": 128}})
 MEMORIES = [Memory(), Memory(latency=100), Memory(cycles_per_beat=4, half_duplex=True)]
@@ -99,3 +102,47 @@ def test_commands_whose_numbers_are_those_of_another_engine():
     shapes_of.cache_clear()
     predict_cycles(SMALL, [execute])
     assert predict_cycles(SMALL, [load]) == predict_cycles(SMALL, [load], fresh=True)
+
+
+def test_words_are_the_same_program():
+    """Commands that are found to be alike in the words are those that their fields say are."""
+    rng = np.random.default_rng(7)
+    for _ in range(30):
+        program = random_program(rng, SMALL, commands=60, region_bytes=4096)
+        bases = (64, *rng.integers(0, 1 << 20, 7).tolist())
+        alone = predict_cycles(SMALL, program, bases=bases, fresh=True)
+        assert predict_cycles(SMALL, program, words=pack(program), bases=bases, fresh=True) == alone
+
+
+def test_what_differs_in_words_and_not_in_time_is_alike():
+    """Rows, the base register where the address is as far into a block, and the accumulator's rows within a half do not matter."""
+    block = 64 * SMALL.bus_bytes
+    alike = [[Load(base=1, offset=8, run=40), Load(base=2, offset=8 + block, run=40, row=5)],
+             [Execute(x_count=9, activation_row=3), Execute(x_count=9, accumulator_row=7, weight_row=2)],
+             [Store(base=2, destination=24, columns=5, row=1), Store(base=1, destination=24 + block, columns=5, row=9)]]
+    other = [Load(base=1, offset=12, run=40), Execute(x_count=9, accumulator_row=SMALL.half_rows), Store(base=1, columns=5, destination=29)]
+    for (one, two), three in zip(alike, other, strict=True):
+        kinds = Shapes(SMALL, Memory()).kinds([one, two, three], (0, block, 3 * block, *[0] * 5), pack([one, two, three]))
+        assert kinds[0] is kinds[1] is not kinds[2]
+
+
+def test_bursts_of_many_loads_are_those_of_each():
+    rng = np.random.default_rng(8)
+    programs = [random_program(rng, SMALL, commands=40, region_bytes=4096) for _ in range(40)]
+    loads = [command for program in programs for command in program if isinstance(command, Load)]
+    bases = rng.integers(0, 1 << 40, 8).tolist()
+    assert len(loads) > 100
+    together = load_bursts(SMALL, loads, bases, 4)
+    assert together == [load_bursts(SMALL, [one], bases, 4)[0] for one in loads]
+    for one, bursts in zip(loads, together, strict=True):
+        assert len(bursts.ends) - 1 >= one.count1 * one.count2 and bursts.shortest >= 4
+
+
+def test_bursts_by_hand():
+    """On a 64-bit bus: a run of 13 bytes from byte 508 on lies in two blocks of 512, in one word and in two."""
+    once, twice = load_bursts(SMALL, [Load(base=1, offset=508, run=13), Load(base=1, offset=508, run=13, count1=2, stride1=-512 + 3)],
+                              [0, 1024, *[0] * 6], 1)
+    assert once == Bursts([0, 1, 3], 0, 3, 1, Bank.ACTIVATION, 0)
+    assert twice.ends == [0, 1, 3, 4, 6] and twice.before_last == 2
+    slow, = load_bursts(SMALL, [Load(base=1, offset=508, run=13)], [0, 1024, *[0] * 6], 4)
+    assert slow.ends == [0, 4, 12] and slow.busy == 3 and slow.tail == 3
