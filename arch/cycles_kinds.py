@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -149,28 +149,27 @@ class Shapes:
         config, latency, details = self.config, self.latency, self._details
         loads = {(Engine.LOAD, *key[3:]): command for key, command in new.items() if isinstance(command, Load)}
         loads = {key: command for key, command in loads.items() if key not in details}
-        for place, bursts in zip(loads, load_bursts(config, list(loads.values()), bases, self.memory.cycles_per_beat), strict=True):
-            details[place] = self._same(bursts)
+        every = load_bursts(config, list(loads.values()), bases, self.memory.cycles_per_beat)
+        details.update(zip(loads, map(self._same, every), strict=True))
         for key, command in new.items():
             half = 0
+            place: Hashable = (command.engine, *key[4:])
             match command:
                 case Load():
-                    what = details[Engine.LOAD, *key[3:]]
+                    place = Engine.LOAD, *key[3:]
                 case Execute():
                     half = command.accumulator_row // config.half_rows
-                    what = self._detail((Engine.EXECUTE, *key[4:]), lambda c=command: stream(config, c, latency))
+                    if place not in details:
+                        details[place] = self._same(stream(config, command, latency))
                 case Store():
                     half = command.row // config.half_rows
-                    what = self._detail((Engine.STORE, *key[4:]), lambda c=command: store_rows(config, c, bases[c.base], latency))
+                    if place not in details:
+                        details[place] = self._same(store_rows(config, command, bases[command.base], latency))
+            what = details[place]
             same = command.engine, command.wait, command.post, half, id(what)
             if same not in self._kinds:
                 self._kinds[same] = Kind(len(self._kinds), command, half, what)
             self._by_fields[key] = self._kinds[same]
-
-    def _detail(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
-        if key not in self._details:
-            self._details[key] = self._same(make())
-        return self._details[key]
 
     def _same(self, made: Bursts | Stream | Rows) -> Any:
         """One object for all that move the same."""

@@ -79,7 +79,7 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
     numbers = numbers[place.reshape(-1)]
     kinds = list(table)
     period, regular = _period(numbers)
-    parts, over, bursts, sizes = ([kinds[number][which] for number in numbers.tolist()] for which in range(4))
+    parts, over, bursts, sizes = (list(each) for each in zip(*[kinds[number] for number in numbers.tolist()], strict=True))
     alike: tuple[Any, ...] = (tuple(kinds), numbers.tobytes())
     words = sum(sizes)
     interval, delay = (1, latency.raw) if raw else (latency.interval, latency.requantise)
