@@ -66,7 +66,7 @@ GROUPS = [
     Group("32 × 32, 128-bit bus", [Case(1024, 1024, 1024, "int32", 0.97), Case(128, 128, 128, "int8")],
           ("array.rows=32", "array.cols=32", "memory.bus_bits=128")),
     # ResNet-18's second stage as a product: 28 × 28 pixels, 3 × 3 × 128 inputs, 128 outputs.
-    Group("ULX3S-85F, 12 × 12, with its SDRAM: 16 bits, half-duplex",
+    Group("ULX3S-85F, 24 × 12, with its SDRAM: 16 bits, half-duplex",
           [Case(512, 512, 512), Case(784, 128, 1152, "int8")], board="ulx3s-85f", memory="board"),
 ]
 COLUMNS = ["M × N × K", "result", "cycles", "predicted", "difference", "prediction ÷ simulation", "utilisation", "of its roof", "bound by",
