@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from ..arch.config import Config, resolve
+
 __all__ = ["VARIANTS", "Board", "ExternalMemory", "Pin"]
 
 VARIANTS = ("bare", "litex")
@@ -119,6 +121,11 @@ class Board:
     def multipliers(self) -> int | None:
         """Multipliers that an array may fill by itself; None where it does not: only ECP5's have been tried."""
         return self.resources["dsp"] if self.family == "ecp5" else None
+
+    @property
+    def config(self) -> Config:
+        """What its settings come to."""
+        return resolve(self.settings, dsp_blocks=self.multipliers)
 
     @property
     def memory_bytes(self) -> int:

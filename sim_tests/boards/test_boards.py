@@ -34,7 +34,7 @@ def test_unknown_board(name, message):
 @pytest.mark.parametrize("board", BOARDS.values(), ids=str)
 def test_board_is_consistent(board):
     """Its configuration resolves and its largest blocks fit; the serial line works at its clock; the memory is a power of two."""
-    config = resolve(board.settings)
+    config = board.config
     assert config.shell == board.link
     assert set(board.summary()) == {"name", "device", "clock_mhz", "oscillator_mhz", "link", "memory_kib", "variants", "toolchain"}
     if board.link == "axi":
@@ -146,7 +146,7 @@ def test_a_later_clock(degrees, coarse, fine):
 def test_top_module_elaborates(name):
     """The whole shell of each board, around the accelerator's ports; ``generate`` does the accelerator itself."""
     board = get_board(name)
-    config = resolve(board.settings)
+    config = board.config
     top = BoardTop(board=board, config=config, accelerator=AcceleratorModule(Core(config).signature))
     text = rtlil.convert(top, name="systolith_board", emit_src=False)
     module = text[text.rindex("module \\systolith_board\n"):].partition("\nend\n")[0]
@@ -158,7 +158,7 @@ def test_top_module_elaborates(name):
 @pytest.mark.parametrize("name", ["ulx3s-12f", "versa-ecp5", "ice40-hx8k"])
 def test_generates(name, tmp_path):
     """One board of each size that no other test generates."""
-    generate(resolve(get_board(name).settings), tmp_path, board=get_board(name))
+    generate(get_board(name).config, tmp_path, board=get_board(name))
     manifest = Manifest.read(tmp_path)
     assert (manifest.board, manifest.memory_bytes) == (name, get_board(name).memory_bytes)
 
@@ -186,7 +186,7 @@ def test_a_board_that_is_not_here(tmp_path):
     path.write_text(text, encoding="utf-8")
     board = get_board(str(path))
     assert board.source == str(path) and bit_cycles(board.clock_hz, board.baud) and constraints(board)
-    for resource, needed in estimate(resolve(board.settings), board).items():
+    for resource, needed in estimate(board.config, board).items():
         assert needed <= board.resources[resource]
     result = generate_folder(tmp_path / "out", board=str(path))
     assert "systolith.v" in result["files"] and Manifest.read(tmp_path / "out").board == str(path)

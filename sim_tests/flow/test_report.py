@@ -5,7 +5,6 @@ import re
 from collections import Counter
 
 import pytest
-from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest
 from systolith.boards import get_board
 from systolith.gen.area import block_area, instances
@@ -143,7 +142,7 @@ def test_credible_fmax(nextpnr, family, speed, dsp, registered, bram, mhz, limit
 
 def manifest_for(name, **changes):
     board = get_board(name)
-    return board, Manifest(config=resolve(board.settings), hash="ab" * 32, board=name, **changes)
+    return board, Manifest(config=board.config, hash="ab" * 32, board=name, **changes)
 
 
 def test_report_is_that_of_the_median_seed(tmp_path):
