@@ -42,11 +42,12 @@ def predict_cycles(config: Config, program: Sequence[Command], *, words: np.ndar
     """
     shapes = Shapes(config, memory or Memory()) if fresh else shapes_of(config, memory or Memory())
     kinds = shapes.kinds(program, (*bases, *[0] * BASES)[:BASES], words)
-    key = np.array([kind.number for kind in kinds], np.int32).tobytes()
+    place = bases[0] % shapes.latency.fetch_bytes if bases else 0
+    key = place, np.array([kind.number for kind in kinds], np.int32).tobytes()
     known = shapes.predictions
     if key not in known:
         while len(known) >= _PROGRAMS:
             del known[next(iter(known))]
-        known[key] = Machine(shapes, kinds).run()
+        known[key] = Machine(shapes, kinds, place).run()
     prediction: Prediction = known[key]
     return dataclasses.replace(prediction, busy=dict(prediction.busy))

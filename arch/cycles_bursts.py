@@ -17,13 +17,15 @@ __all__ = ["Bursts", "load_bursts"]
 class Bursts(NamedTuple):
     """The bursts of one LOAD, in order.
 
-    ``ends`` : cycles on the bus until each burst has passed, after a leading 0; ``before_last`` : bursts of all runs but the last;
+    ``ends`` : cycles on the bus until each burst has passed, after a leading 0; ``runs`` : how many;
+    ``held`` : bursts of the last three, which are what registers between the walk and the bursts hold;
     ``busy`` : cycles in which something is written; ``shortest`` : cycles of the shortest; ``bank`` : where they are written,
     None of the program; ``tail`` : cycles of the last burst behind its last write
     """
 
     ends: list[int]
-    before_last: int
+    runs: int
+    held: int
     busy: int
     shortest: int
     bank: Bank | None
@@ -75,10 +77,9 @@ def load_bursts(config: Config, loads: Sequence[Load], bases: Sequence[int], cyc
     begin = first_burst[first_run]
     ends = np.cumsum(cycles)
     before = ends[begin] - cycles[begin]
-    last_run = first_run + runs - 1
     behind = begin + np.add.reduceat(count, first_run)
-    rows = zip(begin.tolist(), behind.tolist(), before.tolist(), (first_burst[last_run] - begin).tolist(),
+    rows = zip(begin.tolist(), behind.tolist(), before.tolist(), runs.tolist(), (behind - first_burst[first_run + np.maximum(runs - 3, 0)]).tolist(),
                np.add.reduceat(writes, begin).tolist(), np.minimum.reduceat(cycles, begin).tolist(), tails[behind - 1].tolist(),
                loads, strict=True)
-    return [Bursts([0, *(ends[at:end] - gone).tolist()], before_last, busy, shortest, Bank(c.bank), rest)
-            for at, end, gone, before_last, busy, shortest, rest, c in rows]
+    return [Bursts([0, *(ends[at:end] - gone).tolist()], many, held, busy, shortest, Bank(c.bank), rest)
+            for at, end, gone, many, held, busy, shortest, rest, c in rows]

@@ -94,7 +94,7 @@ class Shapes:
     Attributes
     ----------
     known, found : for :class:`~.cycles_store.StorePath`
-    predictions : of whole programs, by the numbers of their commands' kinds
+    predictions : of whole programs, by where they begin in a burst and the numbers of their commands' kinds
     """
 
     def __init__(self, config: Config, memory: Memory):
@@ -103,7 +103,7 @@ class Shapes:
         self.block = LOAD_BURST_BEATS * config.bus_bytes - 1   # of an address, what matters to bursts
         self.known: dict[Hashable, Known] = {}
         self.found: dict[Hashable, Known] = {}
-        self.predictions: dict[bytes, Any] = {}
+        self.predictions: dict[Hashable, Any] = {}
         self._by_fields: dict[tuple[Any, ...], Kind] = {}
         self._by_words: dict[bytes, Kind] = {}
         self._words = WordMarks(config, self.block, {Load: _LOAD_FIELDS, Execute: _EXECUTE_FIELDS, Store: _STORE_FIELDS})
@@ -175,7 +175,7 @@ class Shapes:
         """One object for all that move the same."""
         match made:
             case Bursts():
-                same: Hashable = (Engine.LOAD, made.before_last, made.busy, made.bank, made.tail, *made.ends)
+                same: Hashable = (Engine.LOAD, made.runs, made.held, made.busy, made.bank, made.tail, *made.ends)
             case Rows():
                 same = (Engine.STORE, made.chunks, made.window, made.target, made.walk, made.pieces, made.final, made.share,
                         *made.alike, *made.settings)

@@ -35,7 +35,8 @@ class Machine:
 
     never = _NEVER
 
-    def __init__(self, shapes: Shapes, kinds: list[Kind]):
+    def __init__(self, shapes: Shapes, kinds: list[Kind], program: int = 0):
+        """``program`` is its address."""
         self.config, self.memory, self.latency, self.kinds = shapes.config, shapes.memory, shapes.latency, kinds
         config, memory, latency = self.config, self.memory, self.latency
         self.reads = ReadPort(latency, memory)
@@ -59,7 +60,9 @@ class Machine:
         self.coming: deque[tuple[int, int]] = deque()   # bursts that were asked for: words, dispatch of the first
         self.fetched: deque[tuple[int, int]] = deque()  # bursts that have come: words left, dispatch of the first
         self.burst_words, self.beat_words = latency.fetch_bytes // 4, config.bus_bytes // 4
-        self.gone = 0                                   # words of the first burst that were moved
+        # Bursts end at multiples of their length: words that the first one does not have, and of its first bus word.
+        self.missing = program // 4 % self.burst_words
+        self.gone = self.missing % self.beat_words      # words of the first burst that were moved
         self.aside = latency.fetch_aside                # words that wait in front of dispatch, out of their buffer
         # When bursts are asked for.
         self.fetches = deque([latency.fetch_request, latency.fetch_request + latency.fetch_next])
@@ -126,11 +129,12 @@ class Machine:
     # Program
 
     def _fetch(self, time: int) -> None:
-        words = min(self.burst_words, self.words_left)
+        words = min(self.burst_words - self.missing, self.words_left)
         self.words_left -= words
         if not words:
             return
-        cycles = -(-words // self.beat_words) * self.memory.cycles_per_beat
+        cycles = -(-(self.missing % self.beat_words + words) // self.beat_words) * self.memory.cycles_per_beat
+        self.missing = 0
         load_last = self.reads.load_last
         if self.memory.half_duplex:
             self._share_read(max(time + self.reads.first_word, self.reads.free), cycles)
@@ -242,16 +246,14 @@ class Machine:
         self._load_ends()
 
     def _load_ends(self) -> None:
-        """When the last LOAD is complete, and when its fields are free: its last run goes to the bursts behind the one before."""
+        """When the last LOAD is complete, and when its fields are free: all of its runs have been walked."""
         port, number = self.reads, self.load_number
         if port.load_last < port.segments[0].first:  # nobody remembers its words
             return
         bursts = self.kinds[number].detail
         self.complete[number] = port.load_end + self.written
-        before = port.load_last - (len(bursts.ends) - 1) + bursts.before_last   # the burst before the last run's
-        walked = self.begin[number] + 1 + bursts.before_last
-        if before > 0:
-            walked = max(walked, port.accepted(max(0, before - self.latency.load_ahead)))
+        # A run per cycle, while registers on the way to the requests hold what these do not take; only LOAD's own requests count.
+        walked = max(self.begin[number] + bursts.runs, port.load_accepted(bursts.held + self.latency.load_ahead) + self.latency.load_ahead)
         self.fields_free[_LOAD] = walked + self.latency.load_last
 
     def _later(self, time: int) -> None:

@@ -251,6 +251,15 @@ class ReadPort:
                 return max(segment.accepted + burst - segment.first, self.left(burst - self.room) - self.behind + late)
         return 0
 
+    def load_accepted(self, behind: int) -> int:
+        """When the request of LOADs' last burst but so many was accepted; long ago where nobody remembers it."""
+        for segment in reversed(self.segments):
+            if segment.load >= 0:
+                if behind < segment.many:
+                    return self.accepted(segment.first + segment.many - 1 - behind)
+                behind -= segment.many
+        return 0
+
     def _taken(self, segment: _Segment, time: int) -> int:
         """How many bursts of a segment have been accepted before ``time``."""
         least, most = 0, min(segment.many, max(0, time - segment.accepted))
@@ -281,6 +290,6 @@ class ReadPort:
             self._cut(first + keep)
             if keep:
                 break
-        start = self._ask(time, 1, Bursts([0, cycles], 0, 0, cycles, None, 0), 0, -1).start
+        start = self._ask(time, 1, Bursts([0, cycles], 0, 0, 0, cycles, None, 0), 0, -1).start
         self._again(later, time + 1)
         return start

@@ -47,7 +47,7 @@ class Latency:
     load_begin = 6
     load_request = 4
     load_last = 1     # from the last run to the next command
-    load_ahead = 2    # runs on their way from there to the request
+    load_ahead = 2    # bursts that wait for their request behind the cutting of runs, and cycles from a request to a run more
     load_write = 4
     read_order = 2    # from a request until the arbiter knows whose the words are
     # EXECUTE: from tokens to the first vector's step, from there to the first row besides the vectors, from a row to room for the next
