@@ -78,8 +78,8 @@ def load_bursts(config: Config, loads: Sequence[Load], bases: Sequence[int], cyc
     ends = np.cumsum(cycles)
     before = ends[begin] - cycles[begin]
     behind = begin + np.add.reduceat(count, first_run)
-    rows = zip(begin.tolist(), behind.tolist(), before.tolist(), runs.tolist(), (behind - first_burst[first_run + np.maximum(runs - 3, 0)]).tolist(),
-               np.add.reduceat(writes, begin).tolist(), np.minimum.reduceat(cycles, begin).tolist(), tails[behind - 1].tolist(),
-               loads, strict=True)
+    rows = zip(begin.tolist(), behind.tolist(), before.tolist(), runs.tolist(),
+               (behind - first_burst[first_run + np.maximum(runs - 3, 0)]).tolist(), np.add.reduceat(writes, begin).tolist(),
+               np.minimum.reduceat(cycles, begin).tolist(), tails[behind - 1].tolist(), loads, strict=True)
     return [Bursts([0, *(ends[at:end] - gone).tolist()], many, held, busy, shortest, Bank(c.bank), rest)
             for at, end, gone, many, held, busy, shortest, rest, c in rows]

@@ -63,9 +63,10 @@ def identity_registers(config: Config, *, build_hash: int = 0) -> dict[str, int]
 class Manifest:
     """One generated accelerator.
 
-    ``hash`` is the SHA-256 of the Verilog without its identity module, in hexadecimal; ``memory_bytes`` the on-chip device
-    memory behind a serial shell, 0 where memory is outside; ``board`` the board's name, if any; ``tops`` the top module for
-    each use (``core`` for simulation, ``board`` for synthesis); ``files`` the SHA-256 of each file beside the manifest.
+    ``hash`` is the SHA-256 of the Verilog without its identity module, in hexadecimal; ``memory_bytes`` the device memory behind a
+    serial line, 0 where memory is outside; ``board`` the board's name, if any; ``tops`` the top module for each use (``core`` for
+    simulation, ``board`` for synthesis); ``soc``, of a board's LiteX variant, the registers with which a host wakes its memory, and
+    how (:mod:`systolith.host.sdram`); ``files`` the SHA-256 of each file beside the manifest.
     """
 
     config: Config
@@ -75,7 +76,13 @@ class Manifest:
     version: str = ""
     tops: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"core": "systolith"})
     tools: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    soc: Mapping[str, Any] | None = None
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def variant(self) -> str:
+        """``litex``: a SoC with memory beside the part; or ``bare``."""
+        return "bare" if self.soc is None else "litex"
 
     @property
     def build_hash(self) -> int:
@@ -107,6 +114,7 @@ class Manifest:
             },
             "registers": {register.name: register.offset for register in REGISTERS},
             "tools": dict(self.tools),
+            **({} if self.soc is None else {"soc": dict(self.soc)}),
             "files": dict(self.files),
         }
         return json.dumps(document, indent=2) + "\n"
@@ -121,7 +129,7 @@ class Manifest:
                 raise ManifestError(f"{source}: schema must be {SCHEMA}, not {schema!r}; generate again with this version")
             return cls(config=resolve(document["config"]), hash=document["hash"], board=document["board"],
                        memory_bytes=document["sizes"]["memory_bytes"], version=document["systolith"], tops=document["tops"],
-                       tools=document["tools"], files=document["files"])
+                       tools=document["tools"], soc=document.get("soc"), files=document["files"])
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ManifestError(f"{source} is not a manifest: {type(error).__name__} {error}") from None
         except ConfigError as error:

@@ -178,5 +178,6 @@ SERIAL_REGISTERS = 0x0000_0000
 SERIAL_RATE = 0x2000_0000  # of the line: see serial_link.py
 SERIAL_CONTROL = 0x2000_0000 + offset_of("CONTROL")  # in two steps: see serial_link.py
 SERIAL_MEMORY = 0x4000_0000
+SERIAL_SOC = 0xE000_0000  # the SoC's own registers, where the accelerator is part of one
 SERIAL_NOWHERE = 0x8000_0000  # writes are lost, reads give 0
 SERIAL_BAUD = 1_000_000

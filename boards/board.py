@@ -6,7 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["Board", "ExternalMemory", "Pin"]
+from ..arch.config import Config, resolve
+
+__all__ = ["VARIANTS", "Board", "ExternalMemory", "Pin"]
+
+VARIANTS = ("bare", "litex")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +24,34 @@ class Pin:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExternalMemory:
-    """Memory beside the part, at the accelerator's clock: what a simulation needs to know of it."""
+    """SDRAM beside the part, at the accelerator's clock: what a simulation needs to know of it, and a controller from ``chip`` on.
+
+    Members
+    -------
+    title : for people
+    bytes, bytes_per_cycle, half_duplex : size and speed
+    chip : as ``litedram.modules`` calls it, for its timing
+    clock_mhz : fastest clock of a controller that runs at the accelerator's
+    clock_degrees : its clock behind the accelerator's, so that what either side sends has settled when the other looks
+    pins : sites by the names of a controller's signals, those of a bus separated by spaces, bit 0 first. Without ``dm`` a chip writes
+        whole words only; ``cs_n`` and ``cke`` are fixed on some boards
+    attributes : of all of these pins
+    """
     title: str
     bytes: int
     bytes_per_cycle: int
     half_duplex: bool
+    chip: str = ""
+    clock_mhz: float = 50
+    clock_degrees: float = 90
+    pins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def ports(self) -> dict[str, Pin]:
+        """The top module's ports for it: ``sdram_clk``, ``sdram_a[0]`` …"""
+        return {f"sdram_{name}{f'[{bit}]' if ' ' in sites else ''}": Pin(site, self.attributes)
+                for name, sites in self.pins.items() for bit, site in enumerate(sites.split())}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +67,7 @@ class Board:
     link, baud : how a host reaches it
     frame_timeout_s : longest pause within a frame on its line, far above what a host's scheduler or a USB bridge delays a byte
     memory_kib, memory_ports : on-chip device memory, and 1 where its RAM has a single port
-    external_memory : beside the part, if there is one; shells that reach it are no part of this version, but ``sim`` models it
+    external_memory : beside the part, if there is one that the LiteX variant reaches; ``sim`` models it
     toolchain : the programs from Verilog to bitstream
     loader : options with which openFPGALoader finds the board; None where it does not know it
     loader_flash_only : the part has no memory of its own that could be loaded
@@ -75,6 +102,18 @@ class Board:
     resources: Mapping[str, int]
 
     @property
+    def variants(self) -> tuple[str, ...]:
+        """``bare``: the accelerator with on-chip memory; ``litex``: a SoC with a controller for the memory beside the part."""
+        return VARIANTS if self.family == "ecp5" and self.external_memory and self.external_memory.chip else VARIANTS[:1]
+
+    def in_variant(self, variant: str) -> Board:
+        """The board as one of its variants takes it: with the pins of its external memory, no faster than that, and none on the part."""
+        memory = self.external_memory
+        if variant == "bare" or memory is None:
+            return self
+        return dataclasses.replace(self, pins={**self.pins, **memory.ports}, clock_mhz=min(self.clock_mhz, memory.clock_mhz), memory_kib=0)
+
+    @property
     def clock_hz(self) -> float:
         return self.clock_mhz * 1e6
 
@@ -82,6 +121,11 @@ class Board:
     def multipliers(self) -> int | None:
         """Multipliers that an array may fill by itself; None where it does not: only ECP5's have been tried."""
         return self.resources["dsp"] if self.family == "ecp5" else None
+
+    @property
+    def config(self) -> Config:
+        """What its settings come to."""
+        return resolve(self.settings, dsp_blocks=self.multipliers)
 
     @property
     def memory_bytes(self) -> int:
@@ -96,4 +140,5 @@ class Board:
         """The line of ``systolith boards``."""
         return {"name": self.name, "device": f"{self.device}-{self.speed}{self.package}".rstrip("-"),
                 "clock_mhz": self.clock_mhz, "oscillator_mhz": self.oscillator_mhz, "link": self.link,
-                "memory_kib": self.memory_kib, "toolchain": self.toolchain + (f" ({self.experimental})" if self.experimental else "")}
+                "memory_kib": self.memory_kib, "variants": list(self.variants),
+                "toolchain": self.toolchain + (f" ({self.experimental})" if self.experimental else "")}

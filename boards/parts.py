@@ -30,9 +30,9 @@ RESOURCES: dict[str, Mapping[str, int]] = {
 }
 
 
-def _ecp5(rows: int, cols: int, kib: int, lanes: int) -> dict[str, Any]:
-    return {"array": {"rows": rows, "cols": cols}, "memory": {"activation_kib": kib, "weight_kib": kib, "accumulator_rows": 1024,
-                                                             "bus_bits": 64}, "epilogue": {"lanes": lanes}, "shell": "serial"}
+def _fit(rows: int, cols: int, kib: int, lanes: int, **array: Any) -> dict[str, Any]:
+    return {"array": {"rows": rows, "cols": cols, **array}, "memory": {"activation_kib": kib, "weight_kib": kib, "accumulator_rows": 1024,
+                                                                      "bus_bits": 64}, "epilogue": {"lanes": lanes}, "shell": "serial"}
 
 
 # The smallest machine: its engines move byte by byte and do one command at a time.
@@ -49,10 +49,11 @@ _SMALLEST: dict[str, Any] = {
     "shell": "serial",
 }
 
-# One multiplier per processing element, four per epilogue lane of an ECP5, fewer of a 7 series part.
-_FIT_25F = _ecp5(4, 4, 16, 2)
-_FIT_45F = _ecp5(8, 8, 32, 2)
-_FIT_85F = _ecp5(12, 12, 48, 3)
+# More than there are multipliers, so each does two MACs, but four in each lane of the epilogue. They stand in blocks of four, one block
+# below the other, between which sums pass a register.
+_FIT_25F = _fit(8, 4, 16, 2, block_rows=4)
+_FIT_45F = _fit(16, 8, 32, 2, block_rows=4)
+_FIT_85F = _fit(24, 12, 48, 3, block_rows=4)
 
 FITS: dict[str, Mapping[str, Any]] = {
     "LFE5U-12F": _FIT_25F, "LFE5U-25F": _FIT_25F, "LFE5U-45F": _FIT_45F, "LFE5U-85F": _FIT_85F,
@@ -62,6 +63,6 @@ FITS: dict[str, Mapping[str, Any]] = {
     "GW1NR-LV9QN88PC6/I5": _SMALLEST,
     "GW2A-LV18PG256C8/I7": {**_SMALLEST, "array": {"rows": 4, "cols": 4, "transposer": False}},
     "CCGM1A1": _SMALLEST,
-    "xc7a35ticsg324-1L": _FIT_45F, "xc7a100tcsg324-1": _FIT_85F,
+    "xc7a35ticsg324-1L": _fit(8, 8, 32, 2), "xc7a100tcsg324-1": _fit(12, 12, 48, 3),
     "xc7z020clg400-1": {"array": {"rows": 12, "cols": 12}, "shell": "axi"},
 }

@@ -213,21 +213,32 @@ class PLL(wiring.Component):
 
     Until then registers keep the values that they have from configuration, so that nothing needs a reset: as a net of thousands
     of loads that would be the slowest path of the part. The buffer's enable acts between two pulses (Lattice FPGA-TN-02200,
-    dynamic clock control).
+    dynamic clock control). ``late_pin``, where ``late_degrees`` is not None, is a pin at which the same clock appears that much later,
+    from the beginning.
     """
 
     starts_clean = True
 
-    def __init__(self, *, input_mhz: float, output_mhz: float):
+    def __init__(self, *, input_mhz: float, output_mhz: float, late_degrees: float | None = None):
         self.input_mhz = input_mhz
         self.output_mhz = output_mhz
+        self.late_degrees = late_degrees
         self.dividers = pll_dividers(input_mhz, output_mhz)
-        super().__init__({"reference": In(1), "clock": Out(1), "locked": Out(1)})
+        super().__init__({"reference": In(1), "clock": Out(1), "locked": Out(1)} | ({} if late_degrees is None else {"late_pin": Out(1)}))
 
     def elaborate(self, platform):
         m = Module()
         d = self.dividers
         raw = Signal()
+        late: dict[str, Any] = {}
+        if self.late_degrees is not None:
+            # In eighths of a period of the PLL's oscillator, counted from where the first output has its edge.
+            eighths = round(8 * d.post * self.late_degrees / 360)
+            shifted = Signal()
+            late = {"p_CLKOS_ENABLE": "ENABLED", "p_CLKOS_DIV": d.post, "p_CLKOS_CPHASE": d.post - 1 + eighths // 8,
+                    "p_CLKOS_FPHASE": eighths % 8, "o_CLKOS": shifted}
+            # The register of the pin, so that the way there is as long as that of the signals.
+            m.submodules.pin = Instance("ODDRX1F", i_SCLK=shifted, i_RST=0, i_D0=1, i_D1=0, o_Q=self.late_pin)
         m.submodules.buffer = Instance("DCCA", i_CLKI=raw, i_CE=self.locked, o_CLKO=self.clock)
         m.submodules.pll = Instance(
             "EHXPLLL",
@@ -239,7 +250,7 @@ class PLL(wiring.Component):
             p_CLKI_DIV=d.reference, p_CLKFB_DIV=d.feedback, p_CLKOP_DIV=d.post, p_FEEDBK_PATH="CLKOP",
             i_CLKI=self.reference, i_CLKFB=raw, o_CLKOP=raw, o_LOCK=self.locked,
             i_RST=0, i_STDBY=0, i_PHASESEL0=0, i_PHASESEL1=0, i_PHASEDIR=1, i_PHASESTEP=1, i_PHASELOADREG=1, i_PLLWAKESYNC=0,
-            i_ENCLKOP=0,
+            i_ENCLKOP=0, **late,
         )
         return m
 

@@ -8,11 +8,12 @@ from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import In, Out
 
 from ..arch.config import Config
+from ..rtl.serial_line import SerialBus
 from ..rtl.serial_shell import SerialShell
 from . import primitives_ecp5, primitives_gatemate, primitives_gowin, primitives_ice40, primitives_xilinx7
 from .board import Board
 
-__all__ = ["AcceleratorModule", "BoardTop", "constraints", "project"]
+__all__ = ["AcceleratorModule", "BoardTop", "constraints", "project", "soc_parts"]
 
 _PRIMITIVES: dict[str, ModuleType] = {
     "ecp5": primitives_ecp5, "ice40": primitives_ice40, "gowin": primitives_gowin, "gatemate": primitives_gatemate,
@@ -28,6 +29,19 @@ def project(board: Board, top: str, verilog: str) -> dict[str, str]:
     """Name and text of what stands beside the file ``verilog`` where the board is built by other tools than ``systolith build`` knows."""
     primitives = _PRIMITIVES[board.family]
     return dict(primitives.project(board, top, verilog)) if hasattr(primitives, "project") else {}
+
+
+def soc_parts(board: Board, config: Config) -> dict[str, wiring.Component]:
+    """What stands in the SoC of ``board``, in its variant, around the accelerator's AXI shell and is not LiteX's, by name: ``clocks``,
+    from the oscillator, and ``line``, the serial line as master of the SoC's bus."""
+    memory = board.external_memory
+    assert memory is not None
+    return {
+        "clocks": _PRIMITIVES[board.family].PLL(input_mhz=board.oscillator_mhz, output_mhz=board.clock_mhz,
+                                                late_degrees=memory.clock_degrees),
+        "line": SerialBus(memory_bytes=memory.bytes, clock_hz=board.clock_hz, baud=board.baud, timeout_s=board.frame_timeout_s,
+                          adjustable=config.control.line_rates),
+    }
 
 
 class AcceleratorModule(wiring.Component):

@@ -6,7 +6,7 @@ Pins: amaranth-boards 0.0.21, ``ulx3s.py``, and the board's own constraint file 
 from __future__ import annotations
 
 from .board import Board, ExternalMemory, Pin
-from .parts import RESOURCES
+from .parts import FITS, RESOURCES
 
 __all__ = ["BOARD"]
 
@@ -20,13 +20,20 @@ BOARD = Board(
     package="CABGA381",
     speed="6",
     oscillator_mhz=25,
-    clock_mhz=50,
+    clock_mhz=75,
     baud=1_000_000,
     memory_kib=128,
     # 256 Mbit × 16 SDR SDRAM, a word per cycle either way; the board's manual (github.com/emard/ulx3s, doc/MANUAL.md) says 32 MB, and
     # ISSI's data sheet of such a part (IS42S16160G: 4 banks × 4 M × 16 bits) that its 16 data pins are shared by reads and writes.
     # Refresh and row changes, a few percent, are left out.
-    external_memory=ExternalMemory(title="SDRAM, 16 bits", bytes=32 << 20, bytes_per_cycle=2, half_duplex=True),
+    external_memory=ExternalMemory(
+        title="SDRAM, 16 bits", bytes=32 << 20, bytes_per_cycle=2, half_duplex=True, chip="IS42S16160", clock_degrees=90,
+        pins={
+            "clk": "F19", "cke": "F20", "cs_n": "P20", "ras_n": "R20", "cas_n": "T19", "we_n": "T20", "dm": "U19 E20", "ba": "P19 N20",
+            "a": "M20 M19 L20 L19 K20 K19 K18 J20 J19 H20 N19 G20 G19",
+            "dq": "J16 L18 M18 N18 P18 T18 T17 U20 E19 D20 D19 C20 E18 F18 J18 J17",
+        },
+        attributes=_LVCMOS33 | {"PULLMODE": "NONE", "DRIVE": "4", "SLEWRATE": "FAST"}),
     toolchain="yosys, nextpnr-ecp5, ecppack",
     loader=("-b", "ulx3s"),
     pins={
@@ -35,13 +42,6 @@ BOARD = Board(
         "tx": Pin("L4", _LVCMOS33),
         "led": Pin("B2", _LVCMOS33 | {"DRIVE": "4"}),
     },
-    # 144 multipliers in the array and 4 in each of three epilogue lanes: all 156. Their blocks lie in three rows across the part, four
-    # multipliers deep. Two MACs for each (rows 24, "fast-inner-product") fit as well, but nextpnr does not route every netlist of them.
-    settings={
-        "array": {"rows": 12, "cols": 12, "block_rows": 4},
-        "memory": {"activation_kib": 48, "weight_kib": 48, "accumulator_rows": 1024, "bus_bits": 64},
-        "epilogue": {"lanes": 3},
-        "shell": "serial",
-    },
+    settings=FITS["LFE5U-85F"],
     resources=RESOURCES["LFE5U-85F"],
 )

@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 
 from .. import __version__
 from . import console, flow
-from .bench_fabric import fabric_page
+from .bench_fabric import fabric_page, floorplan_page
 from .bench_networks import networks_page
 from .bench_simulators import Stopwatch, simulator_page
 
 __all__ = ["main"]
 
 
-PAGES = ("matmul", "networks", "simulation", "fabric")
+PAGES = ("matmul", "networks", "simulation", "fabric", "floorplan")
 
 
 class Case(NamedTuple):
@@ -66,7 +66,7 @@ GROUPS = [
     Group("32 × 32, 128-bit bus", [Case(1024, 1024, 1024, "int32", 0.97), Case(128, 128, 128, "int8")],
           ("array.rows=32", "array.cols=32", "memory.bus_bits=128")),
     # ResNet-18's second stage as a product: 28 × 28 pixels, 3 × 3 × 128 inputs, 128 outputs.
-    Group("ULX3S-85F, 12 × 12, with its SDRAM: 16 bits, half-duplex",
+    Group("ULX3S-85F, 24 × 12, with its SDRAM: 16 bits, half-duplex",
           [Case(512, 512, 512), Case(784, 128, 1152, "int8")], board="ulx3s-85f", memory="board"),
 ]
 COLUMNS = ["M × N × K", "result", "cycles", "predicted", "difference", "prediction ÷ simulation", "utilisation", "of its roof", "bound by",
@@ -212,6 +212,8 @@ def main() -> None:
         write(arguments.output / "simulation.md", simulator_page(arguments.seed, made))
     if "fabric" in wanted:
         write(arguments.output / "fabric.md", fabric_page(arguments.seed, made))
+    if "floorplan" in wanted:
+        write(arguments.output / "floorplan.md", floorplan_page(arguments.seed, made))
     console.progress(f"benchmarks took {time.monotonic() - start:.0f} s")
     if wrong:
         raise SystemExit(f"bench: {wrong} entries of {arguments.output / 'matmul.md'} miss their bar or their prediction")

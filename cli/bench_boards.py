@@ -14,7 +14,6 @@ from ..gen.toolchain import TOOLCHAINS
 from ..gen.tools import ToolError
 from . import console
 from .bench import _markdown, machine, write
-from .settings import choose
 
 __all__ = ["main"]
 
@@ -22,7 +21,7 @@ COLUMNS = ["board", "part", "array", "multipliers", "LUT", "FF", "block RAM", "c
 
 
 def _row(board: Board, report: dict[str, Any] | None, why: str) -> list[str]:
-    config = choose(board=board.name).config
+    config = board.config
     part = board.summary()["device"]
     head = [board.name, part, f"{config.array.rows} × {config.array.cols}"]
     if report is None:
@@ -37,7 +36,7 @@ def _report(board: Board, folder: Path, *, anew: bool) -> tuple[dict[str, Any] |
     """The report of a build of this version, made where it is missing and ``anew`` says so."""
     if board.family not in TOOLCHAINS:
         return None, "the vendor's tools"
-    config = choose(board=board.name).config
+    config = board.config
     try:
         generate(config, folder, board=board)
         try:

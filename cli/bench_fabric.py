@@ -1,17 +1,18 @@
-"""The page of ``make bench`` about arrays alone: what a multiplier costs and how fast it is."""
+"""The pages of ``make bench`` about arrays alone: what a multiplier costs, how fast it is, and what its place does to that."""
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ..boards import get_board
-from ..gen.fabric import Fabric, measure_array
+from ..gen.fabric import Fabric, measure_array, measure_floorplan
 from . import console
 
-__all__ = ["fabric_page"]
+__all__ = ["fabric_page", "floorplan_page"]
 
 
 class Variant(NamedTuple):
@@ -78,3 +79,22 @@ def fabric_page(seed: int, made_by: str) -> list[str]:
             lines.append("| " + " | ".join(_row(variant, fabric)) + " |")
         lines.append("")
     return lines
+
+
+def floorplan_page(seed: int, made_by: str) -> list[str]:
+    """Markdown lines: the ULX3S-85F's array with one multiplier per element, five seeds with and without the floorplan."""
+    board, rows, cols = get_board("ulx3s-85f"), 12, 12
+    lines = ["# The floorplan", "", made_by,
+             f"One netlist of an array of {rows} × {cols} `single` on an {board.device}, speed -{board.speed}, a register at every input "
+             "and output. Credible clocks in MHz: as nextpnr places it, and with the DSP blocks in the order of the array "
+             "(`gen/placement.py`).", "",
+             "| seed | nextpnr's places | in order | bound by, in order |", "|---|---|---|---|"]
+    clocks = []
+    with tempfile.TemporaryDirectory(prefix="systolith-") as directory:
+        for each, placed, pinned in measure_floorplan(board, Path(directory), rows=rows, cols=cols, multiplier="single", block_rows=4,
+                                                      seeds=range(seed, seed + 5)):
+            console.progress(f"seed {each}: {placed.mhz:.1f} and {pinned.mhz:.1f} MHz")
+            clocks.append((placed.mhz, pinned.mhz))
+            lines.append(f"| {each} | {placed.mhz:.1f} | {pinned.mhz:.1f} | {pinned.limited_by} |")
+    medians = [statistics.median(run) for run in zip(*clocks, strict=True)]
+    return [*lines, f"| median | {medians[0]:.1f} | {medians[1]:.1f} | ratio {medians[1] / medians[0]:.2f} |", ""]

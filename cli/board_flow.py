@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..arch.config import ConfigError
@@ -15,6 +15,9 @@ from ..arch.registers import MAGIC, offset_of
 from ..host.device import Device, DeviceError
 from . import flow
 from .flow import FlowError, Progress, _quiet
+
+if TYPE_CHECKING:
+    from ..host.serial_device import SerialDevice
 
 __all__ = ["probe", "selftest"]
 
@@ -67,15 +70,26 @@ def _look(port: str, baud: int, folders: dict[int, str], *, named: bool) -> dict
             if device.read_register(offset_of("MAGIC")) != MAGIC:
                 return {"what": "something that is no accelerator"}
             row = {"found": True, "baud": baud, **_identity(device)}
+            folder = folders.get(int(row["hash"], 16))
+            row |= _memory(device, folder)
     except DeviceError as error:
         return {"what": str(error)}
-    folder = folders.get(int(row["hash"], 16))
     if folder is not None:
         row["built_from"] = folder
     if named:
         row["matches"] = folder is not None
-    row["what"] = "an accelerator" if folder is not None or not named else "an accelerator of another build"
-    return row
+    return {"what": "an accelerator" if folder is not None or not named else "an accelerator of another build"} | row
+
+
+def _memory(device: SerialDevice, folder: str | None) -> dict[str, Any]:
+    """Whether the memory beside the part works, where the folder of its build says that there is one."""
+    if folder is None or (soc := Manifest.read(folder).soc) is None:
+        return {}
+    try:
+        device.wake(soc)
+    except DeviceError as error:
+        return {"memory_works": False, "what": f"an accelerator, but {error}"}
+    return {"memory_works": True}
 
 
 def _identity(device: Device) -> dict[str, Any]:

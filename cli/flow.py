@@ -69,7 +69,7 @@ def generate_cached(target: Target, *, progress: Progress = _quiet) -> Path:
     if not (folder / MANIFEST_NAME).is_file():
         from ..gen.generate import generate
         progress(f"generating the {target.name} accelerator (seconds, once for this configuration)")
-        generate(target.config, folder, board=target.board)
+        generate(target.config, folder, board=target.board, variant=target.variant)
     return folder
 
 
@@ -79,7 +79,7 @@ def generate_folder(output: str | Path | None, *, progress: Progress = _quiet, *
     target = choose(**what)
     folder = Path(output) if output is not None else Path("build") / target.name
     progress(f"generating the {target.name} accelerator into {folder} (seconds)")
-    result = generate(target.config, folder, board=target.board)
+    result = generate(target.config, folder, board=target.board, variant=target.variant)
     return {"directory": str(result.directory), "files": result.files, "seconds": result.seconds}
 
 
@@ -156,7 +156,7 @@ def known_memory(accelerator: Accelerator, device: str, settings: Settings) -> M
         return None
     if device == "sim":
         return device_memory(accelerator.manifest, settings)[1]
-    if _SERIAL.fullmatch(device):
+    if _SERIAL.fullmatch(device) and accelerator.manifest.variant == "bare":
         return on_chip_memory(accelerator.manifest)
     return None
 
@@ -189,6 +189,11 @@ def _serial(device: str, manifest: Manifest) -> Device:
     return SerialDevice(match[1], manifest, baud=int(match[2]) if match[2] else get_board(manifest.board).baud, negotiate=not match[2])
 
 
+def _csr_csv(directory: str | Path | None, manifest: Manifest) -> Path:
+    """LiteX's list of addresses: that of a board's LiteX variant, or the user's own."""
+    return Path("csr.csv") if manifest.variant == "bare" or directory is None else Path(directory) / "csr.csv"
+
+
 def connect(device: str = "sim", *, board: str | None = None, config: str | Path | Mapping[str, Any] | None = None,
             directory: str | Path | None = None, assignments: Iterable[str] = (), settings: Settings | None = None,
             timeout_s: float | None = None, progress: Progress = _quiet) -> Accelerator:
@@ -198,8 +203,8 @@ def connect(device: str = "sim", *, board: str | None = None, config: str | Path
     ----------
     device : ``sim`` (the emitted Verilog, compiled), ``model`` (exact results, no clock), ``serial:PORT[@BAUD]`` (a board),
         ``axi:DEVICE`` or ``axi:REGISTERS,MEMORY`` (on the same chip, see :class:`~systolith.host.axi_device.AXIDevice`) or
-        ``litex:HOST:PORT`` (a SoC behind ``litex_server``, whose ``csr.csv`` is in the current folder) or ``etherbone:HOST[:PORT]``
-        (likewise, over the SoC's own Ethernet)
+        ``litex:HOST:PORT`` (a SoC behind ``litex_server``, whose ``csr.csv`` is in the current folder, or beside a board's LiteX variant)
+        or ``etherbone:HOST[:PORT]`` (likewise, over the SoC's own Ethernet)
     board, config, assignments : what to generate: a board's name, a TOML file or nested mapping, ``section.key=value`` strings
     directory : a generated folder instead of these
     settings : of the simulation
@@ -232,10 +237,10 @@ def connect(device: str = "sim", *, board: str | None = None, config: str | Path
         opened: Device = ModelDevice(manifest, memory_bytes=_memory_bytes(manifest), seed=settings.seed)
     elif litex := _LITEX.fullmatch(device):
         from ..host.litex import LiteXDevice
-        opened = LiteXDevice(manifest, host=litex[1], port=int(litex[2]))
+        opened = LiteXDevice(manifest, host=litex[1], port=int(litex[2]), csr_csv=_csr_csv(directory, manifest))
     elif etherbone := _ETHERBONE.fullmatch(device):
         from ..host.etherbone import EtherboneDevice
-        opened = EtherboneDevice(manifest, host=etherbone[1], port=int(etherbone[2] or 1234))
+        opened = EtherboneDevice(manifest, host=etherbone[1], port=int(etherbone[2] or 1234), csr_csv=_csr_csv(directory, manifest))
     elif _SERIAL.fullmatch(device):
         opened = _serial(device, manifest)
     elif axi := _AXI.fullmatch(device):
@@ -261,7 +266,8 @@ def simulated_board(directory: str | Path | None = None, *, latency_us: float = 
     else:
         folder = generate_cached(choose(**what), progress=progress)
     program = simulate_board.compile_board(folder, progress=progress).path
-    with simulate_board.simulated_board(program, get_board(str(Manifest.read(folder).board)), latency_us=latency_us,
+    manifest = Manifest.read(folder)
+    with simulate_board.simulated_board(program, get_board(str(manifest.board)).in_variant(manifest.variant), latency_us=latency_us,
                                         real_time=real_time) as running:
         yield folder, running
 

@@ -21,6 +21,8 @@ Board = Annotated[str | None, typer.Option("--board", metavar="NAME", help="Boar
 ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration, TOML.")]
 Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; repeatable.")]
 Shell = Annotated[str | None, typer.Option("--shell", metavar="NAME", help="Short for --set shell=NAME.")]
+Variant = Annotated[str | None, typer.Option("--variant", metavar="NAME", help="bare: memory on the part (default); litex: a SoC with the "
+                                                                               "board's SDRAM.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 DeviceName = Annotated[str, typer.Option("--device", metavar="DEVICE", help="sim, model, serial:PORT[@BAUD], axi:DEVICE, "
@@ -56,17 +58,17 @@ def boards(as_json: Json = False) -> None:
     with console.guarded(as_json=as_json):
         from ..boards import BOARDS
         rows = [board.summary() for board in BOARDS.values()]
-    console.emit(rows, as_json=as_json, show=lambda: console.table(rows, list(rows[0])))
+    console.emit(rows, as_json=as_json, show=lambda: console.table(rows, [name for name in rows[0] if name != "oscillator_mhz"]))
 
 
 @app.command()
 def generate(output: Output = None, board: Board = None, config: ConfigFile = None, assignments: Assignments = None, shell: Shell = None,
-             seed: Seed = 1, as_json: Json = False) -> None:
+             variant: Variant = None, seed: Seed = 1, as_json: Json = False) -> None:
     """Write Verilog, manifest, C header and register map into a folder."""
     with console.guarded(as_json=as_json):
         from . import flow
         result = flow.generate_folder(output, board=board, config=config, assignments=assignments or (), shell=shell,
-                                      progress=console.progress)
+                                      variant=variant, progress=console.progress)
     console.emit(result, as_json=as_json, show=lambda: print(f"{', '.join(result['files'])} in {result['directory']}, "
                                                              f"{result['seconds']:.1f} s"))
 
@@ -90,12 +92,14 @@ def verify(directory: Folder = None, board: Board = None, config: ConfigFile = N
 
 @app.command()
 def build(directory: Folder = None, output: Output = None, board: Board = None, config: ConfigFile = None, assignments: Assignments = None,
+          variant: Variant = None,
           seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Place with seeds 1 to N; the median run counts.")] = 1,
           seed: Seed = 1, as_json: Json = False) -> None:
     """Synthesise, place and route a bitstream; print its clock and utilisation."""
     with console.guarded(as_json=as_json):
         from . import flow
-        result = flow.build_folder(directory, output=output, board=board, config=config, assignments=assignments or (), seeds=seeds,
+        result = flow.build_folder(directory, output=output, board=board, config=config, assignments=assignments or (),
+                                   variant=variant, seeds=seeds,
                                    progress=console.progress)
     console.emit(result, as_json=as_json, show=lambda: show.show_build(result))
 
@@ -111,6 +115,7 @@ def report(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A fold
 
 @app.command("simulate-board")
 def simulate_board(directory: Folder = None, board: Board = None, config: ConfigFile = None, assignments: Assignments = None,
+                   variant: Variant = None,
                    latency_us: Annotated[float, typer.Option("--latency-us", min=0, help="Of the adapter, each way.")] = 0,
                    real_time: Annotated[bool, typer.Option("--real-time", help="Not faster than the board would be.")] = False,
                    as_json: Json = False) -> None:
@@ -118,8 +123,8 @@ def simulate_board(directory: Folder = None, board: Board = None, config: Config
     with console.guarded(as_json=as_json), contextlib.ExitStack() as stack:
         from . import flow
         folder, running = stack.enter_context(flow.simulated_board(
-            directory, board=board, config=config, assignments=assignments or (), latency_us=latency_us, real_time=real_time,
-            progress=console.progress))
+            directory, board=board, config=config, assignments=assignments or (), variant=variant, latency_us=latency_us,
+            real_time=real_time, progress=console.progress))
         device = f"serial:{running.port}"
         with contextlib.redirect_stdout(sys.__stdout__):
             console.emit({"device": device, "port": running.port, "directory": str(folder)}, as_json=as_json,

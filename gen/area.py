@@ -28,8 +28,8 @@ CELL_AREA: dict[str, dict[str, tuple[str, int]]] = {
 }
 
 _MODULE = re.compile(r"^module (\S+?) ?\((.*?)^endmodule", re.MULTILINE | re.DOTALL)
-_INPUT = re.compile(r"^  input (?:wire )?(?:\[\d+:\d+\] )?(?:\\(\S+) |(\w+));?,?$", re.MULTILINE)
-_INSTANCE = re.compile(r"^  (?:\\(\S+) |(\w+)) (?:\\(\S+) |(\w+)) \($", re.MULTILINE)
+_INPUT = re.compile(r"^ +input +(?:wire +)?(?:\[\d+:\d+\] )?(?:\\(\S+) |(\w+));?,?$", re.MULTILINE)
+_INSTANCE = re.compile(r"^(?:  )?(?:\\(\S+) |(\w+)) (?:\\(\S+) |(\w+)) ?\($", re.MULTILINE)  # yosys', and LiteX's
 _CELL_SUFFIX = re.compile(r"_(?:LUT\d|PFUMX|L6MUX21|CCU2C|TRELLIS_\w+?|MULT18X18D|DP16KD|PDPW16KD|SB_[A-Z]+\d*[A-Z0-9]*|ALU|DFF[A-Z]*|"
                           r"MULT\d+X\d+)_.*$")
 

@@ -6,9 +6,12 @@
 // terminal sets, as a USB adapter does, but never above MOST_BAUD; each byte is held back for LATENCY_US of the board's time in either
 // direction. `oscillator` is toggled at CLOCK_HZ, the accelerator's clock: a PLL's body for simulation passes it on. With PACE 1 the
 // board's time does not run ahead of the clock on the wall. CYCLES_FILE, 8 bytes, shows the board's cycles to whoever maps it. Ends with
-// its parent.
+// its parent. Where SDRAM_DATA_BITS is defined, a chip of SDRAM is at the board's pins for one.
 
 #include "adapter.h"
+#ifdef SDRAM_DATA_BITS
+#include "sdram.h"
+#endif
 
 #include "Vsystolith_board.h"
 #include "verilated.h"
@@ -55,6 +58,51 @@ struct Terminal {
     }
 };
 
+// What the board has at its other pins; ``settle`` follows every change of the clock.
+#ifdef SDRAM_DATA_BITS
+class Surroundings {
+public:
+    explicit Surroundings(double clock_hz) : chip_(clock_hz) {}
+
+    void settle(Vsystolith_board& board) {
+        const bool rises = board.sdram_clk && !clock_;
+        clock_ = board.sdram_clk;
+        if (rises) {
+            SDRAMPins pins{};
+            pins.cke = true;
+#ifdef SDRAM_CKE
+            pins.cke = board.sdram_cke;
+#endif
+#ifdef SDRAM_CS
+            pins.cs_n = board.sdram_cs_n;
+#endif
+#ifdef SDRAM_MASK
+            pins.mask = board.sdram_dm;
+#endif
+            pins.ras_n = board.sdram_ras_n;
+            pins.cas_n = board.sdram_cas_n;
+            pins.we_n = board.sdram_we_n;
+            pins.bank = board.sdram_ba;
+            pins.address = board.sdram_a;
+            pins.data = board.sdram_dq__out;
+            chip_.edge(pins);
+            board.sdram_dq = chip_.data();
+            board.eval();
+        }
+        if (board.sdram_dq__en) chip_.foreign();
+    }
+
+private:
+    SDRAM chip_;
+    bool clock_ = false;
+};
+#else
+struct Surroundings {
+    explicit Surroundings(double) {}
+    void settle(Vsystolith_board&) {}
+};
+#endif
+
 double now_s() {
     timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
@@ -85,6 +133,7 @@ int main(int count, char** arguments) {
 
     VerilatedContext context;
     Vsystolith_board board(&context);
+    Surroundings surroundings(clock_hz);
     Sender sender;
     Receiver receiver;
     std::deque<Byte> received;
@@ -121,10 +170,11 @@ int main(int count, char** arguments) {
             }
         }
         board.rx = sender.step(cycle, bit_cycles);
-        board.oscillator = 0;
-        board.eval();
-        board.oscillator = 1;
-        board.eval();
+        for (const int level : {0, 1}) {
+            board.oscillator = level;
+            board.eval();
+            surroundings.settle(board);
+        }
         unsigned char byte;
         if (receiver.step(cycle, bit_cycles, board.tx, byte)) {
             received.push_back({cycle + latency, byte});

@@ -92,7 +92,7 @@ def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = 
         raise BuildError(f"folder {str(directory)!r} was generated without a board; run: systolith generate --board NAME -o {directory}")
     if seeds < 1:
         raise BuildError(f"seeds must be at least 1, not {seeds!r}")
-    board, top = get_board(manifest.board), manifest.tops["board"]
+    board, top = get_board(manifest.board).in_variant(manifest.variant), manifest.tops["board"]
     if board.family not in TOOLCHAINS:
         raise BuildError(f"{board.name} is built by {board.toolchain}: the project is in {str(directory)!r}")
     _check_fit(manifest.config, board)

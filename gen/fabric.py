@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from .report import Netlist, Timing, read_netlist, read_timing
 from .toolchain import TOOLCHAINS
 from .verilog import emit
 
-__all__ = ["ArrayHarness", "Fabric", "measure_array"]
+__all__ = ["ArrayHarness", "Fabric", "measure_array", "measure_floorplan"]
 
 _TOP = "harness"
 
@@ -129,7 +131,33 @@ def measure_array(board: Board, directory: Path, *, rows: int, cols: int, multip
             for kind in ("lut", "ff", "dsp")}
     fmax = None
     if board.family not in _SYNTHESIS_ONLY:
-        timing = _place(directory, board, seed)
-        fmax = credible_fmax(timing.fmax_mhz, family=board.family, speed=board.speed, path=timing.path,
-                             registered_dsp=whole.registered_dsp, dsp=area["dsp"] > 0, bram=False)
+        fmax = _clock(directory, board, whole, seed)
     return Fabric(area["lut"], area["ff"], area["dsp"], fmax)
+
+
+def measure_floorplan(board: Board, directory: Path, *, rows: int, cols: int, multiplier: str, block_rows: int,
+                      seeds: Iterable[int]) -> Iterator[tuple[int, Fmax, Fmax]]:
+    """Of one netlist of an array in its harness, the clocks with each of ``seeds``: as nextpnr places it, and with the multipliers in the
+    order of the array.
+
+    Raises
+    ------
+    ToolError
+        A tool is missing or fails.
+    """
+    array = SystolicArray(rows=rows, cols=cols, multiplier=multiplier, block_rows=block_rows)
+    folders = directory / "placed", directory / "pinned"
+    for folder in folders:
+        folder.mkdir()
+    netlist = _build(folders[0], ArrayHarness(array), board, False)
+    shutil.copy(folders[0] / "netlist.json", folders[1])
+    pin_array(folders[1] / "netlist.json", board)
+    for seed in seeds:
+        placed, pinned = (_clock(folder, board, netlist, seed) for folder in folders)
+        yield seed, placed, pinned
+
+
+def _clock(directory: Path, board: Board, netlist: Netlist, seed: int) -> Fmax:
+    timing = _place(directory, board, seed)
+    return credible_fmax(timing.fmax_mhz, family=board.family, speed=board.speed, path=timing.path,
+                         registered_dsp=netlist.registered_dsp, dsp=sum(block["dsp"] for block in netlist.area.values()) > 0, bram=False)

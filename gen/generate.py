@@ -15,13 +15,15 @@ from amaranth.lib import wiring
 from .. import __version__
 from ..arch.config import Config
 from ..arch.manifest import MANIFEST_NAME, VERILOG_NAME, Manifest
-from ..boards import Board
+from ..boards import BOARDS, Board
+from ..boards.board import VARIANTS
 from ..boards.top import AcceleratorModule, BoardTop, project
 from ..rtl.axi_shell import AXIShell
 from ..rtl.core import Core
 from . import tools
 from .fusesoc import CORE_NAME, core_file
 from .header import DRIVER_FILES, c_header, driver_file, register_document
+from .soc import SOC_PACKAGES, SoCFiles, build_soc
 from .verilog import emit
 
 __all__ = ["GenerateError", "GenerateResult", "generate", "native_verilog"]
@@ -88,33 +90,56 @@ def _shell_verilog(board: Board | None, config: Config, core: wiring.Component) 
     return {use: (f"systolith_{use}", emit(top, f"systolith_{use}"))}
 
 
-def generate(config: Config, directory: str | Path, *, board: Board | None = None) -> GenerateResult:
-    """Write the accelerator ``config`` into ``directory``, with a top module where it has a shell: for ``board``, or on AXI.
+def _check_variant(variant: str, config: Config, board: Board | None) -> None:
+    if variant not in VARIANTS:
+        raise GenerateError(f"variant must be one of {', '.join(map(repr, VARIANTS))}, not {variant!r}")
+    if variant == "bare":
+        return
+    if board is None or variant not in board.variants:
+        able = ", ".join(name for name, known in BOARDS.items() if variant in known.variants)
+        lacking = f"and {board.name} has none" if board else "with --board"
+        raise GenerateError(f"variant {variant!r} needs a board with SDRAM, {lacking}; these have it: {able}")
+    if config.shell != "axi":
+        raise GenerateError(f"variant {variant!r} must have shell = 'axi', not {config.shell!r}")
+
+
+def generate(config: Config, directory: str | Path, *, board: Board | None = None, variant: str = "bare") -> GenerateResult:
+    """Write the accelerator ``config`` into ``directory``, with a top module where it has a shell: for ``board``, or on AXI; in the
+    variant ``litex`` a SoC around the one on AXI, for ``board``.
 
     The same configuration gives the same Verilog, byte by byte.
 
     Raises
     ------
     GenerateError
-        ``directory`` holds something else, or cannot be written, or the shell needs a board.
+        ``directory`` holds something else, or cannot be written, or the shell needs a board, or the variant another one.
     ToolError
-        yosys is missing or fails.
+        yosys, or in its variant LiteX, is missing or fails.
     """
     start = time.monotonic()
     directory = Path(directory)
     _check_directory(directory)
     if config.shell == "serial" and board is None:
         raise GenerateError("shell = 'serial' takes clock, baud rate and memory from a board; add --board, or use shell = 'native'")
+    _check_variant(variant, config, board)
     core = Core(config)
     shell = _shell_verilog(board, config, core)
+    soc: SoCFiles | None = None
+    if variant == "litex":
+        assert board is not None
+        soc = build_soc(config, board.in_variant(variant))
+        shell["board"] = soc.top, soc.verilog
     tops = {"core": "systolith", **{use: name for use, (name, _) in shell.items()}}
     text = "\n".join([emit(core, "systolith_core"), native_verilog(core), *(verilog for _, verilog in shell.values())])
     digest = hashlib.sha256(text.encode()).hexdigest()
+    memory_bytes = soc.memory_bytes if soc else board.memory_bytes if board else 0
     manifest = Manifest(config=config, hash=digest, board=board.reference if board else None, version=__version__, tops=tops,
-                        memory_bytes=board.memory_bytes if board else 0, tools=tools.versions())
+                        memory_bytes=memory_bytes, tools=tools.versions(*(SOC_PACKAGES if soc else ())),
+                        soc=soc.description if soc else None)
     files = {VERILOG_NAME: f"{text}\n{_identity_verilog(digest)}", "systolith.h": c_header(manifest),
              **{name: driver_file(name) for name in DRIVER_FILES},
              **(project(board, tops.get("board", tops.get("axi", "systolith")), VERILOG_NAME) if board else {}),
+             **({"csr.csv": soc.csr_csv} if soc else {}),
              "REGISTERS.md": register_document(manifest), CORE_NAME: core_file(manifest)}
     digests = {name: hashlib.sha256(content.encode()).hexdigest() for name, content in files.items()}
     manifest = dataclasses.replace(manifest, files=digests)

@@ -5,13 +5,14 @@ module EHXPLLL #(
   parameter CLKI_DIV = 1, CLKFB_DIV = 1, CLKOP_DIV = 8, CLKOP_ENABLE = "ENABLED", CLKOP_CPHASE = 0, CLKOP_FPHASE = 0,
   parameter FEEDBK_PATH = "CLKOP", PLLRST_ENA = "DISABLED", INTFB_WAKE = "DISABLED", STDBY_ENABLE = "DISABLED",
   parameter DPHASE_SOURCE = "DISABLED", OUTDIVIDER_MUXA = "DIVA", OUTDIVIDER_MUXB = "DIVB", OUTDIVIDER_MUXC = "DIVC",
-  parameter OUTDIVIDER_MUXD = "DIVD"
+  parameter OUTDIVIDER_MUXD = "DIVD", CLKOS_ENABLE = "DISABLED", CLKOS_DIV = 8, CLKOS_CPHASE = 0, CLKOS_FPHASE = 0
 ) (
   input CLKI, CLKFB, RST, STDBY, PHASESEL0, PHASESEL1, PHASEDIR, PHASESTEP, PHASELOADREG, PLLWAKESYNC, ENCLKOP,
-  output CLKOP, LOCK
+  output CLKOP, CLKOS, LOCK
 );
   reg [4:0] cycles = 0;
   assign CLKOP = CLKI;
+  assign CLKOS = ~CLKI;  // later by any part of a period: a simulation has no other edge between two
   assign LOCK = cycles[4];
   always @(posedge CLKI) if (!LOCK) cycles <= cycles + 1;
 endmodule
@@ -20,6 +21,23 @@ module DCCA (input CLKI, CE, output CLKO);
   reg enabled = 0;
   always @(negedge CLKI) enabled <= CE;
   assign CLKO = CLKI & enabled;
+endmodule
+
+module ODDRX1F (input SCLK, RST, D0, D1, output Q);
+  assign Q = SCLK ? D0 : D1;  // for constants, as a clock is made
+endmodule
+
+module OFS1P3BX (input SCLK, PD, SP, D, output reg Q = 0);
+  always @(posedge SCLK) if (SP) Q <= D | PD;
+endmodule
+
+module IFS1P3BX (input SCLK, PD, SP, D, output reg Q = 0);
+  always @(posedge SCLK) if (SP) Q <= D | PD;
+endmodule
+
+module BB (input I, T, output O, inout B);
+  assign B = T ? 1'bz : I;
+  assign O = B;
 endmodule
 
 module SB_PLL40_PAD #(

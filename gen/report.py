@@ -20,7 +20,8 @@ from .toolchain import TOOLCHAINS
 __all__ = ["REPORT_NAME", "Netlist", "ReportError", "Timing", "make_report", "read_netlist", "read_report", "read_timing"]
 
 REPORT_NAME = "build/report.json"
-_CORE = "shell.core.systolith.core"
+# Where the core is on a board: in a serial shell, or in the AXI shell of a SoC.
+_CORES = ("shell.core.systolith.core", "systolith_axi.core.systolith.core")
 
 
 class ReportError(RuntimeError):
@@ -55,7 +56,9 @@ def read_netlist(netlist: Path, verilog: Path, top: str, family: str) -> Netlist
 def _block(cell: str) -> str:
     """A readable place: the instance path of a cell without the wrappers, and the net it stands on."""
     name = re.sub(r"_(?:LUT4|PFUMX|L6MUX21|CCU2C|TRELLIS|SB)_\w+.*$", "", cell)
-    return name.removeprefix(f"{_CORE}.").removeprefix("shell.").replace("$nextpnr_", "")
+    for core in _CORES:
+        name = name.removeprefix(f"{core}.")
+    return name.removeprefix("shell.").replace("$nextpnr_", "")
 
 
 def read_timing(report: Path, clock_mhz: float) -> Timing:
@@ -94,18 +97,27 @@ def _resources(board: Board, netlist: Netlist, timing: Timing) -> dict[str, dict
     return resources
 
 
+def _block_name(path: str, around: str) -> str:
+    """What the area at an instance path counts for: one of the core's own blocks, the datapath's and STORE's one level deeper, or one
+    beside the core, of what is called ``around``."""
+    for core in _CORES:
+        if path == core:
+            return "core"
+        if path.startswith(f"{core}."):
+            first, *rest = path.removeprefix(f"{core}.").split(".")
+            return f"{first}.{rest[0]}" if rest and first in ("datapath", "store") else first
+    first, *rest = path.split(".")
+    if first.startswith("systolith_"):
+        return first.removeprefix("systolith_")
+    return f"shell.{rest[0]}" if first == "shell" and rest and rest[0] != "core" else around
+
+
 def _blocks(netlist: Netlist) -> list[dict[str, Any]]:
-    """Area by block: the core's own blocks, the datapath's and STORE's one level deeper, and the shell."""
+    """Area by block."""
     totals: dict[str, Counter[str]] = {}
+    around = "soc" if any(path.startswith("systolith_axi.") for path in netlist.area) else "shell"
     for path, area in netlist.area.items():
-        inside = path.removeprefix(f"{_CORE}.") if path.startswith(f"{_CORE}.") else None
-        if inside is None:
-            name = "core" if path.startswith(_CORE) else "shell" + (f".{path.split('.')[1]}" if path.startswith("shell.") and
-                                                                    not path.startswith("shell.core") else "")
-        else:
-            first, *rest = inside.split(".")
-            name = f"{first}.{rest[0]}" if rest and first in ("datapath", "store") else first
-        totals.setdefault(name, Counter()).update(area)
+        totals.setdefault(_block_name(path, around), Counter()).update(area)
     kinds = ("lut", "ff", "dsp", "bram")
     blocks = [{"name": name.partition("$")[0], **{kind: area[kind] for kind in kinds}} for name, area in totals.items()]
     return sorted(blocks, key=lambda block: (-block["lut"], block["name"]))

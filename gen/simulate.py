@@ -136,14 +136,15 @@ def simulation_cache(cache: Path | None) -> Path:
 
 
 def build_model(sources: list[Path], top: str, harness: Path, *, cache: Path, key: str, flags: tuple[str, ...] = (), vcd: bool = False,
-                include: Path | None = None, shared: bool, report: Callable[[str], None]) -> SimulationLibrary:
+                include: Path | None = None, options: tuple[str, ...] = (), shared: bool,
+                report: Callable[[str], None]) -> SimulationLibrary:
     """Module ``top`` of ``sources`` with a harness in C++ around it, as a shared library or as a program; ``key`` is all their text,
-    with that of what the harness includes from folder ``include``."""
+    with that of what the harness includes from folder ``include``; ``options`` are Verilator's."""
     start = time.monotonic()
     root, compiler = tools.verilator_root(), tools.compiler()
     headers = root / "include"
     flags = (*COMMON_FLAGS, *flags, *_defines(vcd))
-    options = (*VERILATOR_FLAGS, "--top-module", top, "--prefix", f"V{top}", *(["--trace"] if vcd else []))
+    options = (*VERILATOR_FLAGS, *options, "--top-module", top, "--prefix", f"V{top}", *(["--trace"] if vcd else []))
     key = _key(key, harness.read_text(encoding="utf-8"), str(tools.versions().get("verilator")), compiler, *options, *flags, *FAST_FLAGS,
                *SLOW_FLAGS)
     library = cache / f"{key}{'.so' if shared else ''}"

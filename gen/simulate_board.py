@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..arch.manifest import VERILOG_NAME, Manifest
-from ..boards import Board
+from ..boards import Board, get_board
 from .simulate import SimulationLibrary, build_model, simulation_cache
 from .tools import ToolError
 
@@ -20,6 +20,7 @@ __all__ = ["SimulatedBoard", "compile_board", "simulated_board"]
 
 HARNESS = Path(__file__).with_name("board_harness.cpp")
 ADAPTER = Path(__file__).with_name("adapter.h")
+CHIP = Path(__file__).with_name("sdram.h")
 PRIMITIVES = Path(__file__).with_name("primitives.v")
 
 
@@ -40,9 +41,21 @@ def compile_board(directory: str | Path, *, cache: Path | None = None, progress:
     if "board" not in manifest.tops:
         raise ToolError(f"folder {str(directory)!r} was generated without a board's serial shell; run: systolith generate --board NAME "
                         f"-o {directory}")
-    key = verilog + PRIMITIVES.read_text(encoding="utf-8") + ADAPTER.read_text(encoding="utf-8")
+    key = "".join([verilog, *(path.read_text(encoding="utf-8") for path in (PRIMITIVES, ADAPTER, CHIP))])
+    flags, options = ((), ()) if manifest.variant == "bare" else (_chip_flags(get_board(str(manifest.board))), ("--pins-inout-enables",))
     return build_model([directory / VERILOG_NAME, PRIMITIVES], manifest.tops["board"], harness, cache=simulation_cache(cache), key=key,
-                       include=ADAPTER.parent, shared=shared, report=progress or (lambda line: None))
+                       flags=flags, options=options, include=ADAPTER.parent, shared=shared, report=progress or (lambda line: None))
+
+
+def _chip_flags(board: Board) -> tuple[str, ...]:
+    """What ``sdram.h`` and its user in the harness must know of a board's chip."""
+    memory = board.external_memory
+    assert memory is not None
+    widths = {name: len(sites.split()) for name, sites in memory.pins.items()}
+    columns = (memory.bytes * 8 // widths["dq"]).bit_length() - 1 - widths["a"] - widths["ba"]
+    sizes = {"ROW": widths["a"], "COLUMN": columns, "BANK": widths["ba"], "DATA": widths["dq"]}
+    return (*(f"-DSDRAM_{name}_BITS={bits}" for name, bits in sizes.items()),
+            *(f"-DSDRAM_{name}" for name, pin in (("CKE", "cke"), ("CS", "cs_n"), ("MASK", "dm")) if pin in widths))
 
 
 class SimulatedBoard:

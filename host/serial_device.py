@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..arch.manifest import Manifest
-from ..arch.registers import SERIAL_BAUD, SERIAL_MEMORY, SERIAL_REGISTERS, offset_of
-from ..arch.serial_link import Frame, header
+from ..arch.registers import SERIAL_BAUD, SERIAL_MEMORY, SERIAL_NOWHERE, SERIAL_REGISTERS, offset_of
+from ..arch.serial_link import LEAST_BIT_CYCLES, Frame, header
 from .device import Device, DeviceError, DeviceMismatch, check_identity
+from .sdram import wake
 from .serial_link import LinkError, SerialLink
 from .serial_port import PortError, SerialPort
 
 __all__ = ["LinkError", "PortError", "SerialDevice"]
 
 FIND_S, SILENCE_S, SIMULATED_SILENCE_S = 2.0, 1.0, 60.0
+BYTE_BITS = 10
 PAUSE_S = 0.3  # above the device's timeout, which is 0.1 … 0.2 s
 
 
 class SerialDevice(Device):
     """Registers and memory over a :class:`~systolith.host.serial_link.SerialLink`.
 
-    Registers are written when something depends on them, those beside each other in one frame.
+    Registers are written when something depends on them, those beside each other in one frame. The memory of a SoC is made to work
+    first, where that was not done since power-up.
 
     Parameters
     ----------
@@ -47,6 +50,8 @@ class SerialDevice(Device):
         Nothing answers.
     DeviceMismatch
         What answers is not this accelerator.
+    DeviceError
+        Its SoC's memory does not work.
     """
 
     def __init__(self, port: str | SerialPort, manifest: Manifest | None, *, baud: int = SERIAL_BAUD, negotiate: bool = True,
@@ -70,9 +75,15 @@ class SerialDevice(Device):
             if manifest is not None and self.memory_bytes != manifest.memory_bytes:
                 raise DeviceMismatch(f"the device is not the accelerator in the manifest: MEMORY_BYTES must be {manifest.memory_bytes}, "
                                      f"not {self.memory_bytes}; load the bitstream that was built from this folder")
+            if manifest is not None and manifest.soc is not None:
+                self.wake(manifest.soc)
         except BaseException:
             self.close()
             raise
+
+    def wake(self, soc: Mapping[str, Any]) -> None:
+        """Make the memory of a board's LiteX variant work, whose manifest has ``soc``. Raises :class:`DeviceError` where it does not."""
+        wake(self, soc, read=self._read_word, write=self._write_word, wait=self._pass)
 
     def read_register(self, offset: int) -> int:
         return self.read_registers([offset])[0]
@@ -115,6 +126,16 @@ class SerialDevice(Device):
         with contextlib.suppress(DeviceError):
             self.link.release()
         self._port.close()
+
+    def _read_word(self, address: int) -> int:
+        return int.from_bytes(self.link.read(address, 1), "big")
+
+    def _write_word(self, address: int, value: int) -> None:
+        self.link.write(address, value.to_bytes(4, "big"))
+
+    def _pass(self, cycles: int) -> None:
+        """Let ``cycles`` of the device's clock pass, by words that the line is busy with for them: a simulated board has its own time."""
+        self.link.read(SERIAL_NOWHERE, -(-cycles // (4 * BYTE_BITS * LEAST_BIT_CYCLES)))
 
     def _flush(self) -> None:
         """Write the registers that wait."""

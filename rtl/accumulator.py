@@ -104,7 +104,7 @@ class Accumulator(wiring.Component):
         for c in range(self.cols):
             read, select, write = (rows.o[tap * self.cols + c] for tap in range(len(taps)))
             reads, _, writes = (valid.o[tap * self.cols + c] for tap in range(len(taps)))
-            total = Signal(signed(32), name=f"total{c}", reset_less=True)
+            total, drained = (Signal(signed(32), name=f"{name}{c}", reset_less=True) for name in ("total", "drained"))
             words = []
             for half in range(2):
                 m.submodules[f"ram{half}_{c}"] = ram = shared(RAM, platform, width=32, depth=self.half_rows)
@@ -117,6 +117,7 @@ class Accumulator(wiring.Component):
                 ]
             m.d.sync += [
                 total.eq(Mux(select.accumulate, Mux(select.half, words[1], words[0]), 0) + self.psum[c]),
-                self.drain.words[c].eq(Mux(drain_half.o[0], words[1], words[0])),
+                drained.eq(Mux(drain_half.o[0], words[1], words[0])),
             ]
+            m.d.comb += self.drain.words[c].eq(drained)
         return m

@@ -169,8 +169,11 @@ class DeviceMemory(wiring.Component):
         stage = Signal(stages)
         outside = Signal(stages, reset_less=True)
         writing = host_write | writes.step if self.ports == 1 else Const(0)
+        if self.ports == 2:  # in a register too
+            m.d.sync += host_read.eq(self.host.valid & ~self.host.write & ~host_read & ~host_stage.any())
+        else:
+            m.d.comb += host_read.eq(host_valid & ~host_writes & ~host_stage.any())
         m.d.comb += [
-            host_read.eq(host_valid & ~host_writes & ~host_stage.any()),
             reads.step.eq(reads.valid & (places != 0) & ~host_read & ~writing),
             queue.w_en.eq(stage[-1]),
             queue.w_data.eq(Cat(ram_word, outside[-1])),

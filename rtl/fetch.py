@@ -83,8 +83,9 @@ class Fetch(wiring.Component):
         beats = Signal(range(burst_beats + 1), reset_less=True)
         room = Signal()  # a cycle late, and a request comes at most in every other
         boundary = Signal.like(to_boundary)
-        some = Signal(reset_less=True)  # the program has words; known a cycle before it is asked for
-        m.d.sync += [room.eq(reserved <= depth - burst_beats), some.eq(self.words != 0)]
+        # The program has words, and the offset behind them: both known a cycle before it is asked for.
+        some, end = Signal(reset_less=True), Signal.like(self.offset + (self.words << 2), reset_less=True)
+        m.d.sync += [room.eq(reserved <= depth - burst_beats), some.eq(self.words != 0), end.eq(self.offset + (self.words << 2))]
         m.d.comb += [
             address.eq(self.lookup.base + self.offset),
             self.error.address.eq(Cat(C(0, 2), index, beat_address)),
@@ -107,7 +108,7 @@ class Fetch(wiring.Component):
                     beat_address.eq(address[beat_bytes_bits:]),
                     index.eq(address[2:beat_bytes_bits]),
                     aligned.eq(address[:2] == 0),
-                    inside.eq(self.offset + (self.words << 2) <= self.lookup.size),
+                    inside.eq(end <= self.lookup.size),
                 ]
                 with m.If(self.lookup.ready):
                     m.next = "CHECK"

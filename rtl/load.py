@@ -18,7 +18,8 @@ from .interfaces import (
     activity_enum,
 )
 from .load_back import LoadBack
-from .load_front import LoadFront, load_decoder
+from .load_fields import load_decoder
+from .load_front import LoadFront
 from .locks import HALVES
 from .queue import Queue
 from .timing import DatapathTiming

@@ -10,7 +10,8 @@ from ..arch.config import Config
 from ..arch.registers import ErrorCode
 from .elastic_buffer import ElasticBuffer
 from .interfaces import TABLE_FIELD, AccumulatorLoad, ErrorShape, ParameterLoad, ScratchpadWrite
-from .load_front import RecordLayout, bank_lanes, bank_of_words, bank_rows, next_chunk
+from .load_fields import bank_lanes, bank_of_words, bank_rows
+from .load_records import RecordLayout, next_chunk
 from .locks import HALVES
 
 __all__ = ["LoadBack"]

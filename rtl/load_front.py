@@ -1,80 +1,20 @@
 """The asking side of LOAD: commands to runs, runs to bursts."""
 
-from collections.abc import Iterable
-
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from ..arch.commands import Bank, Load
+from ..arch.commands import Load
 from ..arch.config import Config
-from ..arch.footprint import field_bits
 from ..arch.registers import ErrorCode
-from .decode import Decoder, command_layout
+from .decode import command_layout
 from .interfaces import BaseLookup, BurstRequest, ErrorShape
+from .load_fields import bank_of_words, load_objection
+from .load_records import BURST_BEATS, RecordLayout, next_chunk
 from .skid import Skid
 
-__all__ = ["BURST_BEATS", "ChunkLayout", "LoadFront", "RecordLayout", "bank_lanes", "bank_of_words", "bank_rows", "load_decoder",
-           "load_objection", "next_chunk"]
-
-BURST_BEATS = 64
-
-
-class RecordLayout(data.StructLayout):
-    """What the writing side has to know of a burst that was requested.
-
-    ``bytes`` bytes from byte ``first`` of the burst's first word on. The first burst of a run (``start``) begins at ``row``,
-    ``lane``, the others go on where the last one ended. ``last`` ends the command, which then posts to ``post``.
-    """
-
-    def __init__(self, config: Config):
-        super().__init__({
-            "bank": range(len(bank_lanes(config))), "start": 1, "row": config.control.row_bits,
-            "lane": range(max(bank_lanes(config).values())),
-            "first": range(config.bus_bytes), "bytes": range(BURST_BEATS * config.bus_bytes + 1), "last": 1, "post": 2,
-            "chunk": ChunkLayout(config),
-        })
-
-
-class ChunkLayout(data.StructLayout):
-    """The next bytes of a burst that are written at once: how many; whether the burst ends with them; and whether their bus word does."""
-
-    def __init__(self, config: Config):
-        super().__init__({"count": range(max(_most_bytes(config).values()) + 1), "burst_end": 1, "word_end": 1})
-
-
-def _most_bytes(config: Config) -> dict[Bank, int]:
-    """That go to each bank at once."""
-    return {bank: config.write_bytes(lanes) if bank in (Bank.ACTIVATION, Bank.WEIGHT) else 4 for bank, lanes in bank_lanes(config).items()}
-
-
-def next_chunk(config: Config, first: Value, left: Value, bank: Value, *, more: Value = C(0, 1), last_word: Value = C(0, 1)) -> Value:
-    """The :class:`ChunkLayout` of a burst of which ``left`` bytes are left, from byte ``first`` of a bus word on.
-
-    Where there are ``more`` bytes than the burst's, it ends with the bus word of which this is ``last_word``: then ``left`` is what is
-    left of the run, and nobody waits for what is left of the burst.
-    """
-    limits = Array(_most_bytes(config).values())
-    to_word_end = config.bus_bytes - first
-    all_fit = to_word_end <= limits[bank]
-    most = Mux(all_fit, to_word_end, limits[bank])
-    ends = ~more & (left <= most)
-    return Cat(Mux(ends, left, most)[:max(_most_bytes(config).values()).bit_length()], ends | more & last_word & all_fit,
-               Mux(ends, left == to_word_end, all_fit))
-
-
-def bank_lanes(config: Config) -> dict[Bank, int]:
-    """Lanes of each bank that there is, in the order of their numbers: bytes of a row, channels of a group, words of a row."""
-    return {Bank.ACTIVATION: config.array.rows, Bank.WEIGHT: config.weight_lanes,
-            Bank.PARAMETER: config.epilogue.lanes, Bank.ACCUMULATOR: config.array.cols} | ({Bank.TABLE: 1} if config.epilogue.add else {})
-
-
-def bank_rows(config: Config) -> dict[Bank, int]:
-    """Rows of each bank that there is, in the order of their numbers."""
-    rows = {Bank.ACTIVATION: config.activation_rows, Bank.WEIGHT: config.weight_rows,
-            Bank.PARAMETER: config.parameter_groups, Bank.ACCUMULATOR: config.memory.accumulator_rows, Bank.TABLE: config.table_rows}
-    return {bank: rows[bank] for bank in bank_lanes(config)}
+__all__ = ["LoadFront"]
 
 
 class LoadFront(wiring.Component):
@@ -289,40 +229,3 @@ class LoadFront(wiring.Component):
                 run.left.eq(end - (1 << block_bits)), run.start.eq(0),
                 end.eq(end - (1 << block_bits)), more.eq(end > 2 << block_bits),
             ]
-
-
-def bank_of_words(bank: Value) -> Value:
-    """Whether a bank has words instead of bytes: all but the scratchpads."""
-    return bank[1:].any()
-
-
-def load_decoder(config: Config, moving: Iterable[str] = ()) -> Decoder:
-    """Of LOAD commands, with no more bits of a field than tell what it is or that it is too large."""
-    return Decoder(Load, field_bits(config, Load), saturate={"lane": max(bank_lanes(config).values()).bit_length()},
-                   moving=moving)
-
-
-def load_objection(config: Config, command: data.View) -> Value:
-    """UNSUPPORTED, VALUE or NONE: what the fields of a decoded :class:`Load` tell."""
-    is_words = bank_of_words(command.bank)
-    lanes = Mux(command.bank == Bank.ACTIVATION, config.array.rows, Mux(is_words, 1, config.weight_lanes))
-    # Powers of four leave 1 when divided by 3, so the base-4 digits of a multiple of 3 add up to one.
-    run = command.run[:field_bits(config, Load).get("run", len(command.run))]
-    digits = [run[i:i + 2] for i in range(0, len(run), 2)]
-    while len(digits) > 1:
-        digits = [_add_modulo_3(a, b) for a, b in zip(digits[::2], digits[1::2], strict=False)] + digits[len(digits) & ~1:]
-    by_three = (digits[0] == 0) | (digits[0] == 3)
-    by_four = Cat(value[:2] for value in (command.run, command.offset, command.stride1, command.stride2))
-    wrong = Cat(
-        command.bank > max(Bank), command.count1 == 0, command.count2 == 0, command.run == 0, command.lane >= lanes,
-        is_words & by_four.any(), (command.bank == Bank.PARAMETER) & ~by_three,
-    ).any()
-    absent = (command.bank == Bank.TABLE) & (not config.epilogue.add)
-    return Mux(command.excess, ErrorCode.UNSUPPORTED,
-               Mux(wrong, ErrorCode.VALUE, Mux(absent, ErrorCode.UNSUPPORTED, ErrorCode.NONE)))
-
-
-def _add_modulo_3(a: Value, b: Value) -> Value:
-    """Sum of two 2-bit numbers modulo 3, 3 standing for 0 as well: the carry out of two bits is worth 4, that is 1."""
-    total = a + b
-    return (total[:2] + total[2])[:2]

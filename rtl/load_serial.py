@@ -11,7 +11,7 @@ from ..arch.registers import ErrorCode
 from .accumulator_serial import WordLoad
 from .interfaces import activity_enum
 from .load import load_ports
-from .load_front import bank_of_words, bank_rows, load_decoder, load_objection
+from .load_fields import bank_of_words, bank_rows, load_decoder, load_objection
 from .locks import HALVES
 from .timing import DatapathTiming
 

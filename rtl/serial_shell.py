@@ -10,10 +10,8 @@ from ..arch.registers import REGISTER_BYTES, SERIAL_BAUD, SERIAL_CONTROL, SERIAL
 from ..arch.serial_link import CONTROL_BITS, CONTROL_SECOND, CONTROL_STEP, LEAST_BIT_CYCLES
 from .core import flat_members
 from .device_memory import DeviceMemory
-from .line_crc import LineCRC
-from .line_rate import LineRate
-from .uart import UARTReceiver, UARTTransmitter, bit_cycles
-from .uartbone import UARTBone
+from .serial_line import add_line
+from .uart import bit_cycles
 from .word_memory import WordMemory
 
 __all__ = ["SerialShell"]
@@ -71,31 +69,12 @@ class SerialShell(wiring.Component):
             memory = DeviceMemory(
                 memory_bytes=self.memory_bytes, bus_bits=bus.bus_bits, address_bits=bus.address_bits, ports=self.memory_ports)
         m.submodules.memory = memory
-        m.submodules.receiver = receiver = UARTReceiver(bit_cycles=self.bit_cycles, adjustable=self.adjustable)
-        m.submodules.transmitter = transmitter = UARTTransmitter(bit_cycles=self.bit_cycles, adjustable=self.adjustable)
         register_bits = exact_log2(REGISTER_BYTES // 4)
         memory_bits = exact_log2(self.memory_bytes // 4)
-        timeout_ticks = 1 << (round(self.timeout_s * self.baud) - 1).bit_length()
         # One bit more than a memory has: a frame that runs out of it does not come back at its beginning.
-        m.submodules.frames = frames = UARTBone(counted_bits=max(16, memory_bits + 1), timeout_ticks=timeout_ticks)
-        m.submodules.crc = crc = LineCRC()
-        m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx), self.irq.eq(core.irq)]
-        m.d.comb += [
-            crc.step.eq(receiver.sampled | transmitter.sent), crc.bit.eq(Mux(receiver.sampled, receiver.bit, transmitter.bit)),
-            crc.restart.eq(frames.restart), frames.crc.eq(crc.value),
-        ]
-        if self.adjustable:
-            # Pauses are those of the host, whatever the rate.
-            m.submodules.rate = rate = LineRate(bit_cycles=self.bit_cycles, timeout_ticks=timeout_ticks)
-            m.d.comb += [
-                rate.digest.eq(frames.digested), rate.trusted.eq(frames.trusted), rate.released.eq(frames.released),
-                rate.waiting.eq(frames.waiting), rate.forget.eq(frames.restart), rate.sent.eq(transmitter.i.ready),
-                receiver.cycles.eq(rate.cycles), transmitter.cycles.eq(rate.cycles), frames.tick.eq(rate.tick),
-            ]
-        else:
-            m.d.comb += frames.tick.eq(transmitter.tick)
-        wiring.connect(m, receiver.o, frames.i)
-        wiring.connect(m, frames.o, transmitter.i)
+        frames, rate = add_line(m, rx=self.rx, tx=self.tx, bit_cycles=self.bit_cycles, adjustable=self.adjustable, baud=self.baud,
+                                timeout_s=self.timeout_s, counted_bits=max(16, memory_bits + 1))
+        m.d.comb += self.irq.eq(core.irq)
         for way, port in ("read", memory.read), ("write", memory.write):
             for name, flow, signal in flat_members(way, port):
                 m.d.comb += getattr(core, name).eq(signal) if flow is Out else signal.eq(getattr(core, name))
@@ -141,7 +120,7 @@ class SerialShell(wiring.Component):
         m.d.comb += [accepted.eq(begins & bus.write), core.csr_write.eq(write)]
         with m.If(accepted & in_control):
             m.d.sync += [first.eq(~second), done.eq(second & (first | done))]
-        if self.adjustable:
+        if rate is not None:
             in_rate = Signal()
             m.d.comb += [in_rate.eq(lower & (bus.address[27:] == SERIAL_RATE >> 29) & ~bus.address[:register_bits].any()),
                          rate.ask.eq(accepted & in_rate), rate.asked.eq(bus.write_data)]
@@ -159,7 +138,7 @@ class SerialShell(wiring.Component):
                 m.d.comb += bus.read_data.eq(register_data)
             with m.Elif(in_control):
                 m.d.comb += bus.read_data.eq(Cat(first, done))
-            if self.adjustable:
+            if rate is not None:
                 with m.Elif(in_rate):
                     m.d.comb += bus.read_data.eq(round(self.clock_hz / 1000))
         return m

@@ -11,12 +11,12 @@ For LiteX 2024.12. Needs nothing of the generator: this file, manifest.json and 
 import json
 import pathlib
 
-from litedram.frontend.axi import LiteDRAMAXI2Native
+from litedram.frontend.axi import LiteDRAMAXI2Native, LiteDRAMAXI2NativeR
 from litex.gen import LiteXModule
 from litex.soc.integration.soc import SoCRegion
 from litex.soc.interconnect import axi
 from litex.soc.interconnect.csr_eventmanager import EventManager, EventSourceLevel
-from migen import ClockSignal, Instance, ResetSignal
+from migen import FSM, Cat, ClockSignal, If, Instance, NextState, NextValue, Replicate, ResetSignal, Signal, log2_int
 
 REGISTER_BYTES = 0x1000
 
@@ -63,18 +63,64 @@ class Systolith(LiteXModule):
             ports |= _channel("m_axi", master, channel, fields, "i", "o")
         self.specials += Instance("systolith_axi", **ports)
 
-    def add_to(self, soc, name="systolith", origin=None):
+    def add_to(self, soc, name="systolith", origin=None, byte_masks=True):
         """Put the registers on the bus of ``soc`` and the memory into its SDRAM, whose first byte is the accelerator's address 0.
 
         ``origin`` is the registers' address; LiteX chooses one where it is left out, which a SoC without a CPU must not do.
+        ``byte_masks`` : the memory's are wired; where they are not, words of which a part is written are read first.
 
         The SDRAM's L2 cache, where there is one, does not see what the accelerator writes: use ``l2_cache_size=0`` or flush it.
         """
         soc.bus.add_slave(name, self.registers, SoCRegion(origin=origin, size=REGISTER_BYTES, cached=False))
-        port = soc.sdram.crossbar.get_port(data_width=self.memory.data_width)
-        self.dram = LiteDRAMAXI2Native(self.memory, port)
+        if byte_masks:
+            self.dram = LiteDRAMAXI2Native(self.memory, soc.sdram.crossbar.get_port(data_width=self.memory.data_width))
+        else:
+            self.dram_writes = WholeWordWrites(self.memory, soc.sdram.crossbar.get_port(data_width=self.memory.data_width))
+            self.dram_reads = LiteDRAMAXI2NativeR(self.memory, soc.sdram.crossbar.get_port(data_width=self.memory.data_width),
+                                                  buffer_depth=16, base_address=0)
+            self.comb += self.dram_reads.cmd_grant.eq(1)
         if soc.irq.enabled:
             soc.irq.add(name, use_loc_if_exists=True)
+
+
+class WholeWordWrites(LiteXModule):
+    """The writing half of an AXI slave on a LiteDRAM ``port`` of the same width whose memory has no byte masks: one word after the other,
+    read first where only a part of it is written. (LiteDRAM's own does not wait for the words of the same burst.)
+
+    A response is sent when the controller has the words, behind which it queues later reads.
+    """
+
+    def __init__(self, bus, port):
+        beat = axi.AXIStreamInterface(layout=axi.ax_description(bus.address_width), id_width=bus.id_width)
+        self.beats = axi.AXIBurst2Beat(bus.aw, beat)
+        word, kept, identity = Signal(port.data_width), Signal(port.data_width), Signal(bus.id_width)
+        self.comb += [
+            kept.eq(Cat(*(Replicate(~bit, 8) for bit in bus.w.strb))),
+            port.cmd.addr.eq(beat.addr >> log2_int(port.data_width // 8)),
+            port.cmd.last.eq(1),
+            port.wdata.data.eq(word),
+            port.wdata.we.eq(2**(port.data_width // 8) - 1),
+            bus.b.id.eq(identity),
+        ]
+        self.fsm = fsm = FSM(reset_state="WORD")
+        fsm.act("WORD", If(beat.valid & bus.w.valid,
+            NextValue(word, bus.w.data),
+            NextValue(identity, beat.id),
+            If(bus.w.strb == 2**len(bus.w.strb) - 1,
+                NextState("COMMAND"),
+            ).Else(
+                port.cmd.valid.eq(1),
+                If(port.cmd.ready, NextState("READ")),
+            )))
+        fsm.act("READ",
+            port.rdata.ready.eq(1),
+            If(port.rdata.valid, NextValue(word, (port.rdata.data & kept) | (bus.w.data & ~kept)), NextState("COMMAND")))
+        fsm.act("COMMAND", port.cmd.valid.eq(1), port.cmd.we.eq(1), If(port.cmd.ready, NextState("DATA")))
+        fsm.act("DATA", port.wdata.valid.eq(1), If(port.wdata.ready,
+            beat.ready.eq(1),
+            bus.w.ready.eq(1),
+            If(bus.w.last, NextState("RESPONSE")).Else(NextState("WORD"))))
+        fsm.act("RESPONSE", bus.b.valid.eq(1), If(bus.b.ready, NextState("WORD")))
 
 
 def _channel(prefix, bus, channel, fields, forward, back):

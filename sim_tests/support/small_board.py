@@ -2,7 +2,6 @@
 
 import dataclasses
 
-from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest
 from systolith.boards import get_board
 from systolith.gen.generate import generate
@@ -20,5 +19,5 @@ SMALL = dataclasses.replace(
 
 def small_board(folder, board=SMALL):
     """Manifest and program of its simulation, generated in ``folder``."""
-    generate(resolve(board.settings), folder, board=board)
+    generate(board.config, folder, board=board)
     return Manifest.read(folder), compile_board(folder).path

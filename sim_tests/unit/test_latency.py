@@ -3,7 +3,7 @@
 import pytest
 from systolith.arch.config import resolve
 from systolith.arch.latency import LOAD_BURST_BEATS, STORE_BURST_BEATS, Latency
-from systolith.rtl import load_front, preload, store_memory, store_walk
+from systolith.rtl import load_records, preload, store_memory, store_walk
 from systolith.rtl.datapath import Datapath
 from systolith.rtl.epilogue import Epilogue
 from systolith.rtl.fetch import Fetch
@@ -56,7 +56,7 @@ def test_bursts(bus_bits):
     config = resolve({"memory": {"bus_bits": bus_bits}})
     fetch = Fetch(address_bits=32, bus_bits=bus_bits)
     assert Latency(config).fetch_bytes == fetch.burst_beats * bus_bits // 8
-    assert LOAD_BURST_BEATS == load_front.BURST_BEATS
+    assert LOAD_BURST_BEATS == load_records.BURST_BEATS
     assert STORE_BURST_BEATS == store_walk.BURST_BEATS
 
 

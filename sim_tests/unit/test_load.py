@@ -13,7 +13,7 @@ from systolith.arch.config import resolve
 from systolith.arch.registers import STALLS, ErrorCode
 from systolith.rtl.interfaces import TABLE_FIELD
 from systolith.rtl.load import LoadEngine
-from systolith.rtl.load_front import bank_lanes, bank_rows
+from systolith.rtl.load_fields import bank_lanes, bank_rows
 from systolith.rtl.load_serial import SerialLoadEngine
 from systolith.rtl.timing import DatapathTiming
 

@@ -29,10 +29,10 @@ from systolith.arch.serial_link import AFTER_DIGEST, CONTROL_DONE, LONG, Frame, 
 from systolith.boards import BOARDS
 from systolith.rtl.core import Core
 from systolith.rtl.serial_shell import SerialShell
+from uart_line import BIT, Line
 
 CLOCK_HZ = 1e6
 BAUD = 250_000
-BIT = 4
 TIMEOUT = 1024
 MEMORY_BYTES = 1024
 CONFIG = resolve({"array": {"rows": 2, "cols": 2}, "memory": {"bus_bits": 64}, "epilogue": {"lanes": 2}, "shell": "serial"})
@@ -64,47 +64,6 @@ class CoreStandIn(wiring.Component):
         ]
         m.d.sync += self.writes.eq(self.writes + self.csr_write)
         return m
-
-
-class Line:
-    """The host's end of the line."""
-
-    def __init__(self, dut):
-        self.dut = dut
-        self.received = bytearray()
-
-    async def listen(self, ctx):
-        while True:
-            await ctx.tick()
-            if ctx.get(self.dut.tx):
-                continue
-            await ctx.tick().repeat(BIT + BIT // 2)
-            byte = 0
-            for i in range(8):
-                byte |= ctx.get(self.dut.tx) << i
-                await ctx.tick().repeat(BIT)
-            assert ctx.get(self.dut.tx), "no stop bit"
-            self.received.append(byte)
-
-    async def send(self, ctx, data):
-        for byte in data:
-            for bit in (0, *(byte >> i & 1 for i in range(8)), 1):
-                ctx.set(self.dut.rx, bit)
-                await ctx.tick().repeat(BIT)
-
-    async def write(self, ctx, address, *words):
-        await self.send(ctx, bytes([1, len(words)]) + (address // 4).to_bytes(4, "big") + b"".join(w.to_bytes(4, "big") for w in words))
-
-    async def read(self, ctx, address, count=1):
-        self.received.clear()
-        await self.send(ctx, bytes([2, count]) + (address // 4).to_bytes(4, "big"))
-        for _ in range(200 + 4 * count * 12 * BIT):
-            if len(self.received) == 4 * count:
-                break
-            await ctx.tick()
-        words = [int.from_bytes(self.received[i:i + 4], "big") for i in range(0, len(self.received), 4)]
-        assert len(words) == count
-        return words
 
 
 def run(testbench, *, memory_ports=2, config=CONFIG, core_type=CoreStandIn):

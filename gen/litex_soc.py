@@ -1,0 +1,139 @@
+"""The SoC of a board's LiteX variant, without a CPU: a serial line as its only master, the accelerator's registers, LiteDRAM.
+
+A program of its own, ``python -m systolith.gen.litex_soc FOLDER``, because LiteX fills global state and warns of itself. FOLDER holds
+``manifest.json`` and ``systolith_litex.py``; what is written into it are ``soc.v``, ``csr.csv`` and ``soc.json``, which a host needs:
+
+    {"registers": {name: byte address}, "init": [[what, address, bank, "command" or "control", bits, cycles to wait], …]}
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+from litedram import init, modules
+from litedram.phy import GENSDRPHY
+from litex.build.generic_platform import Pins
+from litex.build.lattice import LatticeECP5Platform
+from litex.build.lattice.common import lattice_ecp5_special_overrides
+from litex.soc.integration.export import get_csr_csv
+from litex.soc.integration.soc_core import SoCCore
+from litex.soc.interconnect import wishbone
+from migen import ClockDomain, ClockSignal, Instance, Module, ResetSignal
+
+from ..arch.manifest import Manifest
+from ..arch.registers import SERIAL_MEMORY, SERIAL_REGISTERS, SERIAL_SOC
+from ..boards import Board, get_board
+from .soc import SOC_TOP
+
+__all__ = ["SoC", "main"]
+
+BUS_TIMEOUT_CYCLES = 1 << 16
+# What LiteX says of itself has the date in it, and its tree of the design the order in which sets are walked.
+_UNSAID = re.compile(r"^(?://|`timescale)[^\n]*\n|/\*.*?\*/\n?|(?<=\n)\n+(?=\n)", re.MULTILINE | re.DOTALL)
+_CONTROL = {"CKE": 2, "ODT": 4, "RESET_N": 8}             # of the register dfii_control
+_COMMAND = {"CS": 1, "WE": 2, "CAS": 4, "RAS": 8}         # of dfii_pi0_command
+
+
+class _Clocks(Module):
+    """The module ``systolith_clocks``; its clock begins when everything is as configured, so that nothing is reset."""
+
+    def __init__(self, platform: Any) -> None:
+        self.clock_domains.cd_sys = ClockDomain()
+        self.comb += self.cd_sys.rst.eq(0)
+        self.specials += Instance("systolith_clocks", i_reference=platform.request("oscillator"), o_clock=self.cd_sys.clk,
+                                  o_late_pin=platform.request("sdram_clk"))
+
+
+class SoC(SoCCore):  # type: ignore[misc]
+    """Byte addresses are those of a serial shell (``arch/registers.py``), so that one driver knows both."""
+
+    mem_map: ClassVar[dict[str, int]] = {**SoCCore.mem_map, "main_ram": SERIAL_MEMORY, "csr": SERIAL_SOC}
+
+    def __init__(self, board: Board, folder: Path) -> None:
+        memory = board.external_memory
+        assert memory is not None
+        platform = LatticeECP5Platform(board.device, [
+            *((name, 0, Pins(1)) for name in board.pins if name not in memory.ports),
+            *((f"sdram_{name}", 0, Pins(len(sites.split()))) for name, sites in memory.pins.items())], toolchain="trellis")
+        SoCCore.__init__(self, platform, board.clock_hz, cpu_type=None, with_uart=False, with_timer=False, with_ctrl=False,
+                         integrated_sram_size=0, ident="", bus_timeout=BUS_TIMEOUT_CYCLES)
+        self.crg = _Clocks(platform)
+
+        line = wishbone.Interface(data_width=32, adr_width=30)
+        self.comb += [line.cyc.eq(line.stb), line.sel.eq(0xF)]
+        self.specials += Instance(
+            "systolith_line", i_clk=ClockSignal(), i_rst=ResetSignal(), i_rx=platform.request("rx"), o_tx=platform.request("tx"),
+            o_bus__valid=line.stb, i_bus__ready=line.ack, o_bus__address=line.adr, o_bus__write=line.we, o_bus__write_data=line.dat_w,
+            i_bus__read_data=line.dat_r)
+        self.bus.add_master(name="line", master=line)
+
+        chip = getattr(modules, memory.chip)(board.clock_hz, "1:1")
+        self.sdrphy = GENSDRPHY(_Pads(platform, memory.pins), board.clock_hz)
+        self.add_sdram("sdram", phy=self.sdrphy, module=chip, l2_cache_size=0)
+        self.init_sequence, _ = init.get_sdram_phy_init_sequence(self.sdrphy.settings, chip.timing_settings)
+
+        wrapper = runpy.run_path(str(folder / "systolith_litex.py"))
+        self.systolith = wrapper["Systolith"](platform, folder)
+        self.systolith.add_to(self, origin=SERIAL_REGISTERS, byte_masks="dm" in memory.pins)
+        if "led" in board.pins:
+            self.comb += platform.request("led").eq(self.systolith.ev.done.trigger ^ board.pins["led"].inverted)
+
+
+class _Pads:
+    """The memory's pins as a PHY takes them: attributes by their names."""
+
+    def __init__(self, platform: Any, pins: Any) -> None:
+        for name in pins:
+            if name != "clk":
+                setattr(self, name, platform.request(f"sdram_{name}"))
+
+    @property
+    def layout(self) -> list[tuple[str, int]]:
+        return [(name, len(pad)) for name, pad in vars(self).items()]
+
+
+def _bits(names: str, values: dict[str, int]) -> int:
+    """The value of ``DFII_COMMAND_RAS|DFII_COMMAND_CS`` and the like."""
+    return sum(values[name.split("_", 2)[2]] for name in names.split("|"))
+
+
+def _steps(sequence: list[tuple[str, int, int, str, int]]) -> list[list[Any]]:
+    """LiteDRAM's sequence, which it has as C, as data."""
+    return [[what, address, bank, *(("control", _bits(names, _CONTROL)) if names.startswith("DFII_CONTROL") else
+                                    ("command", _bits(names, _COMMAND))), cycles] for what, address, bank, names, cycles in sequence]
+
+
+def main(folder: Path) -> None:
+    """Write the SoC for the manifest in ``folder``."""
+    board = get_board(str(Manifest.read(folder).board)).in_variant("litex")
+    soc = SoC(board, folder)
+    soc.finalize()
+    size = soc.bus.regions["main_ram"].size
+    assert board.external_memory is not None
+    if size != board.external_memory.bytes:
+        raise ValueError(f"external memory of {board.name} must be {size} bytes as its chip and pins have it, not "
+                         f"{board.external_memory.bytes}")
+    # Pins of both directions as such, not as nextpnr's cells with an input: a simulation takes them too.
+    verilog = str(soc.platform.get_verilog(soc, name=SOC_TOP, special_overrides=lattice_ecp5_special_overrides))
+    (folder / "soc.v").write_text(_UNSAID.sub("", verilog), encoding="utf-8")
+    (folder / "csr.csv").write_text(get_csr_csv(soc.csr_regions, soc.constants, soc.mem_regions), encoding="utf-8")
+    registers = {f"sdram_{name}": address for name, address in _addresses(soc, "sdram").items() if name.startswith("dfii_")}
+    (folder / "soc.json").write_text(json.dumps({"registers": registers, "init": _steps(soc.init_sequence)}), encoding="utf-8")
+
+
+def _addresses(soc: SoC, region: str) -> dict[str, int]:
+    """Byte address of each register in one of the SoC's groups."""
+    found, address = {}, soc.csr_regions[region].origin
+    for register in soc.csr_regions[region].obj:
+        found[register.name] = address
+        address += 4 * -(-register.size // 32)
+    return found
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

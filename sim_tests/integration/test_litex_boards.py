@@ -1,0 +1,158 @@
+"""Boards' LiteX variants, simulated whole: from the pins of the serial line to a chip of SDRAM at its own, by the unmodified drivers."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import select
+import socket
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from systolith.arch.manifest import MANIFEST_NAME, Manifest
+from systolith.boards import get_board
+from systolith.cli import board_flow, flow
+from systolith.gen import tools
+from systolith.gen.simulate_board import compile_board, simulated_board
+from systolith.host.accelerator import Accelerator
+from systolith.host.device import DeviceError
+from systolith.host.serial_device import SerialDevice
+
+pytest.importorskip("litedram", reason="LiteDRAM is not installed: pip install 'systolith[litex]'")
+
+BOARDS = {name: get_board(name).in_variant("litex") for name in ("ulx3s-85f", "colorlight-5a75b")}
+NIGHTLY = bool(os.environ.get("SYSTOLITH_NIGHTLY"))
+SMALL = ["array.rows=4", "array.cols=4", "memory.activation_kib=2", "memory.weight_kib=2", "memory.accumulator_rows=64"]
+ULX3S, COLORLIGHT = "ulx3s-85f", "colorlight-5a75b"  # the second one's memory has no byte masks
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Of a board's name: a generated folder, and the program that simulates it."""
+    made = {}
+
+    def get(name, assignments=SMALL):
+        if name not in made:
+            directory = tmp_path_factory.mktemp(name)
+            flow.generate_folder(directory, board=name, variant="litex", assignments=assignments)
+            made[name] = directory, compile_board(directory).path
+        return made[name]
+    return get
+
+
+@pytest.fixture(scope="module", params=[ULX3S, COLORLIGHT])
+def running(request, folder):
+    directory, program = folder(request.param)
+    with simulated_board(program, BOARDS[request.param]) as board:
+        yield directory, Manifest.read(directory), board
+
+
+def rest(board):
+    """Until the board has what was sent last: a terminal keeps no rate beside its bytes."""
+    start = board.seconds
+    while board.seconds < start + 0.001:
+        assert board.process.poll() is None, "the simulation has ended: its standard error says why"
+        time.sleep(0.01)
+
+
+def connected(board, manifest):
+    rest(board)
+    return SerialDevice(board.port, manifest)
+
+
+def test_products_are_numpys(running):
+    _, manifest, board = running
+    rng = np.random.default_rng(4)
+    print("seed 4")
+    with Accelerator(connected(board, manifest), manifest) as acc:
+        assert acc.device.memory_bytes == BOARDS[manifest.board].external_memory.bytes
+        for m, n, k in ((1, 1, 1), (9, 7, 13), *map(tuple, rng.integers(1, 24, (4, 3)))):
+            a, w = rng.integers(-128, 128, (m, k), np.int8), rng.integers(-128, 128, (k, n), np.int8)
+            assert np.array_equal(acc.matmul(a, w), a.astype(np.int32) @ w.astype(np.int32)), (m, n, k)
+        assert acc.counters["cycles"] > 0 and acc.device.link.faults == 0
+        result = flow.matmul(acc, 6, 5, 7, out="int8", memory=flow.known_memory(acc, f"serial:{board.port}", flow.Settings()))
+        assert result["correct"] and "predicted_cycles" not in result, "the cycle model knows nothing of refreshes and open rows"
+
+
+def test_memory_stays_between_sessions(running):
+    """Its first and its last bytes, at any place in a word, for longer than a chip keeps what nobody refreshes."""
+    _, manifest, board = running
+    data = np.random.default_rng(5).integers(0, 256, 41, np.uint8)
+    with connected(board, manifest) as device:
+        for place in (3, device.memory_bytes - 43):
+            device.write_memory(place, data)
+    with connected(board, manifest) as device:
+        for place in (3, device.memory_bytes - 43):
+            assert np.array_equal(device.read_memory(place, 41), data)
+
+
+@pytest.mark.parametrize(("changed", "what"), [
+    (lambda init: [], "no sequence"),
+    (lambda init: [*init[:-1], [init[-1][0], init[-1][1] + 0x10, *init[-1][2:]]], "a latency that the controller does not expect")])
+def test_memory_that_does_not_answer_is_named(folder, changed, what, tmp_path, monkeypatch):
+    monkeypatch.setattr(board_flow, "SILENCE_S", 10.0)  # a simulation is not as quick as a board
+    directory, program = folder(ULX3S)
+    manifest = Manifest.read(directory)
+    other = dataclasses.replace(manifest, soc={**manifest.soc, "init": changed(manifest.soc["init"])})
+    with simulated_board(program, BOARDS[ULX3S]) as board:
+        rest(board)
+        row, = board_flow.probe(broken(other, tmp_path), ports=[f"{board.port}@1000000"])
+        assert row["matches"] and row["memory_works"] is False
+        assert row["what"].startswith("an accelerator, but the board's SDRAM does not keep what is written: at byte 0 ")
+        with pytest.raises(DeviceError, match=r"the board's SDRAM does not keep what is written: at byte 0 .* is this the board that"):
+            connected(board, other)
+        connected(board, manifest).close()  # and the next one tries again
+        rest(board)
+        row, = board_flow.probe(directory, ports=[f"{board.port}@1000000"])
+        assert row["memory_works"] is True and row["what"] == "an accelerator"
+
+
+def broken(manifest, copy):
+    """A folder with another manifest."""
+    (copy / MANIFEST_NAME).write_text(manifest.to_json())
+    return copy
+
+
+@contextlib.contextmanager
+def litex_server(board, baud):
+    """Its port, with a server behind it that speaks over the board's line."""
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("localhost", 0))
+        number = probe.getsockname()[1]
+    command = [tools.find("litex_server", extra="litex"), "--uart", "--uart-port", board.port, "--uart-baudrate", str(baud), "--bind-port",
+               str(number)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          env={**os.environ, "PYTHONUNBUFFERED": "1"}) as server:
+        try:
+            said = ""
+            while "tcp port" not in said:
+                assert server.poll() is None and select.select([server.stdout], [], [], 30)[0], said
+                said += server.stdout.readline()
+            for _ in range(100):  # the server says its port before it listens there
+                with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("localhost", number)):
+                    break
+                time.sleep(0.05)
+            yield number
+        finally:
+            server.kill()
+
+
+def test_litex_server_and_the_command_line(folder):
+    """Whose ``csr.csv`` is in the generated folder, which wakes the memory too."""
+    directory, program = folder(ULX3S)
+    with simulated_board(program, BOARDS[ULX3S]) as board, litex_server(board, BOARDS[ULX3S].baud) as port:
+        command = [tools.find("systolith"), "matmul", "--m", "3", "--n", "5", "--k", "9", "--device", f"litex:localhost:{port}", "--json",
+                   "--directory", directory]
+        done = subprocess.run(command, env={**os.environ, "PYTHONWARNINGS": "default"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["correct"] is True
+
+
+@pytest.mark.skipif(not NIGHTLY, reason="over the lines of whole simulated boards it takes minutes: SYSTOLITH_NIGHTLY=1")
+@pytest.mark.parametrize("name", [ULX3S, COLORLIGHT, "icesugar-pro", "ulx3s-12f"])
+def test_the_selftest_on_boards_as_they_ship(name, tmp_path):
+    with flow.simulated_board(board=name, variant="litex") as (directory, board):
+        report = board_flow.selftest(f"serial:{board.port}", directory=directory, quick=True, seed=6)
+    assert report["passed"] is True and report["repeated_transfers"] == 0, report
