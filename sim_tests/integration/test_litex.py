@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import select
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from litex_server import free_port, litex_server
 from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest
 from systolith.gen import tools
@@ -43,12 +43,6 @@ def soc(tmp_path_factory):
     return work
 
 
-def free_port(kind=socket.SOCK_STREAM):
-    with contextlib.closing(socket.socket(type=kind)) as probe:
-        probe.bind(("", 0))
-        return probe.getsockname()[1]
-
-
 @contextlib.contextmanager
 def process(*command, **options):
     with subprocess.Popen(command, text=True, **options) as running:
@@ -69,14 +63,7 @@ def simulation(soc):
 @pytest.fixture(scope="module")
 def port(soc, simulation):
     """Of a litex_server in front of the running simulation."""
-    number = free_port()
-    terminal, _ = simulation
-    with process(tools.find("litex_server", extra="litex"), "--uart", "--uart-port", terminal, "--bind-port", str(number),
-                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as server:
-        said = ""
-        while "tcp port" not in said:
-            assert server.poll() is None and select.select([server.stdout], [], [], 30)[0], said
-            said += server.stdout.readline()
+    with litex_server(simulation[0]) as number:
         with LiteXDevice(Manifest.read(soc / "out"), port=number, csr_csv=soc / "csr.csv") as device:
             device.client.regs.sdram_dfii_control.write(1)  # LiteDRAM's controller takes over; a CPU's boot code does that and more
         yield number

@@ -1,16 +1,14 @@
 """Boards' LiteX variants, simulated whole: from the pins of the serial line to a chip of SDRAM at its own, by the unmodified drivers."""
 
-import contextlib
 import dataclasses
 import json
 import os
-import select
-import socket
 import subprocess
 import time
 
 import numpy as np
 import pytest
+from litex_server import litex_server
 from systolith.arch.manifest import MANIFEST_NAME, Manifest
 from systolith.boards import get_board
 from systolith.cli import board_flow, flow
@@ -115,34 +113,10 @@ def broken(manifest, copy):
     return copy
 
 
-@contextlib.contextmanager
-def litex_server(board, baud):
-    """Its port, with a server behind it that speaks over the board's line."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("localhost", 0))
-        number = probe.getsockname()[1]
-    command = [tools.find("litex_server", extra="litex"), "--uart", "--uart-port", board.port, "--uart-baudrate", str(baud), "--bind-port",
-               str(number)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          env={**os.environ, "PYTHONUNBUFFERED": "1"}) as server:
-        try:
-            said = ""
-            while "tcp port" not in said:
-                assert server.poll() is None and select.select([server.stdout], [], [], 30)[0], said
-                said += server.stdout.readline()
-            for _ in range(100):  # the server says its port before it listens there
-                with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("localhost", number)):
-                    break
-                time.sleep(0.05)
-            yield number
-        finally:
-            server.kill()
-
-
 def test_litex_server_and_the_command_line(folder):
     """Whose ``csr.csv`` is in the generated folder, which wakes the memory too."""
     directory, program = folder(ULX3S)
-    with simulated_board(program, BOARDS[ULX3S]) as board, litex_server(board, BOARDS[ULX3S].baud) as port:
+    with simulated_board(program, BOARDS[ULX3S]) as board, litex_server(board.port, BOARDS[ULX3S].baud) as port:
         command = [tools.find("systolith"), "matmul", "--m", "3", "--n", "5", "--k", "9", "--device", f"litex:localhost:{port}", "--json",
                    "--directory", directory]
         done = subprocess.run(command, env={**os.environ, "PYTHONWARNINGS": "default"}, capture_output=True, text=True)

@@ -4,14 +4,13 @@ import contextlib
 import dataclasses
 import json
 import os
-import select
-import socket
 import subprocess
 import time
 import warnings
 
 import numpy as np
 import pytest
+from litex_server import litex_server
 from systolith.arch.manifest import Manifest, ManifestError
 from systolith.arch.registers import MAGIC, SERIAL_MEMORY, SERIAL_REGISTERS, offset_of
 from systolith.boards import BOARDS
@@ -65,41 +64,20 @@ def test_another_rate_and_another_build_are_named(running):
         SerialDevice(board.port, dataclasses.replace(manifest, hash="1" * 64))
 
 
-def free_port():
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
-
-
 def test_litex_reads_the_identity_through_the_same_wire(running):
     from litex.tools.litex_client import RemoteClient
     _, manifest, board = running
-    number = free_port()
-    command = [tools.find("litex_server", extra="litex"), "--uart", "--uart-port", board.port, "--uart-baudrate",
-               str(BOARDS[manifest.board].baud), "--bind-port", str(number)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          env={**os.environ, "PYTHONUNBUFFERED": "1"}) as server:
-        try:
-            said = ""
-            while "tcp port" not in said:
-                assert server.poll() is None and select.select([server.stdout], [], [], 30)[0], said
-                said += server.stdout.readline()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ResourceWarning)  # LiteX leaves files open
-                client = RemoteClient("localhost", number)
-            for _ in range(100):  # the server says its port before it listens there
-                with contextlib.suppress(ConnectionRefusedError):
-                    client.open()
-                    break
-                time.sleep(0.05)
-            assert client.read(SERIAL_REGISTERS + offset_of("MAGIC")) == MAGIC
-            client.write(SERIAL_REGISTERS + offset_of("BASE3_LO"), 0x5678)
-            assert client.read(SERIAL_REGISTERS + offset_of("BASE3_LO")) == 0x5678
-            client.write(SERIAL_MEMORY + 64, [0x12345678, 0, 0x9ABCDEF0])
-            assert client.read(SERIAL_MEMORY + 64, 3) == [0x12345678, 0, 0x9ABCDEF0]
-            client.close()
-        finally:
-            server.kill()
+    with litex_server(board.port, BOARDS[manifest.board].baud) as port:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # LiteX leaves files open
+            client = RemoteClient("localhost", port)
+        client.open()
+        assert client.read(SERIAL_REGISTERS + offset_of("MAGIC")) == MAGIC
+        client.write(SERIAL_REGISTERS + offset_of("BASE3_LO"), 0x5678)
+        assert client.read(SERIAL_REGISTERS + offset_of("BASE3_LO")) == 0x5678
+        client.write(SERIAL_MEMORY + 64, [0x12345678, 0, 0x9ABCDEF0])
+        assert client.read(SERIAL_MEMORY + 64, 3) == [0x12345678, 0, 0x9ABCDEF0]
+        client.close()
 
 
 @pytest.mark.skipif(not NIGHTLY, reason="over the lines of whole simulated boards it takes minutes: SYSTOLITH_NIGHTLY=1")

@@ -1,6 +1,8 @@
 """The host's end of a serial line under Amaranth's simulator, bit by bit."""
 
-__all__ = ["BIT", "Line"]
+from amaranth.sim import Simulator
+
+__all__ = ["BIT", "Line", "run_line"]
 
 BIT = 4  # cycles
 
@@ -44,3 +46,18 @@ class Line:
         words = [int.from_bytes(self.received[i:i + 4], "big") for i in range(0, len(self.received), 4)]
         assert len(words) == count
         return words
+
+
+def run_line(dut, testbench, *, clock_hz, background=()):
+    """Run ``testbench(ctx, line)`` with the line of ``dut``; ``background`` are further testbenches that never end."""
+    line = Line(dut)
+    simulator = Simulator(dut)
+    simulator.add_clock(1 / clock_hz)
+
+    async def with_line(ctx):
+        await testbench(ctx, line)
+
+    simulator.add_testbench(with_line)
+    for served in (line.listen, *background):
+        simulator.add_testbench(served, background=True)
+    simulator.run()

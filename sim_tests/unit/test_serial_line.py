@@ -3,11 +3,10 @@
 import random
 
 import pytest
-from amaranth.sim import Simulator
 from systolith.arch.registers import SERIAL_CONTROL, SERIAL_MEMORY, SERIAL_NOWHERE, SERIAL_RATE, SERIAL_REGISTERS, SERIAL_SOC, offset_of
 from systolith.arch.serial_link import CONTROL_DONE, control_address
 from systolith.rtl.serial_line import SerialBus
-from uart_line import BIT, Line
+from uart_line import BIT, run_line
 
 CLOCK_HZ = 1e6
 MEMORY_BYTES = 1 << 20
@@ -42,17 +41,8 @@ class Bus:
 
 def run(testbench, latency=lambda: 2):
     dut = SerialBus(memory_bytes=MEMORY_BYTES, clock_hz=CLOCK_HZ, baud=round(CLOCK_HZ / BIT), timeout_s=1024 / CLOCK_HZ)
-    line, bus = Line(dut), Bus(dut, latency)
-    simulator = Simulator(dut)
-    simulator.add_clock(1 / CLOCK_HZ)
-
-    async def with_line(ctx):
-        await testbench(ctx, line, bus)
-
-    simulator.add_testbench(with_line)
-    simulator.add_testbench(line.listen, background=True)
-    simulator.add_testbench(bus.serve, background=True)
-    simulator.run()
+    bus = Bus(dut, latency)
+    run_line(dut, lambda ctx, line: testbench(ctx, line, bus), clock_hz=CLOCK_HZ, background=[bus.serve])
 
 
 def test_construction():

@@ -10,7 +10,6 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from amaranth.sim import Simulator
 from systolith.arch.commands import Bank, Execute, Load, Operation, Store, pack
 from systolith.arch.config import resolve
 from systolith.arch.numerics import quantize_multiplier, requantise
@@ -29,7 +28,7 @@ from systolith.arch.serial_link import AFTER_DIGEST, CONTROL_DONE, LONG, Frame, 
 from systolith.boards import BOARDS
 from systolith.rtl.core import Core
 from systolith.rtl.serial_shell import SerialShell
-from uart_line import BIT, Line
+from uart_line import BIT, run_line
 
 CLOCK_HZ = 1e6
 BAUD = 250_000
@@ -70,16 +69,7 @@ def run(testbench, *, memory_ports=2, config=CONFIG, core_type=CoreStandIn):
     core = core_type(config)
     dut = SerialShell(config=config, core=core, memory_bytes=MEMORY_BYTES, clock_hz=CLOCK_HZ, baud=BAUD, memory_ports=memory_ports,
                       timeout_s=TIMEOUT / CLOCK_HZ)
-    line = Line(dut)
-    simulator = Simulator(dut)
-    simulator.add_clock(1 / CLOCK_HZ)
-
-    async def with_line(ctx):
-        await testbench(ctx, core, line)
-
-    simulator.add_testbench(with_line)
-    simulator.add_testbench(line.listen, background=True)
-    simulator.run()
+    run_line(dut, lambda ctx, line: testbench(ctx, core, line), clock_hz=CLOCK_HZ)
 
 
 def test_construction():
