@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from .commands import COMMAND_SET_VERSION
-from .config import Config, ConfigError, resolve
+from .config import Config, ConfigError
 from .registers import MAGIC, REGISTERS, Feature
+from .settings import resolve
 
 __all__ = ["MANIFEST_NAME", "VERILOG_NAME", "Manifest", "ManifestError", "identity_registers"]
 

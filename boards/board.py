@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ..arch.config import Config, resolve
+from ..arch.config import Config
+from ..arch.settings import resolve
 
 __all__ = ["VARIANTS", "Board", "ExternalMemory", "Pin"]
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..arch.config import Config, merge, parse_assignments, read_toml, resolve
+from ..arch.config import Config
+from ..arch.settings import merge, parse_assignments, read_toml, resolve
 
 if TYPE_CHECKING:
     from ..boards import Board

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..arch.config import Config, ConfigError, resolve
+from ..arch.config import Config, ConfigError
+from ..arch.settings import resolve
 from ..boards import Board
 
 __all__ = ["estimate", "excess", "nearest"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from amaranth.back import rtlil
 from amaranth.build import DiffPairs, Pins, Subsignal
-from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest
+from systolith.arch.settings import resolve
 from systolith.boards import BOARDS, BoardError, get_board, primitives_ecp5, primitives_ice40, primitives_xilinx7
 from systolith.boards.top import AcceleratorModule, BoardTop, constraints, project
 from systolith.cli.flow import generate_folder

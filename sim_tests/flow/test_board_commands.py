@@ -6,9 +6,9 @@ import re
 import pytest
 from fake_board import FakeBoard
 from small_board import SMALL, small_board
-from systolith.arch.config import resolve
 from systolith.arch.manifest import MANIFEST_NAME, Manifest
 from systolith.arch.registers import Control, offset_of
+from systolith.arch.settings import resolve
 from systolith.boards import get_board
 from systolith.cli import board_flow
 from systolith.cli.flow import FlowError

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from systolith.arch.config import merge, parse_assignments, resolve
 from systolith.arch.manifest import Manifest, ManifestError
+from systolith.arch.settings import merge, parse_assignments, resolve
 from systolith.boards import get_board
 from systolith.gen import build as build_module
 from systolith.gen import tools

@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 from systolith import __version__
-from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest
+from systolith.arch.settings import resolve
 from systolith.gen import tools
 from systolith.gen.fusesoc import core_file
 from systolith.gen.generate import generate

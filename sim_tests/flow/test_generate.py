@@ -11,9 +11,9 @@ from amaranth import *
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from systolith.arch.commands import Load, pack
-from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest, ManifestError
 from systolith.arch.registers import REGISTERS
+from systolith.arch.settings import resolve
 from systolith.gen import tools
 from systolith.gen.generate import GenerateError, generate
 from systolith.gen.tools import ToolError

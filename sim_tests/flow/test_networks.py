@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip("tflite", reason="the package 'tflite' is not installed")
 
 from random_models import Maker
-from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest
+from systolith.arch.settings import resolve
 from systolith.cli.main import main
 from systolith.gen import tools
 from systolith.gen.generate import generate

@@ -5,7 +5,7 @@ import re
 from importlib.resources import files
 
 import pytest
-from systolith.arch.config import resolve
+from systolith.arch.settings import resolve
 from systolith.boards import get_board
 from systolith.boards.parts import RESOURCES
 from systolith.boards.primitives_ecp5 import GRIDS, memory_sites, multiplier_sites

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from systolith.arch import numerics
 from systolith.arch.commands import Engine, Execute, Load, Store, pack
-from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest
 from systolith.arch.registers import ErrorCode, State, offset_of
+from systolith.arch.settings import resolve
 from systolith.arch.tiling import PlanError
 from systolith.gen.generate import generate
 from systolith.gen.simulate import compile_simulation

@@ -7,9 +7,9 @@ import threading
 
 import numpy as np
 import pytest
-from systolith.arch.config import resolve
 from systolith.arch.manifest import MANIFEST_NAME, Manifest
 from systolith.arch.registers import BASES, COUNTERS, REGISTERS, offset_of
+from systolith.arch.settings import resolve
 from systolith.cli.flow import FlowError, connect
 from systolith.host import axi_device
 from systolith.host.accelerator import Accelerator

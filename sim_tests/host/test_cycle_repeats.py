@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from systolith.arch import cycles, cycles_machine
 from systolith.arch.commands import Bank, Execute, Load, Store, pack
-from systolith.arch.config import resolve
 from systolith.arch.cycles import Memory, predict_cycles
 from systolith.arch.cycles_bursts import Bursts, load_bursts
 from systolith.arch.cycles_kinds import Shapes, shapes_of, stream
@@ -14,6 +13,7 @@ from systolith.arch.cycles_store import StorePath
 from systolith.arch.latency import Latency
 from systolith.arch.plan_gemm import plan_gemm
 from systolith.arch.random_programs import random_program
+from systolith.arch.settings import resolve
 
 SMALL = resolve({"array": {"rows": 8, "cols": 8}, "memory": {"activation_kib": 4, "weight_kib": 4, "accumulator_rows": 128}})
 MEMORIES = [Memory(), Memory(latency=100), Memory(cycles_per_beat=4, half_duplex=True)]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from systolith.arch import numerics
 from systolith.arch.commands import Engine
-from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest
 from systolith.arch.registers import Control, ErrorCode, State, Status, offset_of
+from systolith.arch.settings import resolve
 from systolith.gen.generate import generate
 from systolith.gen.simulate import compile_simulation
 from systolith.host.accelerator import Accelerator, ProgramFailed

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from systolith.arch.commands import Execute, Load, pack
-from systolith.arch.config import resolve
 from systolith.arch.hazards import HazardError
 from systolith.arch.manifest import MANIFEST_NAME, Manifest, ManifestError
 from systolith.arch.registers import MAGIC, REGISTERS, Control, ErrorCode, State, Status, offset_of
+from systolith.arch.settings import resolve
 from systolith.host.accelerator import Accelerator
 from systolith.host.device import Device, DeviceMismatch, DeviceTimeout, check_identity, describe_activity
 from systolith.host.model_device import ModelDevice

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest
+from systolith.arch.settings import resolve
 from systolith.host import digits
 from systolith.host.accelerator import Accelerator
 from systolith.host.inference import infer

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from systolith.arch.assembler import assemble
 from systolith.arch.commands import Engine
-from systolith.arch.config import resolve
 from systolith.arch.hazards import Clocks, HazardError, Space, Tracker
 from systolith.arch.model import Model
 from systolith.arch.registers import ErrorCode
+from systolith.arch.settings import resolve
 
 CONFIG = resolve({"array": {"rows": 4, "cols": 4}, "memory": {"activation_kib": 1, "weight_kib": 1, "accumulator_rows": 32}})
 SEEDS = range(12)

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 from devices import simulated, small_config
-from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest
 from systolith.arch.registers import Feature, offset_of
+from systolith.arch.settings import resolve
 from systolith.arch.tiling import PlanError
 from systolith.host.accelerator import Accelerator, Requantise
 from systolith.host.model_device import ModelDevice

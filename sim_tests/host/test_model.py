@@ -8,9 +8,9 @@ import pytest
 from systolith.arch import numerics
 from systolith.arch.assembler import assemble, format_command
 from systolith.arch.commands import Bank, Engine, Execute, Load, Operation, Store, Target, pack
-from systolith.arch.config import resolve
 from systolith.arch.model import Model
 from systolith.arch.registers import ErrorCode
+from systolith.arch.settings import resolve
 
 BASE, SIZE = 512, 3000
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from networks import random_dense, random_head
 from systolith import connect
-from systolith.arch.config import ConfigError, resolve
+from systolith.arch.config import ConfigError
+from systolith.arch.settings import resolve
 from systolith.arch.tiling import PlanError
 from systolith.boards import get_board
 from systolith.cli.settings import choose

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from networks import random_conv, random_dense, random_network
 from systolith.arch.commands import pack
-from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest
 from systolith.arch.numerics import requantise
+from systolith.arch.settings import resolve
 from systolith.boards import get_board
 from systolith.host.accelerator import Accelerator
 from systolith.host.inference import compile_network, infer

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from networks import ARRAYS, random_config, random_head, run_on_model
 from systolith.arch.commands import Bank, Execute, Load, Store, Target
-from systolith.arch.config import resolve
 from systolith.arch.registers import ErrorCode
+from systolith.arch.settings import resolve
 from systolith.arch.tiling import PlanError
 from systolith.host.attention import compile_attention
 from systolith.host.network import NetworkError

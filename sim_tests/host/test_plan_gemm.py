@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from systolith.arch import numerics
 from systolith.arch.commands import PEERS, Engine, pack
-from systolith.arch.config import resolve
 from systolith.arch.model import Model
 from systolith.arch.plan_gemm import plan_gemm, split_gemm
 from systolith.arch.registers import ErrorCode
+from systolith.arch.settings import resolve
 from systolith.arch.tiling import PlanError
 
 ARRAYS = [(1, 1), (3, 5), (8, 8), (16, 16), (24, 12), (256, 256)]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from networks import ARRAYS, random_config, random_conv, random_dense, random_network, run_on_model
 from systolith.arch.commands import PEERS, Bank, Engine, Execute, Load, Store
-from systolith.arch.config import resolve
 from systolith.arch.registers import ErrorCode
 from systolith.arch.rings import Ring
+from systolith.arch.settings import resolve
 from systolith.arch.tiling import ConvShape, PlanError, chunks, tiles
 from systolith.host.arrange import fold_zero_point
 from systolith.host.inference import compile_network

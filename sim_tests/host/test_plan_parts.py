@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from systolith.arch.commands import Bank, Execute, Load, Store
-from systolith.arch.config import resolve
 from systolith.arch.lifetimes import Bands, Life, Segment, arrange
 from systolith.arch.plan_fetch import Dimension, fetch_packed, fetch_plain, fill_packed, merge
 from systolith.arch.plan_order import Item, Order
 from systolith.arch.program import Region
+from systolith.arch.settings import resolve
 from systolith.arch.tiling import ConvShape, cuts, window
 from systolith.arch.views import Box, Extent, View
 from systolith.host.arrange import Folding, diagonal, folded_shape, folded_weights, packed_weights

@@ -7,7 +7,7 @@ import pytest
 from graphs import GraphMaker, check_graph, random_graph
 from networks import random_config
 from systolith.arch.commands import Execute, Store, Target
-from systolith.arch.config import resolve
+from systolith.arch.settings import resolve
 from systolith.arch.tiling import PlanError
 from systolith.host.compile import compile_graph
 from systolith.host.operators import AveragePool2D

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from systolith.arch.config import resolve
 from systolith.arch.latency import Memory
 from systolith.arch.plan_gemm import plan_gemm
 from systolith.arch.roofline import explain, roofline
+from systolith.arch.settings import resolve
 from systolith.host.simulated import EVENT
 from systolith.host.trace import STARTED, busy_together
 

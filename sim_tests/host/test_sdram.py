@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest
+from systolith.arch.settings import resolve
 from systolith.host.device import DeviceError
 from systolith.host.model_device import ModelDevice
 from systolith.host.sdram import AWAKE, SEL, wake

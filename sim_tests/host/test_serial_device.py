@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import serial
 from fake_board import FakeBoard
-from systolith.arch.config import resolve
 from systolith.arch.manifest import MANIFEST_NAME, Manifest
 from systolith.arch.registers import offset_of
+from systolith.arch.settings import resolve
 from systolith.cli.flow import FlowError, connect
 from systolith.host import serial_port
 from systolith.host.accelerator import Accelerator

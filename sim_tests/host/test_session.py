@@ -9,8 +9,8 @@ pytest.importorskip("tflite", reason="the package 'tflite' is not installed")
 
 from devices import simulated
 from random_models import Maker, random_network
-from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest
+from systolith.arch.settings import resolve
 from systolith.host.accelerator import Accelerator
 from systolith.host.errors import NetworkError
 from systolith.host.model_device import ModelDevice

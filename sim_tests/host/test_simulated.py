@@ -9,9 +9,9 @@ import pytest
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest
 from systolith.arch.registers import Control, offset_of
+from systolith.arch.settings import resolve
 from systolith.gen import generate as generate_module
 from systolith.gen.simulate import compile_simulation
 from systolith.host.device import DeviceError, DeviceMismatch, DeviceTimeout

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from systolith import connect
 from systolith.arch.commands import Execute, Load, Store, Target
-from systolith.arch.config import ConfigError, merge, resolve
+from systolith.arch.config import ConfigError
 from systolith.arch.footprint import objection
 from systolith.arch.numerics import quantize_multiplier, requantise
 from systolith.arch.registers import ErrorCode
+from systolith.arch.settings import merge, resolve
 from systolith.boards import BOARDS
 from systolith.host.matmul import Requantise
 

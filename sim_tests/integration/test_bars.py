@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from devices import simulated
 from systolith.arch.commands import Load
-from systolith.arch.config import resolve
 from systolith.arch.cycles import Memory, predict_cycles
 from systolith.arch.manifest import Manifest
 from systolith.arch.plan_gemm import plan_gemm
 from systolith.arch.roofline import roofline
+from systolith.arch.settings import resolve
 from systolith.cli import bench
 from systolith.host.accelerator import Accelerator
 from systolith.host.matmul import Requantise

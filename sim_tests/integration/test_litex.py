@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from litex_server import free_port, litex_server
-from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest
+from systolith.arch.settings import resolve
 from systolith.gen import tools
 from systolith.gen.generate import generate
 from systolith.host.accelerator import Accelerator, ProgramFailed

@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("tflite", reason="the package 'tflite' is not installed")
 
 from devices import simulated
-from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest
+from systolith.arch.settings import resolve
 from systolith.host.accelerator import Accelerator
 from systolith.host.model_device import ModelDevice
 from systolith.host.session import Session

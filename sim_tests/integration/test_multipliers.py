@@ -8,12 +8,12 @@ import pytest
 from devices import run_words, simulated
 from graphs import random_graph
 from systolith.arch.commands import pack
-from systolith.arch.config import resolve
 from systolith.arch.cycles import Memory, predict_cycles
 from systolith.arch.manifest import Manifest
 from systolith.arch.model import Model
 from systolith.arch.random_programs import fill_program, random_program
 from systolith.arch.registers import ErrorCode
+from systolith.arch.settings import resolve
 from systolith.arch.tiling import PlanError
 from systolith.host import digits
 from systolith.host.accelerator import Accelerator

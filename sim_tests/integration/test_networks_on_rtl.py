@@ -7,8 +7,8 @@ import pytest
 from devices import simulated
 from graphs import random_graph
 from networks import random_head, random_network
-from systolith.arch.config import resolve
 from systolith.arch.manifest import Manifest
+from systolith.arch.settings import resolve
 from systolith.arch.tiling import PlanError
 from systolith.host import digits
 from systolith.host.accelerator import Accelerator

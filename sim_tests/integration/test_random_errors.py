@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from devices import run_words, simulated, small_config
 from systolith.arch.commands import fields_of, pack
-from systolith.arch.config import merge, resolve
 from systolith.arch.model import Model
 from systolith.arch.random_programs import random_program
 from systolith.arch.registers import ErrorCode, offset_of
+from systolith.arch.settings import merge, resolve
 from systolith.boards import BOARDS
 
 SEED = int(os.environ.get("SYSTOLITH_SEED", "20261122"))

@@ -7,10 +7,10 @@ import pytest
 from devices import run_words, simulated, small_config
 from programs import flip_bits, random_bits
 from systolith.arch.commands import Bank, Load, Operation, Store, pack
-from systolith.arch.config import merge, resolve
 from systolith.arch.model import Model
 from systolith.arch.random_programs import random_program
 from systolith.arch.registers import Control, ErrorCode, offset_of
+from systolith.arch.settings import merge, resolve
 from systolith.boards import BOARDS
 from systolith.host.device import DeviceTimeout
 

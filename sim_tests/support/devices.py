@@ -3,9 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-from systolith.arch.config import Config, resolve
+from systolith.arch.config import Config
 from systolith.arch.manifest import Manifest
 from systolith.arch.registers import COUNTERS, STALLS, Control, ErrorCode, State, offset_of
+from systolith.arch.settings import resolve
 from systolith.gen.generate import generate
 from systolith.gen.simulate import compile_simulation
 from systolith.host.device import Device

@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 from amaranth.sim import Simulator
 from systolith.arch.commands import Engine, Execute, pack
-from systolith.arch.config import resolve
 from systolith.arch.registers import STALLS, ErrorCode
+from systolith.arch.settings import resolve
 from systolith.rtl.execute import ExecuteEngine
 from systolith.rtl.timing import DatapathTiming
 

@@ -28,7 +28,7 @@ class Mutation(NamedTuple):
 _GENERATE = """
 import json
 import sys
-from systolith.arch.config import resolve
+from systolith.arch.settings import resolve
 from systolith.gen.generate import generate
 generate(resolve(json.loads(sys.argv[2])), sys.argv[1])
 """

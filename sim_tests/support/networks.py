@@ -2,9 +2,9 @@
 
 import numpy as np
 from systolith.arch.commands import pack
-from systolith.arch.config import resolve
 from systolith.arch.model import Model
 from systolith.arch.numerics import quantize_multiplier
+from systolith.arch.settings import resolve
 from systolith.host.attention import AttentionHead, Scaling
 from systolith.host.network import Conv2D, FullyConnected, Network, Quantisation
 

@@ -11,9 +11,9 @@ from amaranth.lib.wiring import Out
 from amaranth.sim import Simulator
 from bus_memory import BusMemory
 from systolith.arch.commands import Bank, Engine, Execute, Load, Operation, Store, pack
-from systolith.arch.config import resolve
 from systolith.arch.manifest import identity_registers
 from systolith.arch.registers import STALLS, Control, ErrorCode, State, Status, offset_of
+from systolith.arch.settings import resolve
 from systolith.rtl.core import Core, flat_members
 from systolith.rtl.interfaces import ReadPort, WritePort
 

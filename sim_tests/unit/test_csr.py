@@ -3,9 +3,9 @@
 import random
 
 from amaranth.sim import Simulator
-from systolith.arch.config import resolve
 from systolith.arch.manifest import identity_registers
 from systolith.arch.registers import REGISTERS, STALLS, offset_of
+from systolith.arch.settings import resolve
 from systolith.rtl.csr import WRITTEN, RegisterMap, status_layout
 
 

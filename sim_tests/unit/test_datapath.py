@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
-from systolith.arch.config import resolve
 from systolith.arch.numerics import pack_int4
+from systolith.arch.settings import resolve
 from systolith.rtl.datapath import Datapath
 
 SHAPES = [(1, 1), (3, 5), (5, 3), (4, 4), (2, 6), (7, 2), (4, 3)]

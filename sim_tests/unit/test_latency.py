@@ -1,8 +1,8 @@
 """What the cycle model knows of the blocks, against the blocks: a latency that changes there turns a test red here."""
 
 import pytest
-from systolith.arch.config import resolve
 from systolith.arch.latency import LOAD_BURST_BEATS, STORE_BURST_BEATS, Latency
+from systolith.arch.settings import resolve
 from systolith.rtl import load_records, preload, store_memory, store_walk
 from systolith.rtl.datapath import Datapath
 from systolith.rtl.epilogue import Epilogue

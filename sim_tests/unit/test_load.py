@@ -9,8 +9,8 @@ from amaranth import Mux
 from amaranth.sim import Simulator
 from bus_memory import BusMemory
 from systolith.arch.commands import Bank, Engine, Load, pack
-from systolith.arch.config import resolve
 from systolith.arch.registers import STALLS, ErrorCode
+from systolith.arch.settings import resolve
 from systolith.rtl.interfaces import TABLE_FIELD
 from systolith.rtl.load import LoadEngine
 from systolith.rtl.load_fields import bank_lanes, bank_rows

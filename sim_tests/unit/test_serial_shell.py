@@ -11,7 +11,6 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from systolith.arch.commands import Bank, Execute, Load, Operation, Store, pack
-from systolith.arch.config import resolve
 from systolith.arch.numerics import quantize_multiplier, requantise
 from systolith.arch.registers import (
     MAGIC,
@@ -25,6 +24,7 @@ from systolith.arch.registers import (
     offset_of,
 )
 from systolith.arch.serial_link import AFTER_DIGEST, CONTROL_DONE, LONG, Frame, checked_header, control_address, digest, header
+from systolith.arch.settings import resolve
 from systolith.boards import BOARDS
 from systolith.rtl.core import Core
 from systolith.rtl.serial_shell import SerialShell

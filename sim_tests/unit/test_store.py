@@ -10,9 +10,9 @@ import pytest
 from amaranth.sim import Simulator
 from bus_memory import BusMemory
 from systolith.arch.commands import Engine, Operation, Store, Target, pack
-from systolith.arch.config import resolve
 from systolith.arch.numerics import UNIT, add, requantise, wrap32
 from systolith.arch.registers import STALLS, ErrorCode
+from systolith.arch.settings import resolve
 from systolith.rtl.interfaces import TABLE_FIELD
 from systolith.rtl.store import StoreEngine
 from systolith.rtl.store_serial import SerialStoreEngine
