@@ -166,4 +166,5 @@ def simulator_page(seed: int, machine: str) -> list[str]:
             f"The product {SIDE} × {SIDE} × {SIDE} on the built-in default, 16 × 16, memory latency {LATENCY}; results checked. "
             f"Compilation and elaboration do not count; `sim` computes it {_REPEATS} times. cocotb's time includes setting up registers "
             "and the check.", "",
-            "| simulator | what runs | cycles | seconds of a processor | cycles per second | MACs per second |", "|---|---|---|---|---|---|", *rows, ""]
+            "| simulator | what runs | cycles | seconds of a processor | cycles per second | MACs per second |",
+            "|---|---|---|---|---|---|", *rows, ""]
