@@ -20,7 +20,8 @@ class Bursts(NamedTuple):
     ``ends`` : cycles on the bus until each burst has passed, after a leading 0; ``runs`` : how many;
     ``held`` : bursts of the last three, which are what registers between the walk and the bursts hold;
     ``busy`` : cycles in which something is written; ``shortest`` : cycles of the shortest; ``bank`` : where they are written,
-    None of the program; ``tail`` : cycles of the last burst behind its last write
+    None of the program; ``tail`` : cycles of the last burst behind its last write; ``kept`` : of each burst, cycles of writing that
+    are left once the word that follows it may pass; nothing where a word takes one write
     """
 
     ends: list[int]
@@ -30,6 +31,7 @@ class Bursts(NamedTuple):
     shortest: int
     bank: Bank | None
     tail: int
+    kept: list[int]
 
 
 def load_bursts(config: Config, loads: Sequence[Load], bases: Sequence[int], cycles_per_beat: int) -> list[Bursts]:
@@ -77,9 +79,17 @@ def load_bursts(config: Config, loads: Sequence[Load], bases: Sequence[int], cyc
     begin = first_burst[first_run]
     ends = np.cumsum(cycles)
     before = ends[begin] - cycles[begin]
+    # LOAD keeps two words, so what follows waits for the write before their last ones only.
+    whole = -(-bus // width)
+    final = -(-np.where(one, head, tail) // width)
+    prior = np.where(last - first > 1, whole, np.where(one, np.append(1, final[:-1]), -(-head // width)))
+    prior[begin] = np.where(one[begin], 1, prior[begin])
+    kept = np.maximum(0, final + prior - 2 * cycles_per_beat)
+    keeps = np.maximum.reduceat(kept, begin).tolist()
     behind = begin + np.add.reduceat(count, first_run)
     rows = zip(begin.tolist(), behind.tolist(), before.tolist(), runs.tolist(),
                (behind - first_burst[first_run + np.maximum(runs - 3, 0)]).tolist(), np.add.reduceat(writes, begin).tolist(),
                np.minimum.reduceat(cycles, begin).tolist(), tails[behind - 1].tolist(), loads, strict=True)
-    return [Bursts([0, *(ends[at:end] - gone).tolist()], many, held, busy, shortest, Bank(c.bank), rest)
-            for at, end, gone, many, held, busy, shortest, rest, c in rows]
+    return [Bursts([0, *(ends[at:end] - gone).tolist()], many, held, busy, shortest, Bank(c.bank), rest,
+                   kept[at:end].tolist() if most else [])
+            for (at, end, gone, many, held, busy, shortest, rest, c), most in zip(rows, keeps, strict=True)]

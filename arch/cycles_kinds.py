@@ -175,7 +175,7 @@ class Shapes:
         """One object for all that move the same."""
         match made:
             case Bursts():
-                same: Hashable = (Engine.LOAD, made.runs, made.held, made.busy, made.bank, made.tail, *made.ends)
+                same: Hashable = (Engine.LOAD, made.runs, made.held, made.busy, made.bank, made.tail, *made.kept, *made.ends)
             case Rows():
                 same = (Engine.STORE, made.chunks, made.window, made.target, made.walk, made.pieces, made.final, made.share,
                         *made.alike, *made.settings)

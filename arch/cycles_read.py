@@ -34,6 +34,12 @@ class _Segment:
         self.ends = bursts.ends
         self.end = start + self.ends[skip + many] - self.ends[skip]
 
+    @property
+    def kept(self) -> int:
+        """Cycles before its end in which other words may pass."""
+        kept = self.bursts.kept
+        return kept[self.skip + self.many - 1] if kept else 0
+
     def left(self, burst: int) -> int:
         return self.start + self.ends[burst - self.first + self.skip + 1] - self.ends[self.skip]
 
@@ -121,14 +127,17 @@ class ReadPort:
     def _ask(self, time: int, many: int, bursts: Bursts, skip: int, load: int) -> _Segment:
         late = self.late if load >= 0 else 0
         accepted = max(time, self.asked + 1, self.left(self.count - self.room) - self.behind + late)
-        segment = _Segment(self.count, many, time, accepted, max(accepted + self.first_word, self.free), bursts, skip, load)
+        free = self.free
+        if load < 0 and self.segments:
+            free -= self.segments[-1].kept
+        segment = _Segment(self.count, many, time, accepted, max(accepted + self.first_word, free), bursts, skip, load)
         if bursts.bank in self.windows:
             segment.hold(self.windows[bursts.bank])
         for first, stop in self.written:
             segment.share(first, stop)
         self.segments.append(segment)
         self.count += many
-        self.free = segment.end
+        self.free = max(self.free, segment.end)
         self.asked = max(accepted + many - 1, self.left(self.count - 1 - self.room) - self.behind + late)
         while len(self.segments) > 1 and self.segments[1].end < time - _PAST:
             self.segments.popleft()
@@ -290,6 +299,6 @@ class ReadPort:
             self._cut(first + keep)
             if keep:
                 break
-        start = self._ask(time, 1, Bursts([0, cycles], 0, 0, 0, cycles, None, 0), 0, -1).start
+        start = self._ask(time, 1, Bursts([0, cycles], 0, 0, 0, cycles, None, 0, []), 0, -1).start
         self._again(later, time + 1)
         return start

@@ -142,9 +142,12 @@ def test_bursts_by_hand():
     """On a 64-bit bus: a run of 13 bytes from byte 508 on lies in two blocks of 512, in one word and in two."""
     once, twice = load_bursts(SMALL, [Load(base=1, offset=508, run=13), Load(base=1, offset=508, run=13, count1=2, stride1=-512 + 3)],
                               [0, 1024, *[0] * 6], 1)
-    assert once == Bursts([0, 1, 3], 1, 2, 3, 1, Bank.ACTIVATION, 0)
+    assert once == Bursts([0, 1, 3], 1, 2, 3, 1, Bank.ACTIVATION, 0, [])
     assert twice.ends == [0, 1, 3, 4, 6] and (twice.runs, twice.held) == (2, 4)
     many, = load_bursts(SMALL, [Load(base=1, offset=508, run=13, count1=5, stride1=1)], [0, 1024, *[0] * 6], 1)
     assert (many.runs, many.held, len(many.ends)) == (5, 5, 1 + 4 * 2 + 1)
     slow, = load_bursts(SMALL, [Load(base=1, offset=508, run=13)], [0, 1024, *[0] * 6], 4)
     assert slow.ends == [0, 4, 12] and slow.busy == 3 and slow.tail == 3
+    # Words of 8, 8 and 2 bytes into rows of 6: two writes, two, and one; what follows passes beside the last but one's second.
+    narrow, = load_bursts(resolve({"array": {"rows": 6, "cols": 4}}), [Load(base=1, run=18)], [0] * 8, 1)
+    assert narrow.ends == [0, 5] and narrow.kept == [1]
