@@ -9,7 +9,7 @@ WHEEL   := build/wheel
 BOARD   ?= ulx3s-85f
 WORKERS ?= $(shell nproc)
 
-.PHONY: setup demo test check wheel bench bench-boards nightly clean
+.PHONY: setup demo test check wheel bench bench-area bench-boards nightly clean
 
 setup: $(STAMP)
 
@@ -46,6 +46,10 @@ bench: setup
 # Builds every board that open tools build, hours in all, and writes their table. BOARDS="a b" builds only those.
 bench-boards: setup
 	$(BIN)/python -m systolith.cli.bench_boards $(BOARDS)
+
+# Synthesises random configurations, an hour; fits what is expected of look-up tables and flip-flops, and writes how far off that is.
+bench-area: setup
+	$(BIN)/python -m systolith.cli.bench_area
 
 # Exhaustive and long runs: full random campaigns and five-seed place and route.
 nightly: wheel

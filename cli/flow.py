@@ -75,12 +75,18 @@ def generate_cached(target: Target, *, progress: Progress = _quiet) -> Path:
 
 def generate_folder(output: str | Path | None, *, progress: Progress = _quiet, **what: Any) -> dict[str, Any]:
     """Generate what ``what`` chooses (see :func:`~systolith.cli.settings.choose`) into ``output``, default ``build/NAME``."""
+    from ..gen.fit import estimate
     from ..gen.generate import generate
     target = choose(**what)
     folder = Path(output) if output is not None else Path("build") / target.name
     progress(f"generating the {target.name} accelerator into {folder} (seconds)")
     result = generate(target.config, folder, board=target.board, variant=target.variant)
-    return {"directory": str(result.directory), "files": result.files, "seconds": result.seconds}
+    answer: dict[str, Any] = {"directory": str(result.directory), "files": result.files, "seconds": result.seconds}
+    if target.board is not None:
+        board = target.board.in_variant(target.variant)
+        answer["estimate"] = {name: {"needed": needed, "available": board.resources[name]}
+                              for name, needed in estimate(target.config, board).items() if name in board.resources}
+    return answer
 
 
 def _generated(directory: str | Path | None, output: str | Path | None, what: dict[str, Any], progress: Progress) -> Path:

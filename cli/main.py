@@ -69,8 +69,7 @@ def generate(output: Output = None, board: Board = None, config: ConfigFile = No
         from . import flow
         result = flow.generate_folder(output, board=board, config=config, assignments=assignments or (), shell=shell,
                                       variant=variant, progress=console.progress)
-    console.emit(result, as_json=as_json, show=lambda: print(f"{', '.join(result['files'])} in {result['directory']}, "
-                                                             f"{result['seconds']:.1f} s"))
+    console.emit(result, as_json=as_json, show=lambda: show.show_generated(result))
 
 
 @app.command()

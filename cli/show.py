@@ -7,7 +7,7 @@ from typing import Any
 from ..arch.registers import STALL_DOC
 from .console import percent, table
 
-__all__ = ["show_build", "show_compiled", "show_demo", "show_matmul", "show_probe", "show_run", "show_selftest"]
+__all__ = ["show_build", "show_compiled", "show_demo", "show_generated", "show_matmul", "show_probe", "show_run", "show_selftest"]
 
 
 def _pairs(document: dict[str, Any], title: str | None = None) -> None:
@@ -75,6 +75,14 @@ def show_compiled(result: dict[str, Any]) -> None:
     print(f"{', '.join(result['files'])} in {result['directory']}")
     if result["host_steps"]:
         print(f"between the programs, the host computes: {', '.join(result['host_steps'])}")
+
+
+def show_generated(result: dict[str, Any]) -> None:
+    """The files, and what of a board's part they are likely to take."""
+    print(f"{', '.join(result['files'])} in {result['directory']}, {result['seconds']:.1f} s")
+    if result.get("estimate"):
+        print("expected of the part: " + ", ".join(
+            f"{name} {use['needed']:,} of {use['available']:,}" for name, use in result["estimate"].items()))
 
 
 def show_build(result: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from ..arch.manifest import VERILOG_NAME, Manifest
 from ..boards import Board, get_board
 from ..boards.top import constraints
 from . import tools
+from .area_model import KINDS
 from .fanout import copy_drivers
 from .fit import excess, nearest
 from .packing import pack_registers
@@ -25,7 +26,7 @@ from .placement import pin_array
 from .report import Netlist, Timing, make_report, read_netlist, read_timing
 from .toolchain import TOOLCHAINS, Progress, watch
 
-__all__ = ["BuildError", "BuildResult", "build"]
+__all__ = ["BuildError", "BuildResult", "build", "synthesise"]
 
 BUILD_NAME = "build"
 
@@ -47,7 +48,9 @@ class BuildResult:
         return {name: value for name, value in self.report.items() if name not in ("lut_eq_per_mac", "ff_per_mac", "blocks")}
 
 
+_SMALLER = "make array.rows, array.cols or epilogue.lanes smaller, or leave out what control.* offers"
 _REMEDY = {
+    **dict.fromkeys(KINDS, _SMALLER),
     "dsp": "make array.rows, array.cols or epilogue.lanes smaller",
     "bram": "make memory.activation_kib, memory.weight_kib or memory.accumulator_rows smaller",
     "spram": "the board's memory_kib is too large",
@@ -57,8 +60,10 @@ _REMEDY = {
 def _check_fit(config: Config, board: Board) -> None:
     for name, needed in excess(config, board).items():
         fitting = nearest(config, board)
-        raise BuildError(f"{board.name} has {board.resources[name]} {name} blocks and this configuration needs at least "
-                         f"{needed}; {f'what fits: {fitting}' if fitting else _REMEDY[name]}")
+        has, needs = (f"{board.resources[name]} {name}", f"about {needed}") if name in KINDS else (
+            f"{board.resources[name]} {name} blocks", f"at least {needed}")
+        raise BuildError(f"{board.name} has {has} and this configuration needs {needs}; "
+                         f"{f'what fits: {fitting}' if fitting else _REMEDY[name]}")
 
 
 def _check_netlist(netlist: Netlist, board: Board) -> None:
@@ -66,8 +71,22 @@ def _check_netlist(netlist: Netlist, board: Board) -> None:
     used = sum(netlist.area.values(), Counter())
     for name, available in board.resources.items():
         if used[name] > available:
-            remedy = _REMEDY.get(name, "make array.rows, array.cols or epilogue.lanes smaller, or leave out what control.* offers")
-            raise BuildError(f"{board.name} has {available} {name} and this configuration takes {used[name]}; {remedy}")
+            raise BuildError(f"{board.name} has {available} {name} and this configuration takes {used[name]}; {_REMEDY[name]}")
+
+
+def synthesise(verilog: Path, board: Board, top: str, netlist: Path, *, log: Path) -> Netlist:
+    """Write ``netlist``, what place and route takes but for the places, and read it back.
+
+    Raises
+    ------
+    ToolError
+        yosys is missing or fails.
+    """
+    TOOLCHAINS[board.family].for_board(board).synthesise(verilog, top, netlist, log=log)
+    if board.family == "ecp5":
+        pack_registers(netlist, top)
+        copy_drivers(netlist, top)
+    return read_netlist(netlist, verilog, top, board.family)
 
 
 def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = None) -> BuildResult:
@@ -111,12 +130,8 @@ def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = 
 
         start = time.monotonic()
         with watch(log, "synthesis (yosys)", progress):
-            toolchain.synthesise(work / VERILOG_NAME, top, netlist, log=log)
-        if board.family == "ecp5":
-            pack_registers(netlist, top)
-            copy_drivers(netlist, top)
+            synthesised = synthesise(work / VERILOG_NAME, board, top, netlist, log=log)
         pin_array(netlist, board, manifest.config)
-        synthesised = read_netlist(netlist, work / VERILOG_NAME, top, board.family)
         _check_netlist(synthesised, board)
         seconds["synthesis"] = time.monotonic() - start
 

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from ..arch.config import Config, ConfigError
 from ..arch.settings import resolve
 from ..boards import Board
+from .area_model import KINDS, area
 
-__all__ = ["estimate", "excess", "nearest"]
+__all__ = ["MARGIN", "blocks_needed", "estimate", "excess", "nearest"]
+
+MARGIN = 0.1  # by which an estimate of look-up tables and flip-flops may be off
 
 
-def estimate(config: Config, board: Board) -> dict[str, int]:
-    """Multipliers and block RAMs that ``config`` needs on ``board``: a lower bound, known before synthesis."""
+def blocks_needed(config: Config, board: Board) -> dict[str, int]:
+    """Multipliers and block RAMs that ``config`` needs on ``board``: a lower bound."""
     array = config.array
     pairs = array.multiplier_kind == "dual" and board.family == "ice40"
     multipliers = (array.multiplier_rows * -(-array.cols // 2) if pairs else array.dsp_blocks) + config.epilogue.dsp_blocks
@@ -33,9 +36,24 @@ def estimate(config: Config, board: Board) -> dict[str, int]:
     return needs
 
 
+def estimate(config: Config, board: Board) -> dict[str, int]:
+    """What ``config`` needs of the part on ``board``, known before synthesis: :func:`blocks_needed`, and where these are known
+    (:func:`~.area_model.area`) about how many look-up tables and flip-flops."""
+    return area(config, board.family) | blocks_needed(config, board)
+
+
 def excess(config: Config, board: Board) -> dict[str, int]:
-    """What ``config`` needs of each resource of which ``board`` has less."""
-    return {name: needed for name, needed in estimate(config, board).items() if needed > board.resources[name]}
+    """What ``config`` needs of each resource of which ``board`` has less, whatever synthesis makes of it."""
+    return {name: needed for name, needed in estimate(config, board).items()
+            if needed * (1 - MARGIN if name in KINDS else 1) > board.resources[name]}
+
+
+def _smaller_arrays(config: Config) -> Iterator[dict[str, dict[str, object]]]:
+    array = config.array
+    step = array.rows // array.multiplier_rows
+    sizes = [(rows, cols) for rows in range(step, array.rows + 1, step) for cols in range(1, array.cols + 1)]
+    for rows, cols in sorted(sizes, key=lambda size: (-size[0] * size[1], abs(size[0] * array.cols - size[1] * array.rows))):
+        yield {"array": {"rows": rows, "cols": cols}, "epilogue": {"lanes": min(config.epilogue.lanes, cols)}}
 
 
 def _smaller(config: Config, board: Board, name: str) -> Iterator[dict[str, dict[str, object]]]:
@@ -46,10 +64,11 @@ def _smaller(config: Config, board: Board, name: str) -> Iterator[dict[str, dict
             yield {"array": {"multiplier": "dual"}}
         if array.multiplier_kind == "single" and array.rows % 2 == 0:
             yield {"array": {"multiplier": "fast-inner-product"}}
-        step = array.rows // array.multiplier_rows
-        sizes = [(rows, cols) for rows in range(step, array.rows + 1, step) for cols in range(1, array.cols + 1)]
-        for rows, cols in sorted(sizes, key=lambda size: (-size[0] * size[1], abs(size[0] * array.cols - size[1] * array.rows))):
-            yield {"array": {"rows": rows, "cols": cols}}
+        yield from _smaller_arrays(config)
+    elif name in KINDS:
+        if array.transposer:
+            yield {"array": {"transposer": False}}
+        yield from _smaller_arrays(config)
     elif name == "bram":
         for parts in range(15, 0, -1):
             yield {"memory": {"activation_kib": max(1, memory.activation_kib * parts // 16),
@@ -74,6 +93,6 @@ def nearest(config: Config, board: Board) -> str | None:
             rest = nearest(changed, board) if excess(changed, board) else ""
             if rest is not None:
                 mine = " ".join(f"{section}.{key}={value}" for section, values in change.items() for key, value in values.items()
-                                if value != settings[section][key])
+                                if value != settings[section][key]).replace("=False", "=false")
                 return f"{mine} {rest}".strip()
     return None

@@ -1,0 +1,111 @@
+"""The estimate of look-up tables and flip-flops: its terms, its fit, its table, and refusals before synthesis."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from systolith.arch.settings import merge, parse_assignments, resolve
+from systolith.boards import BOARDS, get_board
+from systolith.cli.bench_area import FAMILIES, fit, sample
+from systolith.gen import build as build_module
+from systolith.gen.area_model import KINDS, area, block_of, coefficients, terms
+from systolith.gen.build import BuildError, build
+from systolith.gen.fit import MARGIN, estimate, excess, nearest
+from systolith.gen.generate import generate
+
+SEED = 20261126
+PAGE = Path(__file__).parents[2] / "docs" / "results" / "area.md"
+
+
+def samples(family, seed, count):
+    rng, board = np.random.default_rng(seed), get_board(FAMILIES[family].board)
+    return [sample(rng, board) for _ in range(count)]
+
+
+@pytest.mark.parametrize(("path", "block"), [
+    ("shell.core.systolith.core", "control"), ("shell.core.systolith.core.fetch", "fetch"), ("shell.memory.ram", "shell"), ("", "shell"),
+    ("shell.core.systolith.core.datapath.array.row3.pe0", "array"), ("shell.core.systolith.core.datapath", "control"),
+    ("shell.core.systolith.core.datapath.weights.ram", "weights"), ("shell.core.systolith.core.store.epilogue.requantise0", "epilogue"),
+    ("shell.core.systolith.core.store.walk", "store"), ("shell.core.systolith.core.counters", "control")])
+def test_where_an_instance_counts(path, block):
+    assert block_of(path) == block
+    assert block in terms(resolve({}))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_fit_finds_what_counts_were_made_of(family):
+    """Counts that are sums of terms, with 2 % of noise, of as many configurations as the benchmark has: others are then told to 5 %."""
+    rng = np.random.default_rng(SEED)
+    names = {block: sorted({name for config in samples(family, SEED, 200) for name, size in terms(config)[block].items() if size})
+             for block in terms(resolve({}))}
+    truth = {block: {kind: {name: rng.uniform(1, 10) for name in used} for kind in KINDS} for block, used in names.items()}
+
+    def count(config, noise):
+        return {block: {kind: round(sum(truth[block][kind][name] * size for name, size in sizes.items() if size) * rng.normal(1, noise))
+                        for kind in KINDS} for block, sizes in terms(config).items()}
+
+    found = fit([(config, count(config, 0.02)) for config in samples(family, SEED + 1, FAMILIES[family].made_of)])
+    errors = []
+    for config in samples(family, SEED + 2, 20):
+        counts = count(config, 0)
+        for kind in KINDS:
+            guess = sum(found[block][kind].get(name, 0) * size for block, sizes in terms(config).items() for name, size in sizes.items())
+            errors.append(guess / sum(block[kind] for block in counts.values()) - 1)
+    assert all(value >= 0 for block in found.values() for kind in block.values() for value in kind.values())
+    assert np.median(np.abs(errors)) < 0.05, f"seed {SEED}: {errors}"
+
+
+def test_the_table_is_of_these_coefficients():
+    """The boards' estimates in the committed table are what the committed coefficients give, and nothing in it is far off."""
+    page = PAGE.read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| ")]
+    table = {row[0]: row for row in rows}
+    fitted = [board for board in BOARDS.values() if board.family in FAMILIES]
+    for board in fitted:
+        needs = estimate(board.config, board)
+        assert [table[board.name][column] for column in (1, 4)] == [f"{needs[kind]:,}" for kind in KINDS], board.name
+    errors = [float(row[column].split()[0]) for row in rows for column in (3, 6) if re.match(r"[+-]\d", row[column])]
+    assert len(errors) == 2 * (len(fitted) + sum(family.tested_on for family in FAMILIES.values()))
+    assert max(map(abs, errors)) <= 100 * MARGIN
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_configuration_is_known(family):
+    """What the benchmark may draw has an estimate, and larger arrays are estimated larger."""
+    for config in samples(family, SEED, 50):
+        known = area(config, family)
+        assert set(known) == set(KINDS), f"seed {SEED}: {config}"
+        larger = dataclasses.replace(config, array=dataclasses.replace(config.array, rows=config.array.rows + 2))
+        assert all(area(larger, family)[kind] > known[kind] for kind in KINDS), f"seed {SEED}: {config}"
+
+
+def test_what_was_not_counted_has_no_estimate():
+    config = resolve(get_board("ulx3s-85f").settings)
+    assert area(config, "xilinx7") == {}
+    assert area(dataclasses.replace(config, shell="axi"), "ecp5") == {}
+    serial = dataclasses.replace(config.array, multiplier="dual", dsp_cols=256)
+    assert area(dataclasses.replace(config, array=serial), "ecp5") == {}, "no configuration with dual was counted on ECP5"
+    assert coefficients("xilinx7") == {}
+
+
+@pytest.mark.parametrize(("board", "settings", "name"), [
+    ("ulx3s-85f", {"array": {"rows": 24, "cols": 48, "multiplier": "lut"}}, "lut"),
+    ("ulx3s-25f", {"array": {"rows": 8, "cols": 16, "multiplier": "lut"}}, "lut"),
+    ("icebreaker", {"array": {"rows": 8, "cols": 16, "multiplier": "lut"}, "memory": {"activation_kib": 1, "weight_kib": 1,
+                                                                                     "accumulator_rows": 32}}, "lut")])
+def test_refused_before_synthesis(board, settings, name, tmp_path, monkeypatch):
+    """One line with the estimate and what fits; no tool runs."""
+    monkeypatch.setattr(build_module, "synthesise", lambda *args, **options: pytest.fail("synthesis was started"))
+    chosen = get_board(board)
+    config = resolve(merge(chosen.settings, settings))
+    assert name in excess(config, chosen)
+    generate(config, tmp_path, board=chosen)
+    with pytest.raises(BuildError, match=rf"^{board} has \d+ {name} and this configuration needs about \d+; what fits: (\S+=\S+ ?)+$"):
+        build(tmp_path)
+    change = parse_assignments(assignment.replace("=fast", '="fast').replace("product", 'product"')
+                               for assignment in nearest(config, chosen).split())
+    fitting = resolve(merge(chosen.settings, settings, change))
+    assert not excess(fitting, chosen)
+    assert fitting.array.rows * fitting.array.cols > 1, "an array of one multiplier is no help"
