@@ -42,7 +42,7 @@ class Family(NamedTuple):
     tested_on: int
 
 
-FAMILIES = {"ecp5": Family("ulx3s-85f", 18, 20), "ice40": Family("icebreaker", 12, 4)}
+FAMILIES = {"ecp5": Family("ulx3s-85f", 14, 20), "ice40": Family("icebreaker", 10, 4)}
 
 
 class Counted(NamedTuple):

@@ -1,8 +1,9 @@
-"""``make bench-boards``: every board with open tools, built, and the table of what came out."""
+"""``make bench-boards``: every board with open tools, built, and the table of what came out, which stands in the README too."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,30 @@ from ..gen.tools import ToolError
 from . import console
 from .bench import _markdown, machine, write
 
-__all__ = ["main"]
+__all__ = ["into_readme", "main"]
 
 COLUMNS = ["board", "part", "array", "multipliers", "LUT", "FF", "block RAM", "clock asked for", "credible Fmax", "peak", "device memory"]
+
+
+# The README's table has these of them, between two lines that say who makes it.
+SHORT = ["board", "part", "array", "multipliers", "LUT", "FF", "block RAM", "clock asked for", "credible Fmax", "peak"]
+BEGIN, END = "<!-- boards: made by make bench-boards -->", "<!-- boards: end -->"
+
+
+def into_readme(text: str, rows: Sequence[Sequence[str]]) -> str:
+    """``text`` with the table of boards between its two marks.
+
+    Raises
+    ------
+    ValueError
+        A mark is missing.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"README.md must have the lines {BEGIN!r} and {END!r}")
+    short = [[row[COLUMNS.index(name)] for name in SHORT] for row in rows]
+    return "\n".join([f"{before}{BEGIN}", "", *_markdown(SHORT, short), f"{END}{after}"])
 
 
 def _row(board: Board, report: dict[str, Any] | None, why: str) -> list[str]:
@@ -56,6 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("boards", nargs="*", help="build only these; the others are listed as they are")
     parser.add_argument("--output", type=Path, default=Path("docs/results"), help="folder of the table")
+    parser.add_argument("--readme", type=Path, default=Path("README.md"), help="file whose table is made anew")
     parser.add_argument("--builds", type=Path, default=Path("build/boards"), help="folder of the builds; finished ones are kept")
     arguments = parser.parse_args()
     rows = []
@@ -67,6 +90,7 @@ def main() -> None:
             "The credible Fmax is the least of nextpnr's and of what it does not time; its rule is in `systolith report`.", ""]
     arguments.output.mkdir(parents=True, exist_ok=True)
     write(arguments.output / "boards.md", [*head, *_markdown(COLUMNS, rows)])
+    write(arguments.readme, into_readme(arguments.readme.read_text(encoding="utf-8"), rows).splitlines())
 
 
 if __name__ == "__main__":

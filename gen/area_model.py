@@ -1,7 +1,8 @@
 """Look-up tables and flip-flops of an accelerator from its configuration alone, block by block.
 
 What a block takes is a sum of terms, sizes of what is in it, each with a coefficient for each family of parts. The coefficients are
-fitted by least squares, none of them negative, to what yosys counted of random configurations; ``make bench-area`` does it and says how far off the sums are, and ``area_<family>.json`` holds them.
+fitted by least squares, none of them negative, to what yosys counted of random configurations: ``make bench-area`` does it and says how
+far off the sums are, ``area_<family>.json`` holds them.
 """
 
 from __future__ import annotations

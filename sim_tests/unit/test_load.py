@@ -41,6 +41,7 @@ class Bench:
         self.depth = bank_rows(config)
         self.banks = {bank: np.zeros(self.depth[bank] * self.row_bytes[bank], dtype=np.uint8) for bank in lanes}
         self.gives, self.started, self.activities = [], 0, []
+        self.claims, self.loads = [], []  # of the accumulator's halves, and which is written, cycle by cycle
         self.written = [0]  # bytes written before each cycle
         self.sizes = []  # bytes of each command
         self.error = None
@@ -100,6 +101,8 @@ class Bench:
                 dut.accumulator.valid, dut.accumulator.row, dut.accumulator.column, dut.accumulator.word, dut.claim,
                 *([] if ready is False else [ready]))
             load = valid and all(is_ready)
+            self.claims.append(claim)
+            self.loads.append(int(row >= self.config.half_rows) if load else None)
             if ready is not False:
                 ctx.set(ready, self.choice.random() >= self.stall)
             if load:
@@ -348,6 +351,27 @@ def test_halt_drains_what_was_requested(when, engine):
         raise AssertionError("LOAD does not become idle")
 
     bench.run([Load(bank=Bank.ACTIVATION, run=72, count1=8, stride1=80, row_stride1=9)] * 4, body=body)
+
+
+@pytest.mark.parametrize("bus_bits", [32, 64, 128])
+@pytest.mark.parametrize(("memory_stall", "stall"), [(0.0, 0.0), (0.0, 0.4), (0.0, 0.8), (0.5, 0.0), (0.5, 0.4)])
+def test_a_half_is_claimed_once_for_a_run(memory_stall, stall, bus_bits):
+    """Nobody else gets the half between two words of a run, however late it is granted and the words come, but before a last word that
+    comes late, nor before a word is in its RAM; both halves are free at the end."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    bench = Bench(small(4, 4, bus_bits=bus_bits), stall=memory_stall, seed=seed)
+    bench.stall = stall  # of the grants
+    run = Load(bank=Bank.ACCUMULATOR, run=16 * 13, row=2)  # rows 2 to 14, of which 8 is the first of the second half
+    bench.run([run])
+    np.testing.assert_array_equal(bench.banks[Bank.ACCUMULATOR], bench.expect([run])[Bank.ACCUMULATOR])
+    for half in range(2):
+        claimed = [claim >> half & 1 for claim in [*bench.claims, 0]]
+        times = sum(before < after for before, after in zip([0, *claimed], claimed, strict=False))
+        assert times == 1 or memory_stall and times == 2, f"seed {seed}, half {half}"
+    assert all(claim >> half & 1 for cycle, half in enumerate(bench.loads) if half is not None
+               for claim in bench.claims[cycle:cycle + TIMING.load_cycles + 1])
+    assert bench.claims[-1] == 0
 
 
 @pytest.mark.parametrize("latency", [30, 100])
