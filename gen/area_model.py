@@ -42,10 +42,10 @@ def _bits(count: int) -> int:
     return max(1, (count - 1).bit_length())
 
 
-def _array(config: Config) -> dict[str, float]:
+def _array(config: Config, dsp: bool) -> dict[str, float]:
     array = config.array
     kind, weights, rows = array.multiplier_kind, array.weights, array.multiplier_rows
-    in_dsp, sum_bits = array.dsp_columns, array.weight_bits + 7 + log2(array.rows)
+    in_dsp, sum_bits = array.dsp_columns * dsp, array.weight_bits + 7 + log2(array.rows)
     terms: Counter[str] = Counter()
     if kind == "packed":
         terms["packed"] = rows * (in_dsp // 2)
@@ -63,14 +63,14 @@ def _scratchpad(config: Config, lanes: int, rows: int) -> dict[str, float]:
     return {"1": 1, "lanes": lanes, "rotator": lanes * log2(written), "addresses": lanes * _bits(rows)}
 
 
-def terms(config: Config) -> dict[str, dict[str, float]]:
-    """Block → term → its size in ``config``, behind a serial shell."""
+def terms(config: Config, *, dsp: bool = True) -> dict[str, dict[str, float]]:
+    """Block → term → its size in ``config``, behind a serial shell, on a part that has DSP blocks or, without ``dsp``, has none."""
     array, memory, epilogue, control = config.array, config.memory, config.epilogue, config.control
     bus, lanes, address = config.bus_bytes, epilogue.lanes, config.offset_bits
     written = config.write_bytes(array.rows) + config.write_bytes(config.weight_lanes)
     rotator = bus * log2(bus)
     return {
-        "array": _array(config),
+        "array": _array(config, dsp),
         "transposer": {"bits": array.transposer * array.rows * array.cols * array.weight_bits, "columns": array.transposer * array.cols,
                        "rows": array.transposer * array.rows},
         "accumulator": {"1": 1, "columns": array.cols, "choice of lanes": array.cols * lanes, "lanes": lanes,
@@ -105,13 +105,13 @@ def coefficients(family: str) -> Mapping[str, Mapping[str, Mapping[str, float]]]
     return found["coefficients"]
 
 
-def area(config: Config, family: str) -> dict[str, int]:
+def area(config: Config, family: str, *, dsp: bool = True) -> dict[str, int]:
     """Look-up tables and flip-flops of the board's bare variant, as :data:`~.area.CELL_AREA` counts them in the netlist that goes to place
     and route. Nothing for a family that was not fitted, for other shells, or where ``config`` has what no configuration had that was
     counted."""
     sums = dict.fromkeys(KINDS, 0.0)
     known = coefficients(family) if config.shell == "serial" else {}
-    for block, sizes in terms(config).items():
+    for block, sizes in terms(config, dsp=dsp).items():
         for kind in KINDS:
             if not known or any(size and term not in known[block][kind] for term, size in sizes.items()):
                 return {}

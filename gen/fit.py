@@ -39,7 +39,7 @@ def blocks_needed(config: Config, board: Board) -> dict[str, int]:
 def estimate(config: Config, board: Board) -> dict[str, int]:
     """What ``config`` needs of the part on ``board``, known before synthesis: :func:`blocks_needed`, and where these are known
     (:func:`~.area_model.area`) about how many look-up tables and flip-flops."""
-    return area(config, board.family) | blocks_needed(config, board)
+    return area(config, board.family, dsp=board.resources["dsp"] > 0) | blocks_needed(config, board)
 
 
 def excess(config: Config, board: Board) -> dict[str, int]:

@@ -90,6 +90,13 @@ def test_what_was_not_counted_has_no_estimate():
     assert coefficients("xilinx7") == {}
 
 
+def test_a_part_without_multipliers_takes_more_look_up_tables():
+    config = get_board("icebreaker").config
+    single = dataclasses.replace(config, array=dataclasses.replace(config.array, multiplier="single"))
+    with_blocks, without = (area(single, "ice40", dsp=dsp) for dsp in (True, False))
+    assert without["lut"] > with_blocks["lut"] + 50 * 16, "an 8 × 8 multiplier is more than 50 of them"
+
+
 @pytest.mark.parametrize(("board", "settings", "name"), [
     ("ulx3s-85f", {"array": {"rows": 24, "cols": 48, "multiplier": "lut"}}, "lut"),
     ("ulx3s-25f", {"array": {"rows": 8, "cols": 16, "multiplier": "lut"}}, "lut"),

@@ -368,7 +368,7 @@ def test_a_half_is_claimed_once_for_a_run(memory_stall, stall, bus_bits):
     for half in range(2):
         claimed = [claim >> half & 1 for claim in [*bench.claims, 0]]
         times = sum(before < after for before, after in zip([0, *claimed], claimed, strict=False))
-        assert times == 1 or memory_stall and times == 2, f"seed {seed}, half {half}"
+        assert times == 1 or (memory_stall and times == 2), f"seed {seed}, half {half}"
     assert all(claim >> half & 1 for cycle, half in enumerate(bench.loads) if half is not None
                for claim in bench.claims[cycle:cycle + TIMING.load_cycles + 1])
     assert bench.claims[-1] == 0
