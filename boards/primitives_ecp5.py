@@ -17,7 +17,26 @@ __all__ = ["MULTIPLIER_MAP", "PLL", "ROWS", "ROW_MAP", "BlockRegister", "PLLDivi
 
 # For yosys' techmap: small signed products with their operands at the upper end of a MULT18X18D. Its own map puts them at the
 # lower end and repeats the sign: twenty wires per multiplier into the most crowded tiles of the part.
+# A product with a constant, as of places in a row that is no power of two, is a sum: it takes no block.
 MULTIPLIER_MAP = """\
+(* techmap_celltype = "$mul" *)
+module multiply_by_constant (A, B, Y);
+  parameter A_SIGNED = 0;
+  parameter B_SIGNED = 0;
+  parameter A_WIDTH = 1;
+  parameter B_WIDTH = 1;
+  parameter Y_WIDTH = 1;
+  parameter _TECHMAP_CONSTMSK_A_ = 0;
+  parameter _TECHMAP_CONSTMSK_B_ = 0;
+  input [A_WIDTH-1:0] A;
+  input [B_WIDTH-1:0] B;
+  output [Y_WIDTH-1:0] Y;
+  wire constant = &_TECHMAP_CONSTMSK_A_ || &_TECHMAP_CONSTMSK_B_;
+  wire _TECHMAP_FAIL_ = !constant || A_WIDTH < 2 || B_WIDTH < 2;
+  \\$__soft_mul #(.A_SIGNED(A_SIGNED), .B_SIGNED(B_SIGNED), .A_WIDTH(A_WIDTH), .B_WIDTH(B_WIDTH), .Y_WIDTH(Y_WIDTH)) _TECHMAP_REPLACE_ (
+    .A(A), .B(B), .Y(Y));
+endmodule
+
 (* techmap_celltype = "$mul" *)
 module align_multiplier (A, B, Y);
   parameter A_SIGNED = 0;
@@ -25,10 +44,13 @@ module align_multiplier (A, B, Y);
   parameter A_WIDTH = 1;
   parameter B_WIDTH = 1;
   parameter Y_WIDTH = 1;
+  parameter _TECHMAP_CONSTMSK_A_ = 0;
+  parameter _TECHMAP_CONSTMSK_B_ = 0;
   input [A_WIDTH-1:0] A;
   input [B_WIDTH-1:0] B;
   output [Y_WIDTH-1:0] Y;
-  wire _TECHMAP_FAIL_ = !A_SIGNED || !B_SIGNED || A_WIDTH < 2 || B_WIDTH < 2 || A_WIDTH > 18 || B_WIDTH > 18 || Y_WIDTH < 9;
+  wire constant = &_TECHMAP_CONSTMSK_A_ || &_TECHMAP_CONSTMSK_B_;
+  wire _TECHMAP_FAIL_ = constant || !A_SIGNED || !B_SIGNED || A_WIDTH < 2 || B_WIDTH < 2 || A_WIDTH > 18 || B_WIDTH > 18 || Y_WIDTH < 9;
   wire [17:0] a = A << (18 - A_WIDTH);
   wire [17:0] b = B << (18 - B_WIDTH);
   wire signed [35:0] product;

@@ -48,6 +48,18 @@ def test_other_products_are_left_to_yosys(tmp_path, a_bits, b_bits, y_bits, sign
     run(tmp_path, a_bits, b_bits, y_bits, mapped=False, signed=signed)
 
 
+@pytest.mark.parametrize(("signed", "product"), [("", "a * 12"), ("", "7 * a"), ("signed", "a * 9'sd100"), ("signed", "-9'sd77 * a")])
+def test_a_product_with_a_constant_takes_no_block(tmp_path, signed, product):
+    """It equals the plain one, as the sum that it becomes."""
+    body = f"(input {signed} [7:0] a, output {signed} [16:0] y); assign y = {product};"
+    (tmp_path / "design.v").write_text(f"module gold{body} endmodule\nmodule gate{body} endmodule\n")
+    (tmp_path / "multiplier.v").write_text(MULTIPLIER_MAP)
+    yosys(tmp_path, ["read_verilog design.v", "proc", "opt_expr", "opt_clean", "wreduce t:$mul", "select -assert-count 1 gate/t:$mul",
+                     "techmap -map multiplier.v gate/t:$mul", "select -assert-none gate/t:$mul gate/t:$__MUL18X18",
+                     "select -assert-count 1 gate/t:$__soft_mul", "chtype -set $mul gate/t:$__soft_mul",
+                     "miter -equiv -flatten gold gate miter", "hierarchy -top miter", "sat -verify -prove trigger 0 miter"])
+
+
 ROW = {
     "partial_products": ("signed [{x}:0] x, input [1:0] y, output signed [{q}:0] q", 2,
                          "x * $signed({{1'b0, y[0]}}) + 2 * x * $signed({{1'b0, y[1]}})"),
