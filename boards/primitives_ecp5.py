@@ -31,7 +31,7 @@ module multiply_by_constant (A, B, Y);
   input [A_WIDTH-1:0] A;
   input [B_WIDTH-1:0] B;
   output [Y_WIDTH-1:0] Y;
-  wire constant = &_TECHMAP_CONSTMSK_A_ || &_TECHMAP_CONSTMSK_B_;
+  localparam constant = &_TECHMAP_CONSTMSK_A_ || &_TECHMAP_CONSTMSK_B_;
   wire _TECHMAP_FAIL_ = !constant || A_WIDTH < 2 || B_WIDTH < 2;
   \\$__soft_mul #(.A_SIGNED(A_SIGNED), .B_SIGNED(B_SIGNED), .A_WIDTH(A_WIDTH), .B_WIDTH(B_WIDTH), .Y_WIDTH(Y_WIDTH)) _TECHMAP_REPLACE_ (
     .A(A), .B(B), .Y(Y));
@@ -49,7 +49,7 @@ module align_multiplier (A, B, Y);
   input [A_WIDTH-1:0] A;
   input [B_WIDTH-1:0] B;
   output [Y_WIDTH-1:0] Y;
-  wire constant = &_TECHMAP_CONSTMSK_A_ || &_TECHMAP_CONSTMSK_B_;
+  localparam constant = &_TECHMAP_CONSTMSK_A_ || &_TECHMAP_CONSTMSK_B_;
   wire _TECHMAP_FAIL_ = constant || !A_SIGNED || !B_SIGNED || A_WIDTH < 2 || B_WIDTH < 2 || A_WIDTH > 18 || B_WIDTH > 18 || Y_WIDTH < 9;
   wire [17:0] a = A << (18 - A_WIDTH);
   wire [17:0] b = B << (18 - B_WIDTH);
