@@ -100,6 +100,9 @@ def sample(rng: np.random.Generator, board: Board) -> Config:
             config = resolve(merge(_settings(rng, board.family)))
         except ConfigError:
             continue
+        # Of arrays in look-up tables alone that are larger, yosys' mapper in WebAssembly (0.70) ends without a result or a reason.
+        if not config.array.dsp_columns and config.array.rows * config.array.cols > 64:
+            continue
         if all(needed <= board.resources[name] for name, needed in blocks_needed(config, board).items()):
             return config
 
