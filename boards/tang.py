@@ -1,4 +1,4 @@
-"""Sipeed Tang Nano 9K and Tang Primer 20K, with Gowin's parts: the project is emitted for Gowin's tools.
+"""Sipeed Tang Nano 9K and Tang Primer 20K, with Gowin's parts: built by the open tools, with a project for Gowin's own beside the Verilog.
 
 Pins: amaranth-boards 0.0.21, ``tang_nano_9k.py`` and ``tang_primer_20k.py``; lamp of the Primer: none on the core board.
 """
@@ -17,7 +17,8 @@ _UP = _LVCMOS33 | {"PULL_MODE": "UP"}
 def _board(name: str, title: str, device: str, memory_kib: int, loader: str, **pins: Pin) -> Board:
     return Board(
         name=name, title=title, family="gowin", device=device, package="", speed="", oscillator_mhz=27, clock_mhz=27, baud=1_000_000,
-        memory_kib=memory_kib, toolchain="Gowin's", experimental="experimental: Verilog and project, never built here",
+        memory_kib=memory_kib, toolchain="yosys, nextpnr-himbaechel, gowin_pack",
+        experimental="experimental: placed and routed, never on a board; nextpnr has no times for multipliers and block RAM's outputs",
         loader=("-b", loader), pins=pins, settings=FITS[device], resources=RESOURCES[device])
 
 

@@ -170,6 +170,10 @@ def test_parts_as_nextpnr_names_them(tmp_path, monkeypatch):
     for name in OPEN:
         board = get_board(name)
         TOOLCHAINS[board.family].for_board(board).place(board, tmp_path / "netlist.json", seed=1, log=tmp_path / "log")
+    assert {"tang-nano-9k", "tang-primer-20k", "gatemate-evb"} < set(OPEN)
+    for name, command in zip(OPEN, commands, strict=True):
+        assert not [part for part in command if re.search("[{}]", str(part))], f"{name}: a field is not filled in"
+        assert get_board(name).family not in ("gowin", "gatemate") or command[1:3] == ["--device", get_board(name).device]
     sizes = {name: command[1] for name, command in zip(OPEN, commands, strict=True)}
     assert sizes["ulx3s-12f"] == "--12k" and sizes["orangecrab-85f"] == "--85k" and sizes["versa-ecp5"] == "--um-45k"
     assert sizes["ecpix5-85f"] == "--um5g-85k" and sizes["icebreaker"] == "--up5k" and sizes["ice40-hx8k"] == "--hx8k"
