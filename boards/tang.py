@@ -11,6 +11,7 @@ from .parts import FITS, RESOURCES
 __all__ = ["BOARDS"]
 
 _LVCMOS33 = {"IO_TYPE": "LVCMOS33"}
+_LVCMOS18 = {"IO_TYPE": "LVCMOS18"}
 _UP = _LVCMOS33 | {"PULL_MODE": "UP"}
 
 
@@ -24,7 +25,7 @@ def _board(name: str, title: str, device: str, memory_kib: int, loader: str, **p
 
 BOARDS = (
     _board("tang-nano-9k", "Sipeed Tang Nano 9K", "GW1NR-LV9QN88PC6/I5", 16, "tangnano9k", oscillator=Pin("52", _LVCMOS33),
-           rx=Pin("18", _UP), tx=Pin("17", _LVCMOS33), led=Pin("10", _LVCMOS33, inverted=True)),
+           rx=Pin("18", _UP), tx=Pin("17", _LVCMOS33), led=Pin("10", _LVCMOS18, inverted=True)),  # its bank has 1.8 V
     _board("tang-primer-20k", "Sipeed Tang Primer 20K", "GW2A-LV18PG256C8/I7", 32, "tangprimer20k", oscillator=Pin("H11", _LVCMOS33),
            rx=Pin("T13", _UP), tx=Pin("M11", _LVCMOS33)),
 )
