@@ -133,7 +133,7 @@ TOOLCHAINS: dict[str, Toolchain] = {
         options=("--device", "{device}", "--vopt", "family={chip}", "--vopt", "cst={constraints}", "--write", "{routed}"),
         packer="gowin_pack", packer_options=("-d", "{chip}", "-o", "{bitstream}", "{routed}"),
         constraints="board.cst", bitstream="fs",
-        # A carry cell takes the place of a look-up table, a 16 × 4 RAM those of six, and a multiplier of 18 × 18 bits those of two of 9 × 9.
+        # A carry cell takes the place of a look-up table, a 16 × 4 RAM of six, and a multiplier of 18 × 18 bits of two of 9 × 9.
         utilisation={"lut": {"LUT4": 1, "ALU": 1, "RAM16SDP4": 6}, "ff": {"DFF": 1},
                      "dsp": {"MULT9X9": 1, "MULT18X18": 2, "MULT36X36": 8}, "bram": {"BSRAM": 1}}),
     "gatemate": Toolchain(
