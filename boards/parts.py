@@ -71,7 +71,7 @@ FITS: dict[str, Mapping[str, Any]] = {
     "LFE5UM-45F": _FIT_45F, "LFE5UM5G-45F": _FIT_45F, "LFE5UM5G-85F": _FIT_85F,
     # A column takes five of the 32 block RAMs.
     "hx8k": {**_SMALLEST, "array": {"rows": 3, "cols": 1, "transposer": False}, "control": {**SMALLEST_CONTROL, "row_bits": 11}},
-    # Block RAMs bound these two, and flip-flops: three quarters of them were not placed in ten minutes.
+    # Block RAMs bound these two, and flip-flops: three quarters of them were not placed in nine minutes.
     "GW1NR-LV9QN88PC6/I5": _tree(8, 2, 8, 4), "GW2A-LV18PG256C8/I7": _tree(8, 8, 16, 16),
     "CCGM1A1": _tree(8, 4, 16, 8),
     "xc7a35ticsg324-1L": _fit(8, 8, 32, 2), "xc7a100tcsg324-1": _fit(12, 12, 48, 3),

@@ -245,6 +245,17 @@ def test_constraints_name_every_pin(board):
         assert any(LINES[board.family].format(port, pin.site) in line and port in line for line in text.splitlines())
 
 
+@pytest.mark.parametrize(("name", "text"), [
+    ("tang-nano-9k", 'IO_LOC "oscillator" 52;\nIO_PORT "oscillator" IO_TYPE=LVCMOS33;\n'
+                     'IO_LOC "rx" 18;\nIO_PORT "rx" IO_TYPE=LVCMOS33;\nIO_PORT "rx" PULL_MODE=UP;\n'
+                     'IO_LOC "tx" 17;\nIO_PORT "tx" IO_TYPE=LVCMOS33;\nIO_LOC "led" 10;\nIO_PORT "led" IO_TYPE=LVCMOS18;\n'),
+    ("gatemate-evb", 'NET "oscillator" Loc = "IO_SB_A8" | SCHMITT_TRIGGER=true;\n'
+                     'NET "rx" Loc = "IO_EA_B4" | SCHMITT_TRIGGER=true | PULLUP=true;\n'
+                     'NET "tx" Loc = "IO_EA_A4";\nNET "led" Loc = "IO_SB_B6";\n')])
+def test_constraints_as_nextpnr_reads_them(name, text):
+    assert constraints(get_board(name)) == text
+
+
 @pytest.mark.parametrize(("name", "files"), [
     ("tang-nano-9k", {"board.cst", "board.sdc", "gowin.tcl"}), ("gatemate-evb", {"board.ccf", "build.sh"}),
     ("arty-a7-35", {"board.xdc", "vivado.tcl"}), ("pynq-z2", {"vivado.tcl"}), ("ulx3s-12f", set())])
