@@ -73,7 +73,7 @@ FITS: dict[str, Mapping[str, Any]] = {
     "hx8k": {**_SMALLEST, "array": {"rows": 3, "cols": 1, "transposer": False}, "control": {**SMALLEST_CONTROL, "row_bits": 11}},
     # Block RAMs bound these two, and flip-flops: three quarters of them were not placed in nine minutes.
     "GW1NR-LV9QN88PC6/I5": _tree(8, 2, 8, 4), "GW2A-LV18PG256C8/I7": _tree(8, 8, 16, 16),
-    "CCGM1A1": _tree(8, 4, 16, 8),
+    "CCGM1A1": _SMALLEST,
     "xc7a35ticsg324-1L": _fit(8, 8, 32, 2), "xc7a100tcsg324-1": _fit(12, 12, 48, 3),
     "xc7z020clg400-1": {"array": {"rows": 12, "cols": 12}, "shell": "axi"},
 }

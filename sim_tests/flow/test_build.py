@@ -262,3 +262,14 @@ def test_a_part_without_multipliers(tmp_path, commands):
     result = build(generated(tmp_path, board="ice40-hx8k", settings=get_board("ice40-hx8k").settings))
     assert result.report["resources"]["dsp"]["fraction"] in (0.0, 0.1) and "spram" not in result.report["resources"]
     assert "dsp_map" not in " ".join(commands[0]) and "--hx8k" in commands[1]
+
+
+def test_the_line_of_a_log_that_tells(tmp_path):
+    """Not that of a net which is called after an error; where no line says error, the last one."""
+    log = tmp_path / "log"
+    for lines, told in ((["Info: sink core.control__error.D0", "ERROR: too large", "ERROR: later"], "ERROR: too large"),
+                        (["Info: sink core.control__error.D0", "trap: out of bounds"], "trap: out of bounds"),
+                        (["a.cpp:1:2: fatal error: no such file", "compilation terminated."], "a.cpp:1:2: fatal error: no such file")):
+        (tmp_path / "text").write_text("\n".join(lines))
+        with pytest.raises(ToolError, match=f"^{re.escape(f'sh failed (3): {told}; log: {log}')}$"):
+            tools.run_tool(["/bin/sh", "-c", "cat text; exit 3"], log=log, cwd=tmp_path)
