@@ -1,4 +1,4 @@
-"""Olimex GateMateA1-EVB with a CCGM1A1: an adapter at its PMOD, pin 1 (tx) and pin 7 (rx). The project is emitted for the open tools.
+"""Olimex GateMateA1-EVB with a CCGM1A1: an adapter at its PMOD, pin 1 (tx) and pin 7 (rx).
 
 Pins: the board's schematic (github.com/OLIMEX/GateMateA1-EVB, revision A).
 """
@@ -22,7 +22,7 @@ BOARD = Board(
     baud=1_000_000,
     memory_kib=32,
     toolchain="yosys, nextpnr-himbaechel, gmpack",
-    experimental="experimental: Verilog and project, never built here",
+    experimental="experimental: placed and routed, never on a board",
     loader=("-b", "olimex_gatemateevb"),
     pins={
         "oscillator": Pin("IO_SB_A8", {"SCHMITT_TRIGGER": "true"}),

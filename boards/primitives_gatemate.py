@@ -1,4 +1,7 @@
-"""Cologne Chip's GateMate: constraints and a script for the open tools. The clock is the oscillator's: no PLL is used."""
+"""Cologne Chip's GateMate: constraints, and a script that does what ``systolith build`` does.
+
+The clock is the oscillator's: no PLL is used.
+"""
 
 from .board import Board
 
@@ -14,8 +17,9 @@ def constraints(board: Board) -> str:
 
 def project(board: Board, top: str, verilog: str) -> dict[str, str]:
     """What stands beside the Verilog: constraints and a script for yosys, nextpnr-himbaechel and gmpack."""
+    synthesis = f"read_verilog {verilog}; setattr -unset ram_style m:*; synth_gatemate -luttree -nomx8 -top {top} -json netlist.json"
     script = "\n".join([
-        "#!/bin/sh -e", f"# {board.title}; not tried on a board", f'yosys -p "read_verilog {verilog}; synth_gatemate -top {top} -luttree '
-        '-nomx8 -json netlist.json"', f"nextpnr-himbaechel --device {board.device} --json netlist.json -o ccf=board.ccf -o out=board.txt "
+        "#!/bin/sh -e", f"# {board.title}; not tried on a board", f'yosys -p "{synthesis}"',
+        f"nextpnr-himbaechel --device {board.device} --json netlist.json --vopt ccf=board.ccf --vopt out=board.txt "
         f"--freq {board.clock_mhz:g} --router router2", "gmpack board.txt board.bit", ""])
     return {"board.ccf": constraints(board), "build.sh": script}

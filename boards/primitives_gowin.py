@@ -1,10 +1,34 @@
-"""Gowin's GW1N and GW2A: constraints and a project for their tools. The clock is the oscillator's: no PLL is used."""
+"""Gowin's GW1N and GW2A: names of their parts, constraints and a project for their tools. The clock is the oscillator's: no PLL is used."""
+
+from typing import NamedTuple
 
 from .board import Board
 
-__all__ = ["constraints", "project"]
+__all__ = ["PartNames", "constraints", "part_names", "project"]
 
-_FAMILIES = {"GW1NR": "GW1NR-9C", "GW2A": "GW2A-18C"}
+
+class PartNames(NamedTuple):
+    """What tools call a part: Gowin's, nextpnr and its packer, yosys."""
+    vendor: str
+    chip: str
+    synthesis: str
+
+
+_PARTS = {"GW1NR-LV9": PartNames("GW1NR-9C", "GW1N-9C", "gw1n"), "GW2A-LV18": PartNames("GW2A-18C", "GW2A-18C", "gw2a")}
+
+
+def part_names(board: Board) -> PartNames:
+    """Of the part of ``board``.
+
+    Raises
+    ------
+    ValueError
+        The part has not been tried.
+    """
+    for prefix, names in _PARTS.items():
+        if board.device.startswith(prefix):
+            return names
+    raise ValueError(f"device of {board.name} must begin with one of {', '.join(_PARTS)}, not {board.device!r}")
 
 
 def constraints(board: Board) -> str:
@@ -18,9 +42,8 @@ def constraints(board: Board) -> str:
 
 def project(board: Board, top: str, verilog: str) -> dict[str, str]:
     """What stands beside the Verilog: constraints and a script for ``gw_sh``."""
-    family = _FAMILIES[board.device.partition("-")[0]]
     script = "\n".join([
-        f"# {board.title}: run  gw_sh gowin.tcl", f"set_device -name {family} {board.device}", f"add_file {verilog}",
+        f"# {board.title}: run  gw_sh gowin.tcl", f"set_device -name {part_names(board).vendor} {board.device}", f"add_file {verilog}",
         "add_file board.cst", "add_file board.sdc", f"set_option -top_module {top}", "set_option -verilog_std v2001",
         "set_option -use_mspi_as_gpio 1", "run all", ""])
     clock = f"create_clock -name clk -period {1e3 / board.oscillator_mhz:.3f} [get_ports {{oscillator}}]\n"

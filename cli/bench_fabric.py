@@ -49,7 +49,8 @@ _PARTS = [
         "16 × 16: packed needs an operand of 18 bits."),
     Part("tang-primer-20k", [
         *(Variant(kind, kind) for kind in ("single", "fast-inner-product", "packed")), Variant("lut", "single", dsp_cols=0)],
-        "Synthesis only: nextpnr does not time Gowin's multipliers, and a clock without them means nothing."),
+        "Synthesis only: nextpnr does not time Gowin's multipliers, and a clock without them means nothing. DSP blocks are multipliers of "
+        "9 × 9 bits; packed takes two of them, one of 18 × 18."),
 ]
 _COLUMNS = ["multiplier", "array", "DSP blocks", "MACs per DSP", "LUT-eq per MAC", "FF per MAC", "credible MHz", "bound by", "GOPS"]
 

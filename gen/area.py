@@ -21,17 +21,22 @@ CELL_AREA: dict[str, dict[str, tuple[str, int]]] = {
     "ice40": {"SB_LUT4": ("lut", 1), "SB_MAC16": ("dsp", 1), "SB_RAM40_4K": ("bram", 1), "SB_SPRAM256KA": ("spram", 1),
               **{f"SB_DFF{clock}{kind}": ("ff", 1) for clock in ("", "N")
                  for kind in ("", "E", "R", "S", "SR", "SS", "ER", "ES", "ESR", "ESS")}},
-    # A carry cell takes one LUT, the multiplexers between LUTs none.
-    "gowin": {**{f"LUT{inputs}": ("lut", 1) for inputs in range(1, 5)}, "ALU": ("lut", 1),
+    # A carry cell takes one LUT, the multiplexers between LUTs none; a DSP block is a multiplier of 9 × 9 bits.
+    "gowin": {**{f"LUT{inputs}": ("lut", 1) for inputs in range(1, 5)}, "ALU": ("lut", 1), "RAM16SDP4": ("lut", 6),
               **{f"DFF{clock}{kind}": ("ff", 1) for clock in ("", "N") for kind in ("", "E", "S", "SE", "R", "RE", "P", "PE", "C", "CE")},
-              **{kind: ("dsp", 1) for kind in ("MULT9X9", "MULT18X18", "MULT36X36")}},
+              "MULT9X9": ("dsp", 1), "MULT18X18": ("dsp", 2), "MULT36X36": ("dsp", 8),
+              **{kind: ("bram", 1) for kind in ("SP", "SPX9", "SDPB", "SDPX9B", "DPB", "DPX9B", "pROM", "pROMX9")}},
+    # A LUT is half of a CPE: four inputs, or one bit of an adder. A multiplier of 8 × 8 bits takes 56 CPEs.
+    "gatemate": {**{f"CC_LUT{inputs}": ("lut", 1) for inputs in range(1, 5)}, "CC_L2T4": ("lut", 1), "CC_L2T5": ("lut", 2),
+                 "CC_MX2": ("lut", 1), "CC_MX4": ("lut", 2), "CC_ADDF": ("lut", 1), "CC_MULT": ("lut", 112),
+                 "CC_DFF": ("ff", 1), "CC_BRAM_20K": ("bram", 1), "CC_BRAM_40K": ("bram", 2)},
 }
 
 _MODULE = re.compile(r"^module (\S+?) ?\((.*?)^endmodule", re.MULTILINE | re.DOTALL)
 _INPUT = re.compile(r"^ +input +(?:wire +)?(?:\[\d+:\d+\] )?(?:\\(\S+) |(\w+));?,?$", re.MULTILINE)
 _INSTANCE = re.compile(r"^(?:  )?(?:\\(\S+) |(\w+)) (?:\\(\S+) |(\w+)) ?\($", re.MULTILINE)  # yosys', and LiteX's
 _CELL_SUFFIX = re.compile(r"_(?:LUT\d|PFUMX|L6MUX21|CCU2C|TRELLIS_\w+?|MULT18X18D|DP16KD|PDPW16KD|SB_[A-Z]+\d*[A-Z0-9]*|ALU|DFF[A-Z]*|"
-                          r"MULT\d+X\d+)_.*$")
+                          r"MULT\d+X\d+|MUX2_LUT\d|CC_[A-Z]+\d*[A-Z]?\d?)_.*$")
 
 
 def instances(verilog: str, top: str) -> dict[str, frozenset[str]]:
@@ -88,7 +93,8 @@ def block_area(module: Mapping[str, Any], paths: Mapping[str, frozenset[str]], f
             continue
         outputs = [bit for port, bits in cell["connections"].items() if cell["port_directions"][port] == "output"
                    for bit in bits if isinstance(bit, int)]
-        block = driver(outputs)
+        # A memory is called after what it was in the Verilog, wherever its data goes.
+        block = _split(name, paths)[0] if kind[0] == "bram" else driver(outputs)
         if block is None:
             net = module["netnames"].get(_CELL_SUFFIX.sub("", name), {"bits": []})
             block = driver([bit for bit in net["bits"] if isinstance(bit, int)][:1])

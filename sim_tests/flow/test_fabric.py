@@ -7,7 +7,7 @@ from systolith.gen.fabric import Fabric, measure_array
 from systolith.gen.fmax import Fmax
 
 
-@pytest.mark.parametrize(("multiplier", "dsp_cols", "dsp"), [("single", None, 4), ("single", 0, 0), ("packed", None, 2),
+@pytest.mark.parametrize(("multiplier", "dsp_cols", "dsp"), [("single", None, 4), ("single", 0, 0), ("packed", None, 4),
                                                              ("fast-inner-product", 1, 1)])
 def test_gowin_is_synthesised_only(tmp_path, multiplier, dsp_cols, dsp):
     fabric = measure_array(get_board("tang-primer-20k"), tmp_path, rows=2, cols=2, multiplier=multiplier, dsp_cols=dsp_cols)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from array_schedule import array_schedule, sums
 from ecp5_netlist import Netlist
 from systolith.arch.config import ArrayConfig
 from systolith.gen.packing import pack_registers
@@ -51,28 +52,12 @@ def test_array_after_synthesis(tmp_path, rows, cols, multiplier, dsp_cols, block
     low, high = config.weight_limits
     tiles = [rng.choice([low, high, *rng.integers(low, high + 1, 6)], (rows, cols)) for _ in range(2)]
     blocks = [rng.choice([-128, 127, *rng.integers(-128, 128, 6)], (12, rows)) for _ in range(2)]
-    inputs, starts, shift_from, start = {}, [], 4, 0
-    for tile, block in zip(tiles, blocks, strict=True):
-        for i, k in enumerate(reversed(range(rows))):
-            for c, delay in enumerate(dut.col_delay):
-                inputs[shift_from + i + delay, f"w__{c}"] = tile[k, c] & (1 << config.weight_bits) - 1
-                inputs[shift_from + i + delay, f"w_shift__{c}"] = 1
-        start = max(start, shift_from + rows - 1 + dut.shift_to_swap_cycles)
-        for i, vector in enumerate(block):
-            for r, delay in enumerate(dut.row_delay):
-                inputs[start + i + delay, f"a__{r}"] = vector[r] & 255
-                inputs[start + i + delay, f"swap__{r}"] = i == 0
-            starts.append(start + i)
-        shift_from = max(shift_from + rows, start + dut.swap_to_shift_cycles)
-        start += len(block)
+    inputs, starts = array_schedule(dut, tiles, blocks, config.weight_bits)
     end = starts[-1] + dut.latency_cycles + dut.col_delay[-1] + 1
     player = Netlist(module)
     names = [name for name, port in module["ports"].items() if port["direction"] == "input" and name not in ("clk", "rst")]
     outputs = [player.step(rst=0, **{name: inputs.get((cycle, name), 0) for name in names}) for cycle in range(end)]
-    half = 1 << dut.psum_bits - 1
-    got = [[(outputs[t + dut.latency_cycles + delay][f"psum__{c}"] + half) % (2 * half) - half for c, delay in enumerate(dut.col_delay)]
-           for t in starts]
-    np.testing.assert_array_equal(got, np.concatenate([b @ t for b, t in zip(blocks, tiles, strict=True)]))
+    np.testing.assert_array_equal(sums(dut, outputs, starts), np.concatenate([b @ t for b, t in zip(blocks, tiles, strict=True)]))
 
 
 @pytest.mark.parametrize(("width", "depth", "blocks"), [(8, 2048, 1), (8, 4096, 2), (32, 512, 1)])

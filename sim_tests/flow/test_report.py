@@ -9,7 +9,7 @@ from systolith.arch.manifest import Manifest
 from systolith.boards import get_board
 from systolith.gen.area import block_area, instances
 from systolith.gen.fmax import credible_fmax
-from systolith.gen.report import Netlist, ReportError, Timing, _blocks, make_report, read_netlist, read_report, read_timing
+from systolith.gen.report import Netlist, ReportError, Timing, _block, _blocks, make_report, read_netlist, read_report, read_timing
 
 VERILOG = """\
 module top(clk, pin);
@@ -134,9 +134,16 @@ def test_timing_refuses_what_is_no_report(tmp_path, text):
     (500.0, "ecp5", "8", True, False, True, 271.0, "shortest clock pulse of block RAM"),
     (500.0, "ecp5", "6", True, False, False, 500.0, "path"),
     (50.0, "ice40", "", False, False, True, 50.0, "path"),
-    (50.0, "ice40", "", True, True, True, 1e3 / 22, "path")])
+    (50.0, "ice40", "", True, True, True, 1e3 / 22, "path"),
+    (50.0, "gatemate", "", False, False, True, 50.0, "path"),
+    (50.0, "gowin", "", False, False, False, 50.0, "path"),
+    (19.0, "gowin", "", True, False, True, 19.0, "path"),
+    (50.0, "gowin", "", True, False, False, 27.0, "the clock asked for, because nextpnr has no times for multipliers"),
+    (50.0, "gowin", "", True, False, True, 27.0,
+     "the clock asked for, because nextpnr has no times for multipliers and what leaves block RAM")])
 def test_credible_fmax(nextpnr, family, speed, dsp, registered, bram, mhz, limit):
-    fmax = credible_fmax(nextpnr, family=family, speed=speed, path="path", registered_dsp=registered, dsp=dsp, bram=bram)
+    fmax = credible_fmax(nextpnr, family=family, speed=speed, path="path", registered_dsp=registered, dsp=dsp, bram=bram,
+                         asked_mhz=27)
     assert (fmax.mhz, fmax.nextpnr_mhz, fmax.limited_by) == (pytest.approx(mhz), nextpnr, limit)
 
 
@@ -173,6 +180,45 @@ def test_ice40_counts_flip_flops_from_the_netlist(tmp_path):
     report = make_report(manifest, board, read_netlist(tmp_path / "top.json", tmp_path / "top.v", "top", "ice40"), {1: timing})
     assert {name: entry["used"] for name, entry in report["resources"].items()} == {"lut": 2640, "ff": 2, "dsp": 8, "bram": 15, "spram": 4}
     assert report["fmax_mhz"] < report["fmax_nextpnr_mhz"] == 20.0
+
+
+def test_cells_that_take_the_place_of_others_count(tmp_path):
+    """Gowin's carry cells and RAMs of look-up tables, and its multipliers of twice the width."""
+    board, manifest = manifest_for("tang-nano-9k")
+    (tmp_path / "top.v").write_text(VERILOG)
+    (tmp_path / "top.json").write_text(json.dumps({"modules": {"top": netlist(a=cell("LUT2", [2]))}}))
+    timing = Timing(60.0, "path", {"LUT4": (3000, 8640), "ALU": (1000, 6480), "RAM16SDP4": (10, 270), "DFF": (3240, 6480),
+                                   "MULT9X9": (4, 40), "MULT18X18": (3, 20), "MULT36X36": (0, 5), "BSRAM": (13, 26)})
+    report = make_report(manifest, board, read_netlist(tmp_path / "top.json", tmp_path / "top.v", "top", "gowin"), {1: timing})
+    assert report["resources"] == {
+        "lut": {"used": 4060, "available": 8640, "fraction": 4060 / 8640}, "ff": {"used": 3240, "available": 6480, "fraction": 0.5},
+        "dsp": {"used": 10, "available": 40, "fraction": 0.25}, "bram": {"used": 13, "available": 26, "fraction": 0.5}}
+    assert (report["fmax_mhz"], report["fmax_nextpnr_mhz"], report["timing_met"]) == (27, 60, True)
+    assert report["fmax_rule"] == ("nextpnr's Fmax, but no more than the 27 MHz asked for: nextpnr has no times for multipliers and what "
+                                   "leaves block RAM")
+
+
+def test_gatemate_counts_memories_from_the_netlist(tmp_path):
+    """nextpnr's report does not; a memory counts where it is in the Verilog, and what yosys has named after it beside what drives it."""
+    board, manifest = manifest_for("gatemate-evb")
+    (tmp_path / "top.v").write_text(VERILOG)
+    cells = {"a.words.0.0": cell("CC_BRAM_20K", [2]), "b.words.0.0": cell("CC_BRAM_40K", [4]), "a.i_CC_L2T5_O": cell("CC_L2T5", [4]),
+             "link_CC_DFF_Q": cell("CC_DFF", [2])}
+    (tmp_path / "top.json").write_text(json.dumps({"modules": {"top": netlist(**cells)}}))
+    read = read_netlist(tmp_path / "top.json", tmp_path / "top.v", "top", "gatemate")
+    assert read.area == {"a": {"bram": 1, "ff": 1}, "b": {"bram": 2, "lut": 2}}
+    timing = Timing(30.0, "path", {"CPE_LT": (1024, 40960), "CPE_FF": (2048, 40960)})
+    report = make_report(manifest, board, read, {1: timing})
+    assert {name: entry["used"] for name, entry in report["resources"].items()} == {"lut": 1024, "ff": 2048, "dsp": 0, "bram": 3}
+    assert report["fmax_mhz"] == report["fmax_nextpnr_mhz"] == 30
+
+
+@pytest.mark.parametrize(("name", "place"), [
+    ("shell.core.systolith.core.execute.front.at_DFFRE_Q", "execute.front.at"), ("shell.frames.bit_LUT3_I2_F_LUT4_F", "frames.bit"),
+    ("shell.core.systolith.core.load.at_CC_DFF_Q_D_CC_L2T4_O", "load.at"), ("shell.sum_ALU_SUM", "sum"),
+    ("shell.core.systolith.core.load.front.at_TRELLIS_FF_Q", "load.front.at"), ("shell.x_SB_DFFE_Q", "x")])
+def test_places_without_what_tools_add(name, place):
+    assert _block(name) == place
 
 
 def test_read_report(tmp_path):
