@@ -158,7 +158,9 @@ def fit(samples: Iterable[tuple[Config, Mapping[str, Mapping[str, int]]]]) -> di
     for block in sizes[0]:
         names = sorted({name for size in sizes for name, value in size[block].items() if value} | {"1"} & sizes[0][block].keys())
         matrix = np.array([[float(size[block].get(name, 0)) for name in names] for size in sizes])
-        found[block] = {}
+        found[block] = {kind: {} for kind in KINDS}
+        if not names:  # of a block that none of them has
+            continue
         for kind in KINDS:
             counts = np.array([blocks.get(block, {}).get(kind, 0) for _, blocks in samples], float)
             mean = max(1.0, counts.mean())

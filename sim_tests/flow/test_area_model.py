@@ -100,8 +100,7 @@ def test_a_part_without_multipliers_takes_more_look_up_tables():
 @pytest.mark.parametrize(("board", "settings", "name"), [
     ("ulx3s-85f", {"array": {"rows": 24, "cols": 48, "multiplier": "lut"}}, "lut"),
     ("ulx3s-25f", {"array": {"rows": 8, "cols": 16, "multiplier": "lut"}}, "lut"),
-    ("icebreaker", {"array": {"rows": 8, "cols": 16, "multiplier": "lut"}, "memory": {"activation_kib": 1, "weight_kib": 1,
-                                                                                     "accumulator_rows": 32}}, "lut")])
+    ("icebreaker", {"array": {"rows": 8, "cols": 4, "multiplier": "lut"}, "memory": {"accumulator_rows": 128}}, "lut")])
 def test_refused_before_synthesis(board, settings, name, tmp_path, monkeypatch):
     """One line with the estimate and what fits; no tool runs."""
     monkeypatch.setattr(build_module, "synthesise", lambda *args, **options: pytest.fail("synthesis was started"))
