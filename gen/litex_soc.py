@@ -4,7 +4,7 @@ A program of its own, ``python -m systolith.gen.litex_soc FOLDER``, because Lite
 ``manifest.json`` and ``systolith_litex.py``; what is written into it are ``soc.v``, ``csr.csv`` and ``soc.json``, which a host needs:
 
     {"registers": {name: byte address}, "init": [[what, address, bank, "command" or "control", bits, cycles to wait], …],
-     "levelling": {"lanes": bytes of a word, "delays": …, "bitslips": …} where reads must be calibrated}
+     "levelling": {"lanes": bytes of a word, "delays": …, "bitslips": …}, "phy": {what: cycles}, where reads must be calibrated}
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from litedram import init, modules
+from litedram.common import get_sys_latency
 from litedram.phy import GENSDRPHY
 from litex.build.generic_platform import Pins
 from litex.build.lattice import LatticeECP5Platform
@@ -158,14 +159,20 @@ def main(folder: Path) -> None:
     settings = soc.phy_settings
     if settings.read_leveling:
         registers |= {f"ddrphy_{name}": address for name, address in _addresses(soc, "ddrphy").items()}
-        description["init"] = [_reset_step(board.clock_hz), *description["init"]]
+        description["init"] = _ddr3_steps(description["init"], board.clock_hz)
         description["levelling"] = {"lanes": settings.strobes, "delays": settings.delays, "bitslips": settings.bitslips}
+        # Cycles from a command to its words at the pins, to the window for its strobe, and to when the controller has what was read.
+        description["phy"] = {"write": settings.write_latency, "strobe": get_sys_latency(settings.nphases, settings.cl),
+                              "read": settings.read_latency}
     (folder / "soc.json").write_text(json.dumps(description), encoding="utf-8")
 
 
-def _reset_step(clock_hz: float) -> list[Any]:
-    """A chip's reset after power-up, 200 µs as JEDEC 79-3 has it: LiteDRAM's sequence begins where that ends."""
-    return ["Hold reset", 0, 0, "control", 0, round(200e-6 * clock_hz)]
+def _ddr3_steps(steps: list[list[Any]], clock_hz: float) -> list[list[Any]]:
+    """LiteDRAM's sequence from power-up on: JEDEC 79-3 has 200 µs of reset before it. Where a chip's reset is not at the part's pins, and
+    this is not the first time, rows are open, with which no mode may be set."""
+    first = next(index for index, step in enumerate(steps) if step[3] == "command")
+    precharge = [["Precharge all", 1 << 10, 0, "command", _COMMAND["CS"] | _COMMAND["RAS"] | _COMMAND["WE"], 4]]
+    return [["Hold reset", 0, 0, "control", 0, round(200e-6 * clock_hz)], *steps[:first], *precharge, *steps[first:]]
 
 
 def _addresses(soc: SoC, region: str) -> dict[str, int]:
