@@ -16,9 +16,9 @@ class DDR3Clocks(wiring.Component):
 
     ``clock`` is ``fast`` divided, which begins when the PLL has locked and stands still while ``stop`` is; the divider begins anew at
     ``restart``, which must be while it stands still. Either way it has no short pulse, so that nothing but the pins' registers needs a
-    reset: see :class:`~.primitives_ecp5.PLL`. Theirs is ``pins_reset``, from ``restart`` until two cycles after it; ``start_reset`` that of what runs by
-    ``start``, until the PLL has locked. (Lattice FPGA-TN-02035, ECP5 high-speed I/O interface: start of DDR memory interfaces;
-    FPGA-TN-02200: ECLKSYNCB, CLKDIVF.)
+    reset: see :class:`~.primitives_ecp5.PLL`. Theirs is ``pins_reset``, from ``restart`` until two cycles after it; ``start_reset`` that
+    of what runs by ``start``, until the PLL has locked. (Lattice FPGA-TN-02035, ECP5 high-speed I/O interface: start of DDR memory
+    interfaces; FPGA-TN-02200: ECLKSYNCB, CLKDIVF.)
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ constexpr unsigned kLanes = 2, kBeats = 8, kBurstBytes = kLanes * kBeats;
 using Burst = std::array<uint8_t, kBurstBytes>;  // byte LANE + 2 × BEAT
 
 inline uint64_t ddr3_noise(uint64_t seed) {
-    seed = (seed ^ seed >> 31) * 0x9E3779B97F4A7C15u;
+    seed = (seed + 1) * 0x9E3779B97F4A7C15u;
     return seed ^ seed >> 29;
 }
 
@@ -251,11 +251,8 @@ public:
             chip_.write(writes_.front().place, driven ? now.data : noise(), driven ? now.mask : 0);
             writes_.pop_front();
         }
-        strobes_.push_back(now.read_enable);
-        if (strobes_.size() > DDR3_STROBE_CYCLES) {
-            if (strobes_.front()) capture(now.select);
-            strobes_.pop_front();
-        }
+        asked_ = asked_ << 1 | now.read_enable;
+        if (asked_ >> DDR3_STROBE_CYCLES & 1) capture(now.select);
         while (!reads_.empty() && reads_.front().due < chip_.tick()) reads_.pop_front();  // that nobody looked at
         deliver();
         registers(now);
@@ -319,8 +316,10 @@ private:
 
     uint64_t cycle() const { return chip_.tick() / 2; }
     Burst noise() const {
+        const uint64_t words[] = {ddr3_noise(chip_.tick()), ddr3_noise(~chip_.tick())};
         Burst made;
-        for (unsigned i = 0; i < kBurstBytes; ++i) made[i] = ddr3_noise(chip_.tick() * kBurstBytes + i) >> 8;
+        static_assert(sizeof words == kBurstBytes);
+        std::memcpy(made.data(), words, kBurstBytes);
         return made;
     }
 
@@ -332,10 +331,9 @@ private:
     DDR3Chip chip_;
     static constexpr unsigned first_ = 1;  // ticks of words: a cycle's first edge of the chip's clock is tick 1
     Lane lanes_[kLanes] = {DDR3_WINDOWS};
-    uint64_t enabled_ = 0;
+    uint64_t enabled_ = 0, asked_ = 0;  // bit n: n cycles ago
     unsigned seen_ = 0;
     std::deque<DDR3Chip::Access> writes_, reads_;
-    std::deque<bool> strobes_;
     std::deque<Captured> captured_;
     Burst data_ = {};
 };

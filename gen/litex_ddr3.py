@@ -70,7 +70,7 @@ class _Inside(Module):
         for name in _STROBES:
             self.comb += getattr(self.phy, f"_{name}").re.eq(port("i", name))
         self.comb += port("o", "burstdet_seen", memory.lanes).eq(self.phy._burstdet_seen.status)
-        for name, bits in self.pads.layout:
+        for name, _ in self.pads.layout:
             self.ports[name] = "io" if name in _BOTH_WAYS else "o", getattr(self.pads, name)
 
 

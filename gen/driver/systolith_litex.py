@@ -173,7 +173,7 @@ class WideWrites(LiteXModule):
 
 
 class WideReads(LiteXModule):
-    """The reading half of an AXI slave on a LiteDRAM ``port`` that is wider: the port's word is read once for the words of a burst in it."""
+    """The reading half of an AXI slave on a LiteDRAM ``port`` that is wider, whose word is read once for the words of a burst in it."""
 
     def __init__(self, bus, port, depth=16):
         ratio = port.data_width // bus.data_width

@@ -1,4 +1,5 @@
-"""The chip of DDR3 behind a model of a part's pins: what it answers, when its reads are right, and that it names what a controller must not do.
+"""The chip of DDR3 behind a model of a part's pins: what it answers, when its reads are right, and that it names what a controller must
+not do.
 
 The rules are JEDEC 79-3's, of parts for 1600 MT/s; the pins' latencies those of LiteDRAM's ECP5DDRPHY at 75 MHz: latencies of six and five.
 """
@@ -74,8 +75,8 @@ def test_another_bank_row_and_column_are_other_words(chip):
     lines = [*SET, *POWER_UP]
     places = [(0, 0, 0), (0, 4096, 0), (7, 0, 0), (7, 0, 0x3F8)]
     for index, (bank, row, column) in enumerate(places):
-        lines += [f"data {16 * index:x} 0", does(ACTIVATE, bank, row), wait(1), does(second=(WRITE, bank, column), enables=WRITE_DATA), wait(20),
-                  does(PRECHARGE, bank), wait(2)]
+        lines += [f"data {16 * index:x} 0", does(ACTIVATE, bank, row), wait(1), does(second=(WRITE, bank, column), enables=WRITE_DATA),
+                  wait(20), does(PRECHARGE, bank), wait(2)]
     for bank, row, column in places:
         lines += [does(ACTIVATE, bank, row), wait(1), does(READ, bank, ALL | column, enables=READ_DATA), wait(READ_CYCLES - 1), "read"]
     status, said, error = chip(lines)

@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
     return get
 
 
-@pytest.fixture(scope="module", params=[ULX3S, COLORLIGHT, ECPIX5, VERSA])
+@pytest.fixture(scope="module", params=[ULX3S, COLORLIGHT, ECPIX5])
 def running(request, folder):
     directory, program = folder(request.param)
     with simulated_board(program, BOARDS[request.param]) as board:
@@ -126,16 +126,16 @@ def test_ddr3_that_was_not_started_right(folder, name):
 
 
 @pytest.mark.parametrize(("windows", "settings"), [
-    ("{3,7,7},{0,0,0}", [Setting(3, 7, 1), Setting(0, 0, 1)]), ("{1,2,5},{2,8,8}", None), ("{0,1,6},{1,0,7}", [Setting(0, 3, 6), Setting(1, 3, 8)])])
+    ("{3,7,7},{0,0,0}", [Setting(3, 7, 1), Setting(0, 0, 1)]), ("{1,2,5},{2,8,8}", None)])
 def test_windows_of_reads(folder, windows, settings, monkeypatch):
-    """As narrow as they can be, none in reach for the second byte, and wide ones: bitslip, first and last delay."""
+    """As narrow as they can be, and none in reach for the second byte: bitslip, first and last delay."""
     directory, _ = folder(ECPIX5)
     program = compile_board(directory, defines=[f"-DDDR3_WINDOWS={windows}"]).path
     manifest, found = Manifest.read(directory), []
     monkeypatch.setattr(sdram, "level", lambda *arguments, **more: found.extend(level(*arguments, **more)))
     with simulated_board(program, BOARDS[ECPIX5]) as board:
         if settings is None:
-            with pytest.raises(DeviceError, match=r"^byte 1 of the board's DDR3 reads right at none of 8 delays and 4 bitslips; is this the "):
+            with pytest.raises(DeviceError, match=r"^byte 1 of the board's DDR3 reads right at none of 8 delays and 4 bitslips; "):
                 connected(board, manifest)
             return
         with connected(board, manifest) as device:
@@ -161,14 +161,6 @@ def test_litex_server_and_the_command_line(folder, name):
         done = subprocess.run(command, env={**os.environ, "PYTHONWARNINGS": "default"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["correct"] is True
-
-
-def test_the_selftest_on_ddr3(folder):
-    directory, program = folder(ECPIX5)
-    with simulated_board(program, BOARDS[ECPIX5]) as board:
-        rest(board)
-        report = board_flow.selftest(f"serial:{board.port}", directory=directory, quick=True, seed=7)
-    assert report["passed"] is True and report["repeated_transfers"] == 0, report
 
 
 @pytest.mark.skipif(not NIGHTLY, reason="over the lines of whole simulated boards it takes minutes: SYSTOLITH_NIGHTLY=1")
