@@ -155,11 +155,12 @@ def main(folder: Path) -> None:
     (folder / "soc.v").write_text(_UNSAID.sub("", verilog), encoding="utf-8")
     (folder / "csr.csv").write_text(get_csr_csv(soc.csr_regions, soc.constants, soc.mem_regions), encoding="utf-8")
     registers = {f"sdram_{name}": address for name, address in _addresses(soc, "sdram").items() if name.startswith("dfii_")}
-    description = {"registers": registers, "init": _steps(soc.init_sequence)}
+    steps = _steps(soc.init_sequence)
+    description = {"registers": registers, "init": steps}
     settings = soc.phy_settings
     if settings.read_leveling:
         registers |= {f"ddrphy_{name}": address for name, address in _addresses(soc, "ddrphy").items()}
-        description["init"] = _ddr3_steps(description["init"], board.clock_hz)
+        description["init"] = _ddr3_steps(steps, board.clock_hz)
         description["levelling"] = {"lanes": settings.strobes, "delays": settings.delays, "bitslips": settings.bitslips}
         # Cycles from a command to its words at the pins, to the window for its strobe, and to when the controller has what was read.
         description["phy"] = {"write": settings.write_latency, "strobe": get_sys_latency(settings.nphases, settings.cl),

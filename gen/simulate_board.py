@@ -46,15 +46,15 @@ def compile_board(directory: str | Path, *, cache: Path | None = None, progress:
         raise ToolError(f"folder {str(directory)!r} was generated without a board's serial shell; run: systolith generate --board NAME "
                         f"-o {directory}")
     key = "".join([verilog, *(path.read_text(encoding="utf-8") for path in (PRIMITIVES, ADAPTER, CHIP, DDR3_CHIP, DDR3_PHY))])
-    sources, flags, options = [directory / VERILOG_NAME, PRIMITIVES], (*defines,), ()
+    sources, flags, options = [directory / VERILOG_NAME, PRIMITIVES], [*defines], []
     if manifest.soc is not None:
-        flags = (*flags, *_chip_flags(get_board(str(manifest.board)), manifest.soc))
-        options = ("--pins-inout-enables",)
+        flags += _chip_flags(get_board(str(manifest.board)), manifest.soc)
+        options.append("--pins-inout-enables")
         if "phy" in manifest.soc:
             sources.append(DDR3_PHY)
-            options += ("-DSYSTOLITH_PHY_MODEL", *flags)
-    return build_model(sources, manifest.tops["board"], harness, cache=simulation_cache(cache), key=key,
-                       flags=flags, options=options, include=ADAPTER.parent, shared=shared, report=progress or (lambda line: None))
+            options += ["-DSYSTOLITH_PHY_MODEL", *flags]
+    return build_model(sources, manifest.tops["board"], harness, cache=simulation_cache(cache), key=key, flags=tuple(flags),
+                       options=tuple(options), include=ADAPTER.parent, shared=shared, report=progress or (lambda line: None))
 
 
 def _chip_flags(board: Board, soc: Mapping[str, Any]) -> tuple[str, ...]:

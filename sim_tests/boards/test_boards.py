@@ -114,8 +114,8 @@ def test_which_boards_have_sdram():
 
 
 DDR3 = ["ecpix5-45f", "ecpix5-85f", "orangecrab-25f", "orangecrab-85f", "versa-ecp5"]
-# What amaranth-boards 0.0.21 has for OrangeCrab's memory and litex-boards has not: another board's bank address pins; the strobes and masks
-# of either byte the other way round, of which the latter's masks are in the order of the pins' groups; and a termination that heats it.
+# What litex-boards has for OrangeCrab's memory where amaranth-boards 0.0.21 has another board's bank address pins, one byte's strobe as
+# both bytes' positive half, the masks in the order of the bytes and not of the groups of pins, and a termination that heats it.
 ORANGECRAB = {"ba": "D6 B7 A6", "dqs_p": "B15 G18", "dm": "D16 G16", "dq": {"TERMINATION": "OFF"}}
 
 
@@ -153,6 +153,8 @@ def test_pins_that_are_the_other_half_of_a_pair_are_nothing_else(name):
     """The tools place it beside the positive one."""
     resource = next(resource for resource in _platform(name).resources if resource.name == "ddr3")
     others = {site for io in resource.ios if isinstance(io.ios[0], DiffPairs) for site in io.ios[0].n.names}
+    if name.startswith("orangecrab"):
+        others = others - {"B15"} | {"H17"}
     assert not others & {pin.site for pin in get_board(name).in_variant("litex").pins.values()}
 
 
