@@ -48,7 +48,8 @@ class DDR3Clocks(wiring.Component):
         tree = raw
         if self.sides > 1:
             tree = Signal()
-            m.submodules.bridge = Instance("ECLKBRIDGECS", i_CLK0=raw, i_CLK1=0, i_SEL=0, o_ECSOUT=tree)
+            # Its other clock stays open: no constant has a way there.
+            m.submodules.bridge = Instance("ECLKBRIDGECS", i_CLK0=raw, i_SEL=0, o_ECSOUT=tree)
         m.submodules.gate = Instance("ECLKSYNCB", i_ECLKI=tree, i_STOP=self.stop | ~locked, o_ECLKO=self.fast)
         m.submodules.divider = Instance("CLKDIVF", p_DIV="2.0", i_ALIGNWD=0, i_CLKI=self.fast, i_RST=self.restart, o_CDIVX=self.clock)
         for name, clock, asynchronous, reset in (("start", self.start, ~locked, self.start_reset),
