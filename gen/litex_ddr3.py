@@ -16,11 +16,11 @@ from litex.soc.interconnect.csr import CSR, AutoCSR, CSRStatus, CSRStorage
 from migen import ClockDomain, ClockSignal, Instance, Module, Signal
 
 from ..boards.board import ExternalMemory
+from .soc import PHY_MODEL_MACRO
 
-__all__ = ["PHY", "PHY_MODEL_MACRO", "PHY_TOP", "phy_verilog"]
+__all__ = ["PHY", "PHY_TOP", "phy_verilog"]
 
 PHY_TOP = "systolith_phy"
-PHY_MODEL_MACRO = "SYSTOLITH_PHY_MODEL"  # defined where a simulation brings its own
 _BOTH_WAYS = ("dq", "dqs_p")
 # LiteDRAM's names of registers that a host calibrates reads with.
 _STROBES = ("rdly_dq_rst", "rdly_dq_inc", "rdly_dq_bitslip_rst", "rdly_dq_bitslip", "burstdet_clr")

@@ -103,7 +103,6 @@ class SoC(SoCCore):  # type: ignore[misc]
         if "led" in board.pins:
             self.comb += platform.request("led").eq(self.systolith.ev.done.trigger ^ board.pins["led"].inverted)
 
-
     def _ddr3_phy(self, platform: Any, board: Board) -> PHY:
         memory = board.external_memory
         assert memory is not None

@@ -15,6 +15,7 @@ from typing import Any
 from ..arch.manifest import VERILOG_NAME, Manifest
 from ..boards import Board, get_board
 from .simulate import SimulationLibrary, build_model, simulation_cache
+from .soc import PHY_MODEL_MACRO
 from .tools import ToolError
 
 __all__ = ["SimulatedBoard", "compile_board", "simulated_board"]
@@ -52,7 +53,7 @@ def compile_board(directory: str | Path, *, cache: Path | None = None, progress:
         options.append("--pins-inout-enables")
         if "phy" in manifest.soc:
             sources.append(DDR3_PHY)
-            options += ["-DSYSTOLITH_PHY_MODEL", *flags]
+            options += [f"-D{PHY_MODEL_MACRO}", *flags]
     return build_model(sources, manifest.tops["board"], harness, cache=simulation_cache(cache), key=key, flags=tuple(flags),
                        options=tuple(options), include=ADAPTER.parent, shared=shared, report=progress or (lambda line: None))
 
