@@ -43,9 +43,9 @@ import zlib
 
 from .registers import REGISTER_BYTES, SERIAL_CONTROL
 
-__all__ = ["AFTER_DIGEST", "AFTER_HEADER", "CONTROL_BITS", "CONTROL_DONE", "CONTROL_SECOND", "CONTROL_STEP", "LEAST_BIT_CYCLES", "LONG",
-           "LONG_WORDS", "MOST_WORDS", "POLYNOMIAL", "RATE_TIMEOUTS", "RATE_TRIAL", "Frame", "checked_header", "control_address", "digest",
-           "header"]
+__all__ = ["AFTER_DIGEST", "AFTER_HEADER", "BYTE_BITS", "CONTROL_BITS", "CONTROL_DONE", "CONTROL_SECOND", "CONTROL_STEP",
+           "LEAST_BIT_CYCLES", "LONG", "LONG_WORDS", "MOST_WORDS", "POLYNOMIAL", "RATE_TIMEOUTS", "RATE_TRIAL", "Frame", "checked_header",
+           "control_address", "digest", "header"]
 
 MOST_WORDS = 255
 LONG = 0x04
@@ -60,6 +60,7 @@ CONTROL_SECOND = REGISTER_BYTES      # in a second step's address, above the reg
 CONTROL_STEP = 2 * REGISTER_BYTES    # CONTROL's bits from there on
 CONTROL_DONE = 2
 
+BYTE_BITS = 10  # on the line, with start and stop
 LEAST_BIT_CYCLES = 4  # a receiver samples bits in their middle
 RATE_TIMEOUTS = 8     # a power of two
 RATE_TRIAL = 2

@@ -32,26 +32,42 @@ class ExternalMemory:
     title : for people
     bytes, bytes_per_cycle, half_duplex : size and speed
     chip : as ``litedram.modules`` calls it, for its timing
+    standard : ``SDR``, or ``DDR3``, whose chip has twice the controller's clock
     clock_mhz : fastest clock of a controller that runs at the accelerator's
-    clock_degrees : its clock behind the accelerator's, so that what either side sends has settled when the other looks
+    clock_degrees : its clock behind the accelerator's, so that what either side sends has settled when the other looks (SDR)
     pins : sites by the names of a controller's signals, those of a bus separated by spaces, bit 0 first. Without ``dm`` a chip writes
-        whole words only; ``cs_n`` and ``cke`` are fixed on some boards
+        whole words only; ``cs_n``, ``cke`` and ``reset_n`` are fixed on some boards. Of a differential pair the positive one; ``vccio``
+        and ``gnd`` are pins that help to supply their bank
     attributes : of all of these pins
+    pin_attributes : by name, what some of them have instead or as well
+    sides : of the part at which its pins are, left and right, each with a clock tree of its own for them (DDR3)
+    mask_lanes : for the byte mask in each lane's group of pins, the lane whose bytes it masks; empty where it is the same
+    electrical : of the chip, as ``litedram.init`` calls what its mode registers say of termination and drive
     """
     title: str
     bytes: int
     bytes_per_cycle: int
     half_duplex: bool
     chip: str = ""
+    standard: str = "SDR"
     clock_mhz: float = 50
     clock_degrees: float = 90
     pins: Mapping[str, str] = dataclasses.field(default_factory=dict)
     attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    pin_attributes: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    sides: int = 1
+    mask_lanes: tuple[int, ...] = ()
+    electrical: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def lanes(self) -> int:
+        """Bytes of a word."""
+        return len(self.pins["dq"].split()) // 8
 
     @property
     def ports(self) -> dict[str, Pin]:
         """The top module's ports for it: ``sdram_clk``, ``sdram_a[0]`` …"""
-        return {f"sdram_{name}{f'[{bit}]' if ' ' in sites else ''}": Pin(site, self.attributes)
+        return {f"sdram_{name}{f'[{bit}]' if ' ' in sites else ''}": Pin(site, {**self.attributes, **self.pin_attributes.get(name, {})})
                 for name, sites in self.pins.items() for bit, site in enumerate(sites.split())}
 
 

@@ -12,8 +12,8 @@ from amaranth.lib.wiring import In, Out
 
 from .board import Board
 
-__all__ = ["MULTIPLIER_MAP", "PLL", "ROWS", "ROW_MAP", "BlockRegister", "PLLDividers", "block_registers", "constraints",
-           "is_plain_flip_flop", "multiplier_site", "pll_dividers"]
+__all__ = ["MULTIPLIER_MAP", "PLL", "PLL_ALWAYS", "PLL_IDLE", "ROWS", "ROW_MAP", "BlockRegister", "PLLDividers", "block_registers",
+           "constraints", "is_plain_flip_flop", "multiplier_site", "pll_dividers"]
 
 # For yosys' techmap: small signed products with their operands at the upper end of a MULT18X18D. Its own map puts them at the
 # lower end and repeats the sign: twenty wires per multiplier into the most crowded tiles of the part.
@@ -230,6 +230,15 @@ def pll_dividers(input_mhz: float, output_mhz: float) -> PLLDividers:
     return min(found, key=lambda d: (d.reference, abs(output_mhz * d.post - 600)))
 
 
+# Of every EHXPLLL here.
+PLL_ALWAYS = {
+    "a_ICP_CURRENT": "12", "a_LPF_RESISTOR": "8", "a_MFG_ENABLE_FILTEROPAMP": "1", "a_MFG_GMCREF_SEL": "2",
+    "p_PLLRST_ENA": "DISABLED", "p_INTFB_WAKE": "DISABLED", "p_STDBY_ENABLE": "DISABLED", "p_DPHASE_SOURCE": "DISABLED",
+    "p_OUTDIVIDER_MUXA": "DIVA", "p_OUTDIVIDER_MUXB": "DIVB", "p_OUTDIVIDER_MUXC": "DIVC", "p_OUTDIVIDER_MUXD": "DIVD"}
+PLL_IDLE = {"i_RST": 0, "i_STDBY": 0, "i_PHASESEL0": 0, "i_PHASESEL1": 0, "i_PHASEDIR": 1, "i_PHASESTEP": 1, "i_PHASELOADREG": 1,
+            "i_PLLWAKESYNC": 0, "i_ENCLKOP": 0}
+
+
 class PLL(wiring.Component):
     """EHXPLLL and the buffer of its clock net: ``clock`` at ``output_mhz``, which begins when the PLL has locked.
 
@@ -264,15 +273,11 @@ class PLL(wiring.Component):
         m.submodules.buffer = Instance("DCCA", i_CLKI=raw, i_CE=self.locked, o_CLKO=self.clock)
         m.submodules.pll = Instance(
             "EHXPLLL",
-            a_FREQUENCY_PIN_CLKI=str(self.input_mhz), a_FREQUENCY_PIN_CLKOP=str(self.output_mhz),
-            a_ICP_CURRENT="12", a_LPF_RESISTOR="8", a_MFG_ENABLE_FILTEROPAMP="1", a_MFG_GMCREF_SEL="2",
-            p_PLLRST_ENA="DISABLED", p_INTFB_WAKE="DISABLED", p_STDBY_ENABLE="DISABLED", p_DPHASE_SOURCE="DISABLED",
-            p_OUTDIVIDER_MUXA="DIVA", p_OUTDIVIDER_MUXB="DIVB", p_OUTDIVIDER_MUXC="DIVC", p_OUTDIVIDER_MUXD="DIVD",
+            a_FREQUENCY_PIN_CLKI=str(self.input_mhz), a_FREQUENCY_PIN_CLKOP=str(self.output_mhz), **PLL_ALWAYS,
             p_CLKOP_ENABLE="ENABLED", p_CLKOP_FPHASE=0, p_CLKOP_CPHASE=d.post - 1,
             p_CLKI_DIV=d.reference, p_CLKFB_DIV=d.feedback, p_CLKOP_DIV=d.post, p_FEEDBK_PATH="CLKOP",
             i_CLKI=self.reference, i_CLKFB=raw, o_CLKOP=raw, o_LOCK=self.locked,
-            i_RST=0, i_STDBY=0, i_PHASESEL0=0, i_PHASESEL1=0, i_PHASEDIR=1, i_PHASESTEP=1, i_PHASELOADREG=1, i_PLLWAKESYNC=0,
-            i_ENCLKOP=0, **late,
+            **PLL_IDLE, **late,
         )
         return m
 

@@ -12,6 +12,7 @@ from ..rtl.serial_line import SerialBus
 from ..rtl.serial_shell import SerialShell
 from . import primitives_ecp5, primitives_gatemate, primitives_gowin, primitives_ice40, primitives_xilinx7
 from .board import Board
+from .primitives_ecp5_ddr3 import DDR3Clocks
 
 __all__ = ["AcceleratorModule", "BoardTop", "constraints", "project", "soc_parts"]
 
@@ -37,8 +38,9 @@ def soc_parts(board: Board, config: Config) -> dict[str, wiring.Component]:
     memory = board.external_memory
     assert memory is not None
     return {
-        "clocks": _PRIMITIVES[board.family].PLL(input_mhz=board.oscillator_mhz, output_mhz=board.clock_mhz,
-                                                late_degrees=memory.clock_degrees),
+        "clocks": DDR3Clocks(input_mhz=board.oscillator_mhz, output_mhz=board.clock_mhz, sides=memory.sides)
+        if memory.standard == "DDR3" else _PRIMITIVES[board.family].PLL(
+            input_mhz=board.oscillator_mhz, output_mhz=board.clock_mhz, late_degrees=memory.clock_degrees),
         "line": SerialBus(memory_bytes=memory.bytes, clock_hz=board.clock_hz, baud=board.baud, timeout_s=board.frame_timeout_s,
                           adjustable=config.control.line_rates),
     }

@@ -22,7 +22,7 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", hel
 Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; repeatable.")]
 Shell = Annotated[str | None, typer.Option("--shell", metavar="NAME", help="Short for --set shell=NAME.")]
 Variant = Annotated[str | None, typer.Option("--variant", metavar="NAME", help="bare: memory on the part (default); litex: a SoC with the "
-                                                                               "board's SDRAM.")]
+                                                                               "board's SDRAM or DDR3.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 DeviceName = Annotated[str, typer.Option("--device", metavar="DEVICE", help="sim, model, serial:PORT[@BAUD], axi:DEVICE, "

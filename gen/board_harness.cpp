@@ -6,11 +6,17 @@
 // terminal sets, as a USB adapter does, but never above MOST_BAUD; each byte is held back for LATENCY_US of the board's time in either
 // direction. `oscillator` is toggled at CLOCK_HZ, the accelerator's clock: a PLL's body for simulation passes it on. With PACE 1 the
 // board's time does not run ahead of the clock on the wall. CYCLES_FILE, 8 bytes, shows the board's cycles to whoever maps it. Ends with
-// its parent. Where SDRAM_DATA_BITS is defined, a chip of SDRAM is at the board's pins for one.
+// its parent. Where SDRAM_DATA_BITS is defined, a chip of SDRAM is at the board's pins for one; where DDR3_ROW_BITS is, one of DDR3 is behind
+// the module that stands for its pins.
 
 #include "adapter.h"
 #ifdef SDRAM_DATA_BITS
 #include "sdram.h"
+#endif
+#ifdef DDR3_ROW_BITS
+#include "ddr3.h"
+
+#include "Vsystolith_board__Dpi.h"
 #endif
 
 #include "Vsystolith_board.h"
@@ -96,6 +102,14 @@ private:
     SDRAM chip_;
     bool clock_ = false;
 };
+#elif defined(DDR3_ROW_BITS)
+DDR3PHY* memory = nullptr;  // of the one board in this program, for the function that its Verilog calls
+
+struct Surroundings {
+    explicit Surroundings(double clock_hz) : phy(clock_hz) { memory = &phy; }
+    void settle(Vsystolith_board&) {}
+    DDR3PHY phy;
+};
 #else
 struct Surroundings {
     explicit Surroundings(double) {}
@@ -117,6 +131,23 @@ uint64_t* map_cycles(const char* path) {
 }
 
 }  // namespace
+
+#ifdef DDR3_ROW_BITS
+void systolith_ddr3(int pins0, int address0, int pins1, int address1, int enables, const svBitVecVal* write_data, int mask, int registers,
+                    svBitVecVal* read_data, int* seen) {
+    const auto pins = [](int bits, int address) {
+        const auto bit = [bits](int place) { return bool(bits >> place & 1); };
+        return DDR3Pins{bit(5), bit(4), bit(3), bit(2), bit(1), bit(0), unsigned(bits >> 6 & 7), unsigned(address)};
+    };
+    const auto bit = [registers](int place) { return bool(registers >> place & 1); };
+    DFICycle now{{pins(pins0, address0), pins(pins1, address1)}, bool(enables & 1), bool(enables & 2), {}, unsigned(mask),
+                 unsigned(registers >> 5 & 3), bit(0), bit(1), bit(2), bit(3), bit(4)};
+    std::memcpy(now.data.data(), write_data, now.data.size());
+    memory->edge(now);
+    std::memcpy(read_data, memory->data().data(), memory->data().size());
+    *seen = memory->seen();
+}
+#endif
 
 int main(int count, char** arguments) {
     if (count < 6) return 2;

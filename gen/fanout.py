@@ -18,6 +18,8 @@ MOST_LOADS = 48
 # Pins that the flip-flops of a slice, or of a whole tile, share.
 _SHARED = {"CE": 0.25, "LSR": 0.25}
 _OUTPUT = {"TRELLIS_FF": "Q", "LUT4": "Z"}
+# Registers of the part's pins, of which all of a pin, and in hardware all of a group, must have the same reset.
+_PINS = ("ODDRX", "IDDRX", "TSHX", "DQSBUFM")
 
 Load = tuple[str, str, int]  # cell, pin, bit
 
@@ -43,7 +45,7 @@ def copy_drivers(netlist: Path, top: str, *, most: int = MOST_LOADS) -> int:
     """Copy flip-flops and look-up tables of an ECP5 netlist of yosys, in place, until none drives more than ``most`` loads.
 
     Returns how many copies were made. A load that slices share, an enable or a reset, counts a quarter. Outputs of the module stay with
-    the original.
+    the original, and what resets registers of the part's pins stays one.
     """
     document = json.loads(netlist.read_text(encoding="utf-8"))
     module = document["modules"][top]
@@ -67,7 +69,8 @@ def copy_drivers(netlist: Path, top: str, *, most: int = MOST_LOADS) -> int:
     # What is copied gives its own drivers more loads: those come later. Look-up tables are few deep, and this ends at flip-flops.
     waiting = sorted(drivers, key=lambda bit: cells[drivers[bit]]["type"] == "TRELLIS_FF")
     for bit in waiting:
-        if sum(map(_weight, loads[bit])) <= most:
+        if sum(map(_weight, loads[bit])) <= most or any(
+                pin == "RST" and cells[load]["type"].startswith(_PINS) for load, pin, _ in loads[bit]):
             continue
         original = drivers[bit]
         for n, group in enumerate(_deal(loads[bit], most)[1:], 1):

@@ -3,7 +3,8 @@
 A program of its own, ``python -m systolith.gen.litex_soc FOLDER``, because LiteX fills global state and warns of itself. FOLDER holds
 ``manifest.json`` and ``systolith_litex.py``; what is written into it are ``soc.v``, ``csr.csv`` and ``soc.json``, which a host needs:
 
-    {"registers": {name: byte address}, "init": [[what, address, bank, "command" or "control", bits, cycles to wait], …]}
+    {"registers": {name: byte address}, "init": [[what, address, bank, "command" or "control", bits, cycles to wait], …],
+     "levelling": {"lanes": bytes of a word, "delays": …, "bitslips": …}, "phy": {what: cycles}, where reads must be calibrated}
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from litedram import init, modules
+from litedram.common import get_sys_latency
 from litedram.phy import GENSDRPHY
 from litex.build.generic_platform import Pins
 from litex.build.lattice import LatticeECP5Platform
@@ -23,11 +25,12 @@ from litex.build.lattice.common import lattice_ecp5_special_overrides
 from litex.soc.integration.export import get_csr_csv
 from litex.soc.integration.soc_core import SoCCore
 from litex.soc.interconnect import wishbone
-from migen import ClockDomain, ClockSignal, Instance, Module, ResetSignal
+from migen import ClockDomain, ClockSignal, Instance, Module, ResetSignal, Signal
 
 from ..arch.manifest import Manifest
 from ..arch.registers import SERIAL_MEMORY, SERIAL_REGISTERS, SERIAL_SOC
 from ..boards import Board, get_board
+from .litex_ddr3 import PHY, phy_verilog
 from .soc import SOC_TOP
 
 __all__ = ["SoC", "main"]
@@ -49,10 +52,24 @@ class _Clocks(Module):
                                   o_late_pin=platform.request("sdram_clk"))
 
 
+class _DDR3Clocks(Module):
+    """The module ``systolith_clocks`` of a board with DDR3; ``signals`` are those of the PHY."""
+
+    def __init__(self, platform: Any) -> None:
+        self.clock_domains.cd_sys = ClockDomain()
+        self.comb += self.cd_sys.rst.eq(0)
+        given, taken = ("fast", "start", "start_reset", "pins_reset"), ("stop", "restart")
+        self.signals = {name: Signal(name=f"clocks_{name}") for name in (*given, *taken)}
+        self.specials += Instance("systolith_clocks", i_reference=platform.request("oscillator"), o_clock=self.cd_sys.clk,
+                                  **{f"{way}_{name}": self.signals[name] for way, names in (("o", given), ("i", taken)) for name in names})
+
+
 class SoC(SoCCore):  # type: ignore[misc]
     """Byte addresses are those of a serial shell (``arch/registers.py``), so that one driver knows both."""
 
     mem_map: ClassVar[dict[str, int]] = {**SoCCore.mem_map, "main_ram": SERIAL_MEMORY, "csr": SERIAL_SOC}
+
+    crg: Any
 
     def __init__(self, board: Board, folder: Path) -> None:
         memory = board.external_memory
@@ -62,7 +79,8 @@ class SoC(SoCCore):  # type: ignore[misc]
             *((f"sdram_{name}", 0, Pins(len(sites.split()))) for name, sites in memory.pins.items())], toolchain="trellis")
         SoCCore.__init__(self, platform, board.clock_hz, cpu_type=None, with_uart=False, with_timer=False, with_ctrl=False,
                          integrated_sram_size=0, ident="", bus_timeout=BUS_TIMEOUT_CYCLES)
-        self.crg = _Clocks(platform)
+        ddr3 = memory.standard == "DDR3"
+        self.crg = _DDR3Clocks(platform) if ddr3 else _Clocks(platform)
 
         line = wishbone.Interface(data_width=32, adr_width=30)
         self.comb += [line.cyc.eq(line.stb), line.sel.eq(0xF)]
@@ -72,16 +90,27 @@ class SoC(SoCCore):  # type: ignore[misc]
             i_bus__read_data=line.dat_r)
         self.bus.add_master(name="line", master=line)
 
-        chip = getattr(modules, memory.chip)(board.clock_hz, "1:1")
-        self.sdrphy = GENSDRPHY(_Pads(platform, memory.pins), board.clock_hz)
-        self.add_sdram("sdram", phy=self.sdrphy, module=chip, l2_cache_size=0)
-        self.init_sequence, _ = init.get_sdram_phy_init_sequence(self.sdrphy.settings, chip.timing_settings)
+        chip = getattr(modules, memory.chip)(board.clock_hz, "1:2" if ddr3 else "1:1")
+        phy = self._ddr3_phy(platform, board) if ddr3 else GENSDRPHY(_Pads(platform, memory.pins), board.clock_hz)
+        self.phy_settings = phy.settings
+        self.add_module("ddrphy" if ddr3 else "sdrphy", phy)
+        self.add_sdram("sdram", phy=phy, module=chip, l2_cache_size=0)
+        self.init_sequence, _ = init.get_sdram_phy_init_sequence(phy.settings, chip.timing_settings)
 
         wrapper = runpy.run_path(str(folder / "systolith_litex.py"))
         self.systolith = wrapper["Systolith"](platform, folder)
         self.systolith.add_to(self, origin=SERIAL_REGISTERS, byte_masks="dm" in memory.pins)
         if "led" in board.pins:
             self.comb += platform.request("led").eq(self.systolith.ev.done.trigger ^ board.pins["led"].inverted)
+
+    def _ddr3_phy(self, platform: Any, board: Board) -> PHY:
+        memory = board.external_memory
+        assert memory is not None
+        pads = {name: platform.request(f"sdram_{name}") for name in memory.pins}
+        for name, level in (("vccio", ~0), ("gnd", 0)):
+            if name in pads:
+                self.comb += pads.pop(name).eq(level)
+        return PHY(pads, memory, board.clock_hz, self.crg.signals)
 
 
 class _Pads:
@@ -120,10 +149,30 @@ def main(folder: Path) -> None:
                          f"{board.external_memory.bytes}")
     # Pins of both directions as such, not as nextpnr's cells with an input: a simulation takes them too.
     verilog = str(soc.platform.get_verilog(soc, name=SOC_TOP, special_overrides=lattice_ecp5_special_overrides))
+    if board.external_memory.standard == "DDR3":
+        verilog += phy_verilog(board.external_memory, board.clock_hz)
     (folder / "soc.v").write_text(_UNSAID.sub("", verilog), encoding="utf-8")
     (folder / "csr.csv").write_text(get_csr_csv(soc.csr_regions, soc.constants, soc.mem_regions), encoding="utf-8")
     registers = {f"sdram_{name}": address for name, address in _addresses(soc, "sdram").items() if name.startswith("dfii_")}
-    (folder / "soc.json").write_text(json.dumps({"registers": registers, "init": _steps(soc.init_sequence)}), encoding="utf-8")
+    steps = _steps(soc.init_sequence)
+    description = {"registers": registers, "init": steps}
+    settings = soc.phy_settings
+    if settings.read_leveling:
+        registers |= {f"ddrphy_{name}": address for name, address in _addresses(soc, "ddrphy").items()}
+        description["init"] = _ddr3_steps(steps, board.clock_hz)
+        description["levelling"] = {"lanes": settings.strobes, "delays": settings.delays, "bitslips": settings.bitslips}
+        # Cycles from a command to its words at the pins, to the window for its strobe, and to when the controller has what was read.
+        description["phy"] = {"write": settings.write_latency, "strobe": get_sys_latency(settings.nphases, settings.cl),
+                              "read": settings.read_latency}
+    (folder / "soc.json").write_text(json.dumps(description), encoding="utf-8")
+
+
+def _ddr3_steps(steps: list[list[Any]], clock_hz: float) -> list[list[Any]]:
+    """LiteDRAM's sequence from power-up on: JEDEC 79-3 has 200 µs of reset before it. Where a chip's reset is not at the part's pins, and
+    this is not the first time, rows are open, with which no mode may be set."""
+    first = next(index for index, step in enumerate(steps) if step[3] == "command")
+    precharge = [["Precharge all", 1 << 10, 0, "command", _COMMAND["CS"] | _COMMAND["RAS"] | _COMMAND["WE"], 4]]
+    return [["Hold reset", 0, 0, "control", 0, round(200e-6 * clock_hz)], *steps[:first], *precharge, *steps[first:]]
 
 
 def _addresses(soc: SoC, region: str) -> dict[str, int]:

@@ -52,3 +52,18 @@ module SB_PLL40_PAD #(
   assign LOCK = cycles[4];
   always @(posedge PACKAGEPIN) if (!LOCK) cycles <= cycles + 1;
 endmodule
+
+// A clock beside its double: the oscillator has that of the divided one, and neither is halved.
+module ECLKBRIDGECS (input CLK0, CLK1, SEL, output ECSOUT);
+  assign ECSOUT = SEL ? CLK1 : CLK0;
+endmodule
+
+module ECLKSYNCB (input ECLKI, STOP, output ECLKO);
+  reg running = 0;
+  always @(negedge ECLKI) running <= !STOP;
+  assign ECLKO = ECLKI & running;
+endmodule
+
+module CLKDIVF #(parameter DIV = "2.0") (input CLKI, RST, ALIGNWD, output CDIVX);
+  assign CDIVX = CLKI & !RST;
+endmodule

@@ -8,12 +8,14 @@ import select
 import struct
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..arch.manifest import VERILOG_NAME, Manifest
 from ..boards import Board, get_board
 from .simulate import SimulationLibrary, build_model, simulation_cache
+from .soc import PHY_MODEL_MACRO
 from .tools import ToolError
 
 __all__ = ["SimulatedBoard", "compile_board", "simulated_board"]
@@ -21,12 +23,15 @@ __all__ = ["SimulatedBoard", "compile_board", "simulated_board"]
 HARNESS = Path(__file__).with_name("board_harness.cpp")
 ADAPTER = Path(__file__).with_name("adapter.h")
 CHIP = Path(__file__).with_name("sdram.h")
+DDR3_CHIP = Path(__file__).with_name("ddr3.h")
+DDR3_PHY = Path(__file__).with_name("ddr3_phy.v")
 PRIMITIVES = Path(__file__).with_name("primitives.v")
 
 
 def compile_board(directory: str | Path, *, cache: Path | None = None, progress: Callable[[str], None] | None = None,
-                  harness: Path = HARNESS, shared: bool = False) -> SimulationLibrary:
+                  harness: Path = HARNESS, shared: bool = False, defines: Sequence[str] = ()) -> SimulationLibrary:
     """The program that simulates the board whose accelerator was generated in ``directory``, or another ``harness`` around its pins.
+    ``defines`` are macros, as a compiler takes them, that the models of chips know.
 
     Raises
     ------
@@ -41,16 +46,28 @@ def compile_board(directory: str | Path, *, cache: Path | None = None, progress:
     if "board" not in manifest.tops:
         raise ToolError(f"folder {str(directory)!r} was generated without a board's serial shell; run: systolith generate --board NAME "
                         f"-o {directory}")
-    key = "".join([verilog, *(path.read_text(encoding="utf-8") for path in (PRIMITIVES, ADAPTER, CHIP))])
-    flags, options = ((), ()) if manifest.variant == "bare" else (_chip_flags(get_board(str(manifest.board))), ("--pins-inout-enables",))
-    return build_model([directory / VERILOG_NAME, PRIMITIVES], manifest.tops["board"], harness, cache=simulation_cache(cache), key=key,
-                       flags=flags, options=options, include=ADAPTER.parent, shared=shared, report=progress or (lambda line: None))
+    key = "".join([verilog, *(path.read_text(encoding="utf-8") for path in (PRIMITIVES, ADAPTER, CHIP, DDR3_CHIP, DDR3_PHY))])
+    sources, flags, options = [directory / VERILOG_NAME, PRIMITIVES], [*defines], []
+    if manifest.soc is not None:
+        flags += _chip_flags(get_board(str(manifest.board)), manifest.soc)
+        options.append("--pins-inout-enables")
+        if "phy" in manifest.soc:
+            sources.append(DDR3_PHY)
+            options += [f"-D{PHY_MODEL_MACRO}", *flags]
+    return build_model(sources, manifest.tops["board"], harness, cache=simulation_cache(cache), key=key, flags=tuple(flags),
+                       options=tuple(options), include=ADAPTER.parent, shared=shared, report=progress or (lambda line: None))
 
 
-def _chip_flags(board: Board) -> tuple[str, ...]:
-    """What ``sdram.h`` and its user in the harness must know of a board's chip."""
+def _chip_flags(board: Board, soc: Mapping[str, Any]) -> tuple[str, ...]:
+    """What ``sdram.h`` or ``ddr3.h`` and their user in the harness must know of a board's chip."""
     memory = board.external_memory
     assert memory is not None
+    if memory.standard == "DDR3":
+        rows = (memory.bytes // (8 * 1024 * memory.lanes)).bit_length() - 1
+        sizes = {"ROW_BITS": rows, "ADDRESS_BITS": len(memory.pins["a"].split()),
+                 **{f"{name.upper()}_CYCLES": cycles for name, cycles in soc["phy"].items()}}
+        return (*(f"-DDDR3_{name}={value}" for name, value in sizes.items()),
+                *(f"-DDDR3_{name}" for name, pin in (("CS", "cs_n"), ("RESET", "reset_n")) if pin in memory.pins))
     widths = {name: len(sites.split()) for name, sites in memory.pins.items()}
     columns = (memory.bytes * 8 // widths["dq"]).bit_length() - 1 - widths["a"] - widths["ba"]
     sizes = {"ROW": widths["a"], "COLUMN": columns, "BANK": widths["ba"], "DATA": widths["dq"]}

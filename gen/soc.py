@@ -19,11 +19,12 @@ from . import tools
 from .header import driver_file
 from .verilog import emit
 
-__all__ = ["SOC_PACKAGES", "SOC_TOP", "SoCFiles", "build_soc"]
+__all__ = ["PHY_MODEL_MACRO", "SOC_PACKAGES", "SOC_TOP", "SoCFiles", "build_soc"]
 
 SOC_TOP = "systolith_board"
 SOC_PACKAGES = ("litex", "litedram")
 WRAPPER = "systolith_litex.py"
+PHY_MODEL_MACRO = "SYSTOLITH_PHY_MODEL"  # defined where a simulation brings its own module systolith_phy
 
 
 class SoCFiles(NamedTuple):

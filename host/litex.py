@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arch.manifest import Manifest
+from ..arch.registers import REGISTER_BYTES
+from ..arch.serial_link import BYTE_BITS, LEAST_BIT_CYCLES
 from .device import Device, DeviceError, check_identity
 from .sdram import wake
 
@@ -121,8 +123,12 @@ class LiteXDevice(Device):
             self.client.close()
 
     def _pass(self, cycles: int) -> None:
-        """Let ``cycles`` of the SoC's clock pass."""
+        """Let ``cycles`` of the SoC's clock pass. A simulated one has its own time: words on a serial line, here the accelerator's
+        registers, take as much of it as that takes at the line's highest rate."""
         time.sleep(cycles / self.client.constants.config_clock_frequency)
+        words = min(self.words_at_once, REGISTER_BYTES // 4)
+        for _ in range(-(-cycles // (words * 4 * BYTE_BITS * LEAST_BIT_CYCLES))):
+            self.read_bus(self._registers, words)
 
     @staticmethod
     def _lost() -> None:

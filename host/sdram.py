@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 
 from .device import Device, DeviceError
+from .levelling import level
 
 __all__ = ["AWAKE", "wake"]
 
-SEL = 1                # of dfii_control: the controller has the chip
+SEL = 1                # of dfii_control: the controller has the chip, and its clock enable and reset are high
 AWAKE = SEL | 2 | 4 | 8  # with CKE, ODT and RESET_N, which mean nothing then: after power-up they are 0
 WORDS = 4              # at each place of the check
 
 
 def wake(device: Device, soc: Mapping[str, Any], *, read: Callable[[int], int], write: Callable[[int, int], None],
          wait: Callable[[int], None]) -> bool:
-    """Make the memory of ``device`` work, unless that was done since power-up; whether it had to be.
+    """Make the memory of ``device`` work, unless that was done since power-up; whether it had to be. The reads of DDR3 are calibrated.
 
     Parameters
     ----------
@@ -51,12 +52,12 @@ def wake(device: Device, soc: Mapping[str, Any], *, read: Callable[[int], int], 
             command("pi0_command", bits)
             command("pi0_command_issue", 1)
         wait(cycles)
+    # Until it is known to work, it is as after power-up for the next one.
+    command("control", SEL)
+    if "levelling" in soc:
+        level(device, soc, read=read, write=write)
+    _check(device)
     command("control", AWAKE)
-    try:
-        _check(device)
-    except DeviceError:
-        command("control", SEL)  # so that the next one tries again
-        raise
     return True
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ..arch.manifest import Manifest
 from ..arch.registers import SERIAL_BAUD, SERIAL_MEMORY, SERIAL_NOWHERE, SERIAL_REGISTERS, offset_of
-from ..arch.serial_link import LEAST_BIT_CYCLES, Frame, header
+from ..arch.serial_link import BYTE_BITS, LEAST_BIT_CYCLES, Frame, header
 from .device import Device, DeviceError, DeviceMismatch, check_identity
 from .sdram import wake
 from .serial_link import LinkError, SerialLink
@@ -21,7 +21,6 @@ from .serial_port import PortError, SerialPort
 __all__ = ["LinkError", "PortError", "SerialDevice"]
 
 FIND_S, SILENCE_S, SIMULATED_SILENCE_S = 2.0, 1.0, 60.0
-BYTE_BITS = 10
 PAUSE_S = 0.3  # above the device's timeout, which is 0.1 … 0.2 s
 
 

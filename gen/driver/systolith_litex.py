@@ -14,7 +14,7 @@ import pathlib
 from litedram.frontend.axi import LiteDRAMAXI2Native, LiteDRAMAXI2NativeR
 from litex.gen import LiteXModule
 from litex.soc.integration.soc import SoCRegion
-from litex.soc.interconnect import axi
+from litex.soc.interconnect import axi, stream
 from litex.soc.interconnect.csr_eventmanager import EventManager, EventSourceLevel
 from migen import FSM, Cat, ClockSignal, If, Instance, NextState, NextValue, Replicate, ResetSignal, Signal, log2_int
 
@@ -72,7 +72,10 @@ class Systolith(LiteXModule):
         The SDRAM's L2 cache, where there is one, does not see what the accelerator writes: use ``l2_cache_size=0`` or flush it.
         """
         soc.bus.add_slave(name, self.registers, SoCRegion(origin=origin, size=REGISTER_BYTES, cached=False))
-        if byte_masks:
+        if byte_masks and self.memory.data_width < soc.sdram.crossbar.controller.data_width:
+            self.dram_writes = WideWrites(self.memory, soc.sdram.crossbar.get_port(mode="write"))
+            self.dram_reads = WideReads(self.memory, soc.sdram.crossbar.get_port(mode="read"))
+        elif byte_masks:
             self.dram = LiteDRAMAXI2Native(self.memory, soc.sdram.crossbar.get_port(data_width=self.memory.data_width))
         else:
             self.dram_writes = WholeWordWrites(self.memory, soc.sdram.crossbar.get_port(data_width=self.memory.data_width))
@@ -121,6 +124,89 @@ class WholeWordWrites(LiteXModule):
             bus.w.ready.eq(1),
             If(bus.w.last, NextState("RESPONSE")).Else(NextState("WORD"))))
         fsm.act("RESPONSE", bus.b.valid.eq(1), If(bus.b.ready, NextState("WORD")))
+
+
+class WideWrites(LiteXModule):
+    """The writing half of an AXI slave on a LiteDRAM ``port`` that is wider: the words of a burst that are in one of the port's become one.
+    (LiteDRAM's own converter leaves some short bursts unanswered.)
+
+    A response is sent when the controller has the command for the last word, behind which it queues later reads.
+    """
+
+    def __init__(self, bus, port, depth=8):
+        ratio = port.data_width // bus.data_width
+        ashift = log2_int(bus.data_width // 8)
+        beat = axi.AXIStreamInterface(layout=axi.ax_description(bus.address_width), id_width=bus.id_width)
+        self.beats = axi.AXIBurst2Beat(bus.aw, beat)
+        self.commands = commands = stream.SyncFIFO([("addr", len(port.cmd.addr)), ("final", 1), ("id", bus.id_width)], depth)
+        self.words = words = stream.SyncFIFO([("data", port.data_width), ("we", port.data_width // 8)], depth)
+        self.responses = responses = stream.SyncFIFO([("id", bus.id_width)], depth)
+        # Parts of a word that came before the present one.
+        data, we = Signal(port.data_width), Signal(port.data_width // 8)
+        part = Signal(max=ratio)
+        complete, both = Signal(), Signal()
+        self.comb += [
+            part.eq(beat.addr[ashift:]),
+            complete.eq(beat.last | (part == ratio - 1)),
+            both.eq(beat.valid & bus.w.valid & (~complete | (commands.sink.ready & words.sink.ready))),
+            beat.ready.eq(both),
+            bus.w.ready.eq(both),
+            words.sink.data.eq(data | (bus.w.data << (part * bus.data_width))),
+            words.sink.we.eq(we | (bus.w.strb << (part * (bus.data_width // 8)))),
+            words.sink.valid.eq(both & complete),
+            commands.sink.valid.eq(both & complete),
+            commands.sink.addr.eq(beat.addr >> log2_int(port.data_width // 8)),
+            commands.sink.final.eq(beat.last),
+            commands.sink.id.eq(beat.id),
+            port.cmd.valid.eq(commands.source.valid & responses.sink.ready),
+            port.cmd.we.eq(1),
+            port.cmd.addr.eq(commands.source.addr),
+            commands.source.ready.eq(port.cmd.valid & port.cmd.ready),
+            words.source.connect(port.wdata),
+            responses.sink.valid.eq(commands.source.ready & commands.source.final),
+            responses.sink.id.eq(commands.source.id),
+            bus.b.valid.eq(responses.source.valid),
+            bus.b.id.eq(responses.source.id),
+            responses.source.ready.eq(bus.b.ready),
+        ]
+        self.sync += If(both, If(complete, data.eq(0), we.eq(0)).Else(data.eq(words.sink.data), we.eq(words.sink.we)))
+
+
+class WideReads(LiteXModule):
+    """The reading half of an AXI slave on a LiteDRAM ``port`` that is wider, whose word is read once for the words of a burst in it."""
+
+    def __init__(self, bus, port, depth=16):
+        ratio = port.data_width // bus.data_width
+        ashift = log2_int(bus.data_width // 8)
+        beat = axi.AXIStreamInterface(layout=axi.ax_description(bus.address_width), id_width=bus.id_width)
+        self.beats = axi.AXIBurst2Beat(bus.ar, beat)
+        self.parts = parts = stream.SyncFIFO([("part", log2_int(ratio)), ("done", 1), ("final", 1), ("id", bus.id_width)], ratio * depth)
+        self.words = words = stream.SyncFIFO([("data", port.data_width)], depth)
+        owed = Signal(max=depth + 1)  # words that were asked for and are not gone: the controller does not wait
+        begun, needed, gone = Signal(), Signal(), Signal()
+        self.comb += [
+            parts.sink.part.eq(beat.addr[ashift:]),
+            parts.sink.done.eq(beat.last | (parts.sink.part == ratio - 1)),
+            parts.sink.final.eq(beat.last),
+            parts.sink.id.eq(beat.id),
+            needed.eq(~begun),
+            port.cmd.valid.eq(beat.valid & needed & parts.sink.ready & (owed != depth)),
+            port.cmd.addr.eq(beat.addr >> log2_int(port.data_width // 8)),
+            parts.sink.valid.eq(beat.valid & (~needed | (port.cmd.valid & port.cmd.ready))),
+            beat.ready.eq(parts.sink.valid & parts.sink.ready),
+            port.rdata.connect(words.sink),
+            bus.r.valid.eq(parts.source.valid & words.source.valid),
+            bus.r.data.eq(words.source.data >> (parts.source.part * bus.data_width)),
+            bus.r.last.eq(parts.source.final),
+            bus.r.id.eq(parts.source.id),
+            parts.source.ready.eq(bus.r.valid & bus.r.ready),
+            gone.eq(parts.source.ready & parts.source.done),
+            words.source.ready.eq(gone),
+        ]
+        self.sync += [
+            If(beat.valid & beat.ready, begun.eq(~parts.sink.done)),
+            owed.eq(owed + (port.cmd.valid & port.cmd.ready) - gone),
+        ]
 
 
 def _channel(prefix, bus, channel, fields, forward, back):

@@ -10,6 +10,7 @@ from amaranth.build import DiffPairs, Pins, Subsignal
 from systolith.arch.manifest import Manifest
 from systolith.arch.settings import resolve
 from systolith.boards import BOARDS, BoardError, get_board, primitives_ecp5, primitives_ice40, primitives_xilinx7
+from systolith.boards.primitives_ecp5_ddr3 import DDR3Clocks
 from systolith.boards.top import AcceleratorModule, BoardTop, constraints, project
 from systolith.cli.flow import generate_folder
 from systolith.gen import tools
@@ -107,20 +108,62 @@ SDRAM = [name for name, board in BOARDS.items() if "litex" in board.variants]
 
 
 def test_which_boards_have_sdram():
-    assert SDRAM == ["ulx3s-12f", "ulx3s-25f", "ulx3s-45f", "ulx3s-85f", "colorlight-5a75b", "icesugar-pro"]
+    assert SDRAM == ["ulx3s-12f", "ulx3s-25f", "ulx3s-45f", "ulx3s-85f", "ecpix5-45f", "ecpix5-85f", "orangecrab-25f", "orangecrab-85f",
+                     "colorlight-5a75b", "icesugar-pro", "versa-ecp5"]
+    assert [name for name in SDRAM if get_board(name).external_memory.standard == "DDR3"] == DDR3
+
+
+DDR3 = ["ecpix5-45f", "ecpix5-85f", "orangecrab-25f", "orangecrab-85f", "versa-ecp5"]
+# What litex-boards has for OrangeCrab's memory where amaranth-boards 0.0.21 has another board's bank address pins, one byte's strobe as
+# both bytes' positive half, the masks in the order of the bytes and not of the groups of pins, and a termination that heats it.
+ORANGECRAB = {"ba": "D6 B7 A6", "dqs_p": "B15 G18", "dm": "D16 G16", "dq": {"TERMINATION": "OFF"}}
 
 
 @pytest.mark.parametrize("name", SDRAM)
 def test_memory_pins_are_those_of_amaranth_boards(name):
     """Every pin, whether signals are low when they act, and the attributes."""
-    board, resource = get_board(name), next(resource for resource in _platform(name).resources if resource.name == "sdram")
-    names = {"clk_en": "cke", "cs": "cs_n", "we": "we_n", "ras": "ras_n", "cas": "cas_n", "dqm": "dm"}
-    signals = {names.get(io.name, io.name): io.ios[0] for io in resource.ios}
-    assert {signal: " ".join(pins.names) for signal, pins in signals.items()} == board.external_memory.pins
-    assert {signal for signal, pins in signals.items() if pins.invert} == {signal for signal in signals if signal.endswith("_n")}
-    assert board.external_memory.attributes == dict(resource.attrs)
+    board = get_board(name)
+    memory = board.external_memory
+    resource = next(resource for resource in _platform(name).resources if resource.name in ("sdram", "ddr3"))
+    names = {"clk_en": "cke", "cs": "cs_n", "we": "we_n", "ras": "ras_n", "cas": "cas_n", "dqm": "dm", "rst": "reset_n", "dqs": "dqs_p"}
+    if memory.standard == "DDR3":
+        names["clk"] = "clk_p"
+    signals = {names.get(io.name, io.name): io for io in resource.ios}
+    pins = {name: io.ios[0].p if isinstance(io.ios[0], DiffPairs) else io.ios[0] for name, io in signals.items()}
+    differences = ORANGECRAB if name.startswith("orangecrab") else {}
+    expected = {signal: " ".join(found.names) for signal, found in pins.items()}
+    expected |= {signal: sites for signal, sites in differences.items() if isinstance(sites, str)}
+    assert {signal: sites for signal, sites in memory.pins.items() if signal not in ("vccio", "gnd")} == expected
+    assert {signal for signal, found in pins.items() if found.invert} == {signal for signal in signals if signal.endswith("_n")}
+    common = dict(resource.attrs)
+    if name == "versa-ecp5":  # there a parenthesis is in the wrong place, which gives all pins what the data's are meant to have
+        assert common.pop("TERMINATION") == "75" and memory.pin_attributes["dq"] == {"TERMINATION": "75"}
+    assert memory.attributes == common
+    for signal, io in signals.items():
+        wanted = differences.get(signal) if isinstance(differences.get(signal), dict) else dict(io.attrs)
+        if name == "versa-ecp5" and signal == "dq":
+            wanted = {"TERMINATION": "75"}
+        assert memory.pin_attributes.get(signal, {}) == wanted, signal
     sites = [pin.site for pin in board.in_variant("litex").pins.values()]
     assert len(set(sites)) == len(sites)
+
+
+@pytest.mark.parametrize("name", DDR3)
+def test_pins_that_are_the_other_half_of_a_pair_are_nothing_else(name):
+    """The tools place it beside the positive one."""
+    resource = next(resource for resource in _platform(name).resources if resource.name == "ddr3")
+    others = {site for io in resource.ios if isinstance(io.ios[0], DiffPairs) for site in io.ios[0].n.names}
+    if name.startswith("orangecrab"):
+        others = others - {"B15"} | {"H17"}
+    assert not others & {pin.site for pin in get_board(name).in_variant("litex").pins.values()}
+
+
+def test_supplies_of_orangecrab():
+    memory = get_board("orangecrab-25f").external_memory
+    resource = next(resource for resource in _platform("orangecrab-25f").resources if resource.name == "ddr3_pseudo_power")
+    assert [" ".join(io.ios[0].names) for io in resource.ios] == [memory.pins["vccio"], memory.pins["gnd"]]
+    for name in ("vccio", "gnd"):
+        assert {**memory.attributes, **memory.pin_attributes[name]} == dict(resource.attrs)
 
 
 @pytest.mark.parametrize("name", SDRAM)
@@ -131,7 +174,10 @@ def test_constraints_name_every_pin_of_the_memory(name):
         assert f'LOCATE COMP "{port}" SITE "{pin.site}";' in text
     assert text.startswith(constraints(board).rpartition("FREQUENCY")[0]), "and the others as they are"
     assert "sdram" not in constraints(board) and board.in_variant("bare") is board
-    assert board.in_variant("litex").clock_mhz == min(board.clock_mhz, 50)
+    # LiteX's own targets run DDR3 on an ECP5 at 48 … 75 MHz; Lattice has 133 MHz, twice the clock, for an ECP3's delay-locked loop.
+    slowest, fastest = (133 / 2, 75) if name in DDR3 else (0, 50)
+    clock_mhz = board.in_variant("litex").clock_mhz
+    assert slowest <= clock_mhz <= min(board.clock_mhz, fastest) and (name in DDR3 or clock_mhz == min(board.clock_mhz, fastest))
 
 
 @pytest.mark.parametrize(("degrees", "coarse", "fine"), [(0, 11, 0), (90, 14, 0), (180, 17, 0), (100, 14, 3)])
@@ -140,6 +186,17 @@ def test_a_later_clock(degrees, coarse, fine):
     text = rtlil.convert(primitives_ecp5.PLL(input_mhz=25, output_mhz=50, late_degrees=degrees), name="pll", emit_src=False)
     assert f"parameter \\CLKOS_CPHASE {coarse}" in text and f"parameter \\CLKOS_FPHASE {fine}" in text
     assert "parameter \\CLKOP_CPHASE 11" in text
+
+
+@pytest.mark.parametrize(("oscillator", "clock", "dividers"), [(100, 75, (2, 3, 4)), (48, 72, (1, 3, 4))])
+def test_clocks_for_ddr3(oscillator, clock, dividers):
+    """The pins' at twice the controller's, and a sixth of that; a bridge between the trees of two sides of the part."""
+    clocks = {sides: rtlil.convert(DDR3Clocks(input_mhz=oscillator, output_mhz=clock, sides=sides), name="clocks", emit_src=False)
+              for sides in (1, 2)}
+    for name, value in zip(("CLKI_DIV", "CLKFB_DIV", "CLKOP_DIV", "CLKOS_DIV"), (*dividers, 6 * dividers[2]), strict=True):
+        assert f"parameter \\{name} {value}\n" in clocks[1]
+    assert 400 <= 2 * clock * dividers[2] <= 800 and oscillator * dividers[1] == 2 * clock * dividers[0]
+    assert "ECLKBRIDGECS" not in clocks[1] and "ECLKBRIDGECS" in clocks[2] and "CLK1" not in clocks[2], "nextpnr routes no constant there"
 
 
 @pytest.mark.parametrize("name", SERIAL)

@@ -80,3 +80,14 @@ def test_nothing_to_copy(tmp_path, original):
     path = tmp_path / "netlist.json"
     path.write_text(original)
     assert copy_drivers(path, "spread", most=1000) == 0 and path.read_text() == original
+
+
+@pytest.mark.parametrize(("kind", "copied"), [
+    ("ODDRX2F", False), ("IDDRX2DQA", False), ("TSHX2DQA", False), ("DQSBUFM", False), ("MULT18X18D", True)])
+def test_what_resets_registers_of_pins_stays_one(tmp_path, kind, copied):
+    """nextpnr refuses a pin whose registers have two resets, and those of a group start together by one."""
+    loads = {f"load{i}": {"type": kind, "port_directions": {"RST": "input"}, "connections": {"RST": [2]}} for i in range(60)}
+    driver = {"type": "TRELLIS_FF", "port_directions": {"Q": "output"}, "connections": {"Q": [2]}}
+    path = tmp_path / "netlist.json"
+    path.write_text(json.dumps({"modules": {"pins": {"cells": {"reset": driver, **loads}, "netnames": {}}}}))
+    assert (copy_drivers(path, "pins", most=10) > 0) is copied

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -131,6 +132,16 @@ def test_same_configuration_same_verilog(folder, tmp_path):
     generate(CONFIG, tmp_path)
     assert (tmp_path / "systolith.v").read_bytes() == (folder / "systolith.v").read_bytes()
     assert str(folder) not in (folder / "systolith.v").read_text()
+
+
+def test_the_same_whatever_python_hashes(tmp_path):
+    """Sets of names have another order in each process, unless it is told."""
+    texts = []
+    for seed in ("1", "2"):
+        command = [tools.find("systolith"), "generate", "--board", "icebreaker", "-o", tmp_path / seed]
+        subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True)
+        texts.append((tmp_path / seed / "systolith.v").read_text())
+    assert texts[0] == texts[1]
 
 
 def test_generating_again_replaces_and_keeps_strange_files(folder, tmp_path):

@@ -40,7 +40,7 @@ def test_the_sequence_and_only_once():
     soc = SoC()
     assert soc.wake() is True
     assert soc.log == [(ADDRESS, 0), (BANK, 0), (CONTROL, 14), 20000,
-                       (ADDRESS, 0x20), (BANK, 1), (COMMAND, 15), (ISSUE, 1), 200, (CONTROL, AWAKE)]
+                       (ADDRESS, 0x20), (BANK, 1), (COMMAND, 15), (ISSUE, 1), 200, (CONTROL, SEL), (CONTROL, AWAKE)]
     soc.log.clear()
     soc.write_memory(0, np.arange(16, dtype=np.uint8))
     assert soc.wake() is False and not soc.log

@@ -1,4 +1,5 @@
-"""Boards' LiteX variants, simulated whole: from the pins of the serial line to a chip of SDRAM at its own, by the unmodified drivers."""
+"""Boards' LiteX variants, simulated whole: from the pins of the serial line to a chip of SDRAM at its own, or one of DDR3 behind a model
+of its pins, by the unmodified drivers."""
 
 import dataclasses
 import json
@@ -14,16 +15,19 @@ from systolith.boards import get_board
 from systolith.cli import board_flow, flow
 from systolith.gen import tools
 from systolith.gen.simulate_board import compile_board, simulated_board
+from systolith.host import sdram
 from systolith.host.accelerator import Accelerator
 from systolith.host.device import DeviceError
+from systolith.host.levelling import Setting, level
 from systolith.host.serial_device import SerialDevice
 
 pytest.importorskip("litedram", reason="LiteDRAM is not installed: pip install 'systolith[litex]'")
 
-BOARDS = {name: get_board(name).in_variant("litex") for name in ("ulx3s-85f", "colorlight-5a75b")}
+BOARDS = {name: get_board(name).in_variant("litex") for name in ("ulx3s-85f", "colorlight-5a75b", "ecpix5-45f", "versa-ecp5")}
 NIGHTLY = bool(os.environ.get("SYSTOLITH_NIGHTLY"))
 SMALL = ["array.rows=4", "array.cols=4", "memory.activation_kib=2", "memory.weight_kib=2", "memory.accumulator_rows=64"]
 ULX3S, COLORLIGHT = "ulx3s-85f", "colorlight-5a75b"  # the second one's memory has no byte masks
+ECPIX5, VERSA = "ecpix5-45f", "versa-ecp5"           # the first one's DDR3 has no reset at the part's pins
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,7 @@ def folder(tmp_path_factory):
     return get
 
 
-@pytest.fixture(scope="module", params=[ULX3S, COLORLIGHT])
+@pytest.fixture(scope="module", params=[ULX3S, COLORLIGHT, ECPIX5])
 def running(request, folder):
     directory, program = folder(request.param)
     with simulated_board(program, BOARDS[request.param]) as board:
@@ -107,16 +111,51 @@ def test_memory_that_does_not_answer_is_named(folder, changed, what, tmp_path, m
         assert row["memory_works"] is True and row["what"] == "an accelerator"
 
 
+@pytest.mark.parametrize("name", [ECPIX5, VERSA])
+def test_ddr3_that_was_not_started_right(folder, name):
+    """Nothing in the first try, or a latency that the controller does not expect; and the next one tries again."""
+    directory, program = folder(name)
+    manifest = Manifest.read(directory)
+    init = manifest.soc["init"]
+    wrong = [[what, address + 0x10 * what.startswith("Load Mode Register 0"), *rest] for what, address, *rest in init]
+    with simulated_board(program, BOARDS[name]) as board:
+        for changed in ([], wrong):
+            with pytest.raises(DeviceError, match=r"^byte 0 of the board's DDR3 reads right at none of 8 delays and 4 bitslips; is this "):
+                connected(board, dataclasses.replace(manifest, soc={**manifest.soc, "init": changed}))
+        connected(board, manifest).close()
+
+
+@pytest.mark.parametrize(("windows", "settings"), [
+    ("{3,7,7},{0,0,0}", [Setting(3, 7, 1), Setting(0, 0, 1)]), ("{1,2,5},{2,8,8}", None)])
+def test_windows_of_reads(folder, windows, settings, monkeypatch):
+    """As narrow as they can be, and none in reach for the second byte: bitslip, first and last delay."""
+    directory, _ = folder(ECPIX5)
+    program = compile_board(directory, defines=[f"-DDDR3_WINDOWS={windows}"]).path
+    manifest, found = Manifest.read(directory), []
+    monkeypatch.setattr(sdram, "level", lambda *arguments, **more: found.extend(level(*arguments, **more)))
+    with simulated_board(program, BOARDS[ECPIX5]) as board:
+        if settings is None:
+            with pytest.raises(DeviceError, match=r"^byte 1 of the board's DDR3 reads right at none of 8 delays and 4 bitslips; "):
+                connected(board, manifest)
+            return
+        with connected(board, manifest) as device:
+            assert found == settings
+            data = np.random.default_rng(6).integers(0, 256, 999, np.uint8)
+            device.write_memory(5, data)
+            assert np.array_equal(device.read_memory(5, 999), data)
+
+
 def broken(manifest, copy):
     """A folder with another manifest."""
     (copy / MANIFEST_NAME).write_text(manifest.to_json())
     return copy
 
 
-def test_litex_server_and_the_command_line(folder):
+@pytest.mark.parametrize("name", [ULX3S, VERSA])
+def test_litex_server_and_the_command_line(folder, name):
     """Whose ``csr.csv`` is in the generated folder, which wakes the memory too."""
-    directory, program = folder(ULX3S)
-    with simulated_board(program, BOARDS[ULX3S]) as board, litex_server(board.port, BOARDS[ULX3S].baud) as port:
+    directory, program = folder(name)
+    with simulated_board(program, BOARDS[name]) as board, litex_server(board.port, BOARDS[name].baud) as port:
         command = [tools.find("systolith"), "matmul", "--m", "3", "--n", "5", "--k", "9", "--device", f"litex:localhost:{port}", "--json",
                    "--directory", directory]
         done = subprocess.run(command, env={**os.environ, "PYTHONWARNINGS": "default"}, capture_output=True, text=True)
@@ -125,7 +164,7 @@ def test_litex_server_and_the_command_line(folder):
 
 
 @pytest.mark.skipif(not NIGHTLY, reason="over the lines of whole simulated boards it takes minutes: SYSTOLITH_NIGHTLY=1")
-@pytest.mark.parametrize("name", [ULX3S, COLORLIGHT, "icesugar-pro", "ulx3s-12f"])
+@pytest.mark.parametrize("name", [ULX3S, COLORLIGHT, "icesugar-pro", "ulx3s-12f", ECPIX5, VERSA, "orangecrab-25f"])
 def test_the_selftest_on_boards_as_they_ship(name, tmp_path):
     with flow.simulated_board(board=name, variant="litex") as (directory, board):
         report = board_flow.selftest(f"serial:{board.port}", directory=directory, quick=True, seed=6)
