@@ -35,18 +35,19 @@ RIDGE = 0.03  # towards zero where the samples do not tell terms apart, in parts
 
 
 class Family(NamedTuple):
-    """On which board's part random configurations are synthesised, how many make the coefficients, with arrays that chance leaves out,
-    and how many test them."""
+    """On which board's part random configurations are synthesised, how many make the coefficients, with arrays and boards that chance
+    leaves out, and how many test them."""
 
     board: str
     made_of: int
     tested_on: int
-    also: Sequence[Mapping[str, Any]]
+    also: Sequence[tuple[str, Mapping[str, Any]]]
 
 
 FAMILIES = {
-    "ecp5": Family("ulx3s-85f", 14, 20, ({"rows": 16, "cols": 8, "multiplier": "fast-inner-product", "dsp_cols": 4},)),
-    "ice40": Family("icebreaker", 10, 4, ({"rows": 8, "cols": 2, "multiplier": "lut"},)),
+    "ecp5": Family("ulx3s-85f", 14, 20, [("ulx3s-85f", {"rows": 16, "cols": 8, "multiplier": "fast-inner-product", "dsp_cols": 4})]),
+    "ice40": Family("icebreaker", 10, 4, [
+        ("icebreaker", {"rows": 8, "cols": 2, "multiplier": "lut"}), ("ice40-hx8k", {"rows": 5, "cols": 1})]),
 }
 
 
@@ -143,17 +144,17 @@ def _samples(family: Family, seed: int, count: int, kept: Path) -> Iterator[Coun
 
 def _made_of(family: Family, seed: int, kept: Path) -> Iterator[Counted]:
     yield from _samples(family, seed, family.made_of, kept)
-    board = get_board(family.board)
-    for array in family.also:
+    for name, array in family.also:
+        board = get_board(name)
         config = resolve(merge(board.settings, {"array": {"multiplier": "auto", **array}}))
         yield _count(_title(config), board, config, kept)
 
 
-def fit(samples: Iterable[tuple[Config, Mapping[str, Mapping[str, int]]]]) -> dict[str, dict[str, dict[str, float]]]:
+def fit(samples: Iterable[tuple[Config, Board, Mapping[str, Mapping[str, int]]]]) -> dict[str, dict[str, dict[str, float]]]:
     """Coefficients of :func:`~systolith.gen.area_model.terms` from configurations and their area by block: least squares of relative
     errors, none negative (C. Lawson and R. Hanson, Solving Least Squares Problems, 1974, chapter 23)."""
     samples = list(samples)
-    sizes = [terms(config) for config, _ in samples]
+    sizes = [terms(config, board) for config, board, _ in samples]
     found: dict[str, dict[str, dict[str, float]]] = {}
     for block in sizes[0]:
         names = sorted({name for size in sizes for name, value in size[block].items() if value} | {"1"} & sizes[0][block].keys())
@@ -162,7 +163,7 @@ def fit(samples: Iterable[tuple[Config, Mapping[str, Mapping[str, int]]]]) -> di
         if not names:  # of a block that none of them has
             continue
         for kind in KINDS:
-            counts = np.array([blocks.get(block, {}).get(kind, 0) for _, blocks in samples], float)
+            counts = np.array([blocks.get(block, {}).get(kind, 0) for _, _, blocks in samples], float)
             mean = max(1.0, counts.mean())
             scale = matrix.max(0) / mean
             weight = 1 / np.maximum(0.3 * mean + 0.7 * counts, 1)
@@ -207,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         made_of = list(_made_of(FAMILIES[name], options.seed, options.kept))
         made_by = f"python -m systolith.cli.bench_area --only {name} --seed {options.seed}: {len(made_of)} configurations, {versions}"
         target = Path(__file__).parents[1] / "gen" / f"area_{name}.json"
-        text = json.dumps({"made by": made_by, "coefficients": fit((one.config, one.blocks) for one in made_of)}, indent=1)
+        text = json.dumps({"made by": made_by, "coefficients": fit((one.config, one.board, one.blocks) for one in made_of)}, indent=1)
         temporary = target.with_suffix(".tmp")
         temporary.write_text(text + "\n", encoding="utf-8")
         temporary.replace(target)

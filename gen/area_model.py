@@ -16,6 +16,7 @@ from math import log2
 from typing import Any
 
 from ..arch.config import Config
+from ..boards import Board
 
 __all__ = ["KINDS", "area", "block_of", "coefficients", "terms"]
 
@@ -63,14 +64,14 @@ def _scratchpad(config: Config, lanes: int, rows: int) -> dict[str, float]:
     return {"1": 1, "lanes": lanes, "rotator": lanes * log2(written), "addresses": lanes * _bits(rows)}
 
 
-def terms(config: Config, *, dsp: bool = True) -> dict[str, dict[str, float]]:
-    """Block → term → its size in ``config``, behind a serial shell, on a part that has DSP blocks or, without ``dsp``, has none."""
+def terms(config: Config, board: Board) -> dict[str, dict[str, float]]:
+    """Block → term → its size in ``config`` on ``board``, behind a serial shell."""
     array, memory, epilogue, control = config.array, config.memory, config.epilogue, config.control
     bus, lanes, address = config.bus_bytes, epilogue.lanes, config.offset_bits
     written = config.write_bytes(array.rows) + config.write_bytes(config.weight_lanes)
     rotator = bus * log2(bus)
     return {
-        "array": _array(config, dsp),
+        "array": _array(config, board.resources["dsp"] > 0),
         "transposer": {"bits": array.transposer * array.rows * array.cols * array.weight_bits, "columns": array.transposer * array.cols,
                        "rows": array.transposer * array.rows},
         "accumulator": {"1": 1, "columns": array.cols, "choice of lanes": array.cols * lanes, "lanes": lanes,
@@ -91,7 +92,7 @@ def terms(config: Config, *, dsp: bool = True) -> dict[str, dict[str, float]]:
         "fetch": {"1": 1, "bus": bus, "address": address},
         "control": {"1": 1, "counters": control.counter_bits > 0, "bits of counters": control.counter_bits, "address": address, "bus": bus,
                     "rows": array.rows, "columns": array.cols, "tokens": control.token_bits, "outer loops": control.outer_loops},
-        "shell": {"1": 1, "bus": bus, "rates": control.line_rates},
+        "shell": {"1": 1, "bus": bus, "rates": control.line_rates, "memory with two ports": bus * (board.memory_ports == 2)},
     }
 
 
@@ -105,13 +106,13 @@ def coefficients(family: str) -> Mapping[str, Mapping[str, Mapping[str, float]]]
     return found["coefficients"]
 
 
-def area(config: Config, family: str, *, dsp: bool = True) -> dict[str, int]:
-    """Look-up tables and flip-flops of the board's bare variant, as :data:`~.area.CELL_AREA` counts them in the netlist that goes to place
-    and route. Nothing for a family that was not fitted, for other shells, or where ``config`` has what no configuration had that was
-    counted."""
+def area(config: Config, board: Board) -> dict[str, int]:
+    """Look-up tables and flip-flops of ``board`` in its bare variant, as :data:`~.area.CELL_AREA` counts them in the netlist that goes to
+    place and route. Nothing for a family that was not fitted, for other shells, or where ``config`` has what no configuration had that
+    was counted."""
     sums = dict.fromkeys(KINDS, 0.0)
-    known = coefficients(family) if config.shell == "serial" else {}
-    for block, sizes in terms(config, dsp=dsp).items():
+    known = coefficients(board.family) if config.shell == "serial" else {}
+    for block, sizes in terms(config, board).items():
         for kind in KINDS:
             if not known or any(size and term not in known[block][kind] for term, size in sizes.items()):
                 return {}

@@ -29,9 +29,17 @@ def blocks_needed(config: Config, board: Board) -> dict[str, int]:
     else:
         bytes_deep, words_deep, words_per_ram = 512, 256, 2
         device_memory, memory_rams = 0, board.memory_bytes // 32768
+    memory, epilogue = config.memory, config.epilogue
     rams = array.rows * -(-config.activation_rows // bytes_deep) + config.weight_lanes * -(-config.weight_rows // bytes_deep)
-    rams += 2 * array.cols * words_per_ram * -(-config.half_rows // words_deep) + device_memory
-    rams += config.epilogue.lanes * words_per_ram * config.epilogue.add  # tables
+    rams += device_memory + epilogue.lanes * words_per_ram * epilogue.add  # and tables
+    if config.control.engines == "serial":
+        # Both halves of the accumulator in one; words of parameters, base registers, commands that wait, counters but for the first.
+        rams += words_per_ram * (array.cols * -(-memory.accumulator_rows // words_deep) + -(-4 * memory.parameter_channels // words_deep))
+        rams += -(-memory.address_bits // (32 // words_per_ram)) + words_per_ram + 3 * (config.control.counter_bits > 0)
+    else:
+        rams += 2 * array.cols * words_per_ram * -(-config.half_rows // words_deep)
+        if board.family == "ecp5" and config.parameter_groups > 32:  # memories of fewer rows are made of look-up tables
+            rams += 76 * epilogue.lanes // 36 + (config.parameter_groups > 128)  # 76 bits of a lane's three words are used
     needs = {"dsp": multipliers, "bram": rams}
     if "spram" in board.resources:
         needs["spram"] = memory_rams
@@ -43,7 +51,7 @@ def blocks_needed(config: Config, board: Board) -> dict[str, int]:
 def estimate(config: Config, board: Board) -> dict[str, int]:
     """What ``config`` needs of the part on ``board``, known before synthesis: :func:`blocks_needed`, and where these are known
     (:func:`~.area_model.area`) about how many look-up tables and flip-flops."""
-    return area(config, board.family, dsp=board.resources["dsp"] > 0) | blocks_needed(config, board)
+    return area(config, board) | blocks_needed(config, board)
 
 
 def _blocks_by_bits(config: Config, board: Board) -> dict[str, int]:

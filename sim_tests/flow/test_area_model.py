@@ -31,27 +31,28 @@ def samples(family, seed, count):
     ("shell.core.systolith.core.store.walk", "store"), ("shell.core.systolith.core.counters", "control")])
 def test_where_an_instance_counts(path, block):
     assert block_of(path) == block
-    assert block in terms(resolve({}))
+    assert block in terms(resolve({}), get_board("ulx3s-85f"))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_fit_finds_what_counts_were_made_of(family):
     """Counts that are sums of terms, with 2 % of noise, of as many configurations as the benchmark has: others are then told to 5 %."""
-    rng = np.random.default_rng(SEED)
-    names = {block: sorted({name for config in samples(family, SEED, 200) for name, size in terms(config)[block].items() if size})
-             for block in terms(resolve({}))}
+    rng, board = np.random.default_rng(SEED), get_board(FAMILIES[family].board)
+    names = {block: sorted({name for config in samples(family, SEED, 200) for name, size in terms(config, board)[block].items() if size})
+             for block in terms(resolve({}), board)}
     truth = {block: {kind: {name: rng.uniform(1, 10) for name in used} for kind in KINDS} for block, used in names.items()}
 
     def count(config, noise):
         return {block: {kind: round(sum(truth[block][kind][name] * size for name, size in sizes.items() if size) * rng.normal(1, noise))
-                        for kind in KINDS} for block, sizes in terms(config).items()}
+                        for kind in KINDS} for block, sizes in terms(config, board).items()}
 
-    found = fit([(config, count(config, 0.02)) for config in samples(family, SEED + 1, FAMILIES[family].made_of)])
+    found = fit([(config, board, count(config, 0.02)) for config in samples(family, SEED + 1, FAMILIES[family].made_of)])
     errors = []
     for config in samples(family, SEED + 2, 20):
         counts = count(config, 0)
         for kind in KINDS:
-            guess = sum(found[block][kind].get(name, 0) * size for block, sizes in terms(config).items() for name, size in sizes.items())
+            guess = sum(found[block][kind].get(name, 0) * size
+                        for block, sizes in terms(config, board).items() for name, size in sizes.items())
             errors.append(guess / sum(block[kind] for block in counts.values()) - 1)
     assert all(value >= 0 for block in found.values() for kind in block.values() for value in kind.values())
     assert np.median(np.abs(errors)) < 0.05, f"seed {SEED}: {errors}"
@@ -74,26 +75,29 @@ def test_the_table_is_of_these_coefficients():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_configuration_is_known(family):
     """What the benchmark may draw has an estimate, and larger arrays are estimated larger."""
+    board = get_board(FAMILIES[family].board)
     for config in samples(family, SEED, 50):
-        known = area(config, family)
+        known = area(config, board)
         assert set(known) == set(KINDS), f"seed {SEED}: {config}"
         larger = dataclasses.replace(config, array=dataclasses.replace(config.array, rows=config.array.rows + 2))
-        assert all(area(larger, family)[kind] > known[kind] for kind in KINDS), f"seed {SEED}: {config}"
+        assert all(area(larger, board)[kind] > known[kind] for kind in KINDS), f"seed {SEED}: {config}"
 
 
 def test_what_was_not_counted_has_no_estimate():
-    config = resolve(get_board("ulx3s-85f").settings)
-    assert area(config, "xilinx7") == {}
-    assert area(dataclasses.replace(config, shell="axi"), "ecp5") == {}
+    board = get_board("ulx3s-85f")
+    config = resolve(board.settings)
+    assert area(config, get_board("arty-a7-100")) == {}
+    assert area(dataclasses.replace(config, shell="axi"), board) == {}
     serial = dataclasses.replace(config.array, multiplier="dual", dsp_cols=256)
-    assert area(dataclasses.replace(config, array=serial), "ecp5") == {}, "no configuration with dual was counted on ECP5"
+    assert area(dataclasses.replace(config, array=serial), board) == {}, "no configuration with dual was counted on ECP5"
     assert coefficients("xilinx7") == {}
 
 
 def test_a_part_without_multipliers_takes_more_look_up_tables():
-    config = get_board("icebreaker").config
+    board = get_board("icebreaker")
+    config = board.config
     single = dataclasses.replace(config, array=dataclasses.replace(config.array, multiplier="single"))
-    with_blocks, without = (area(single, "ice40", dsp=dsp) for dsp in (True, False))
+    with_blocks, without = (area(single, dataclasses.replace(board, resources={**board.resources, "dsp": dsp})) for dsp in (8, 0))
     assert without["lut"] > with_blocks["lut"] + 50 * 16, "an 8 × 8 multiplier is more than 50 of them"
 
 
