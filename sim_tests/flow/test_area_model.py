@@ -74,10 +74,13 @@ def test_the_table_is_of_these_coefficients():
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_configuration_is_known(family):
-    """What the benchmark may draw has an estimate, and larger arrays are estimated larger."""
+    """What the benchmark may draw has an estimate, if what is in it was counted, and larger arrays are estimated larger."""
     board = get_board(FAMILIES[family].board)
     for config in samples(family, SEED, 50):
         known = area(config, board)
+        if family == "ice40" and config.array.weights == "int4":
+            assert known == {}, "no array with int4 was among the configurations that were counted"
+            continue
         assert set(known) == set(KINDS), f"seed {SEED}: {config}"
         larger = dataclasses.replace(config, array=dataclasses.replace(config.array, rows=config.array.rows + 2))
         assert all(area(larger, board)[kind] > known[kind] for kind in KINDS), f"seed {SEED}: {config}"

@@ -167,7 +167,7 @@ def test_a_changed_verilog_is_refused(tmp_path, commands):
     ({"settings": {"array": {"rows": 13, "cols": 13}}},
      "ulx3s-85f has 156 dsp blocks and this configuration needs at least 185; what fits: array.rows=11 array.cols=12"),
     ({"settings": {"memory": {"activation_kib": 512}, "array": {"rows": 8, "cols": 8}}},
-     "ulx3s-85f has 208 bram blocks and this configuration needs at least 364; what fits: memory.activation_kib=192 memory.weight_kib=18")])
+     "ulx3s-85f has 208 bram blocks and this configuration needs at least 372; what fits: memory.activation_kib=192 memory.weight_kib=18")])
 def test_what_cannot_be_built_is_said_before_synthesis(tmp_path, commands, change, message):
     with pytest.raises(BuildError, match=f"^{re.escape(message.format(tmp_path))}$"):
         build(generated(tmp_path, **change))
