@@ -15,12 +15,7 @@ from .board import Board
 __all__ = ["MULTIPLIER_MAP", "PLL", "PLL_ALWAYS", "PLL_IDLE", "ROWS", "ROW_MAP", "BlockRegister", "PLLDividers", "block_registers",
            "constraints", "is_plain_flip_flop", "multiplier_site", "pll_dividers"]
 
-# For yosys' techmap: small signed products with their operands at the upper end of a MULT18X18D. Its own map puts them at the
-# lower end and repeats the sign: twenty wires per multiplier into the most crowded tiles of the part.
-# A product with a constant, as of places in a row that is no power of two, is a sum: it takes no block.
-MULTIPLIER_MAP = """\
-(* techmap_celltype = "$mul" *)
-module multiply_by_constant (A, B, Y);
+_PRODUCT = """\
   parameter A_SIGNED = 0;
   parameter B_SIGNED = 0;
   parameter A_WIDTH = 1;
@@ -31,7 +26,14 @@ module multiply_by_constant (A, B, Y);
   input [A_WIDTH-1:0] A;
   input [B_WIDTH-1:0] B;
   output [Y_WIDTH-1:0] Y;
-  localparam constant = &_TECHMAP_CONSTMSK_A_ || &_TECHMAP_CONSTMSK_B_;
+  localparam constant = &_TECHMAP_CONSTMSK_A_ || &_TECHMAP_CONSTMSK_B_;"""
+# For yosys' techmap: small signed products with their operands at the upper end of a MULT18X18D. Its own map puts them at the
+# lower end and repeats the sign: twenty wires per multiplier into the most crowded tiles of the part.
+# A product with a constant, as of places in a row that is no power of two, is a sum: it takes no block.
+MULTIPLIER_MAP = f"""\
+(* techmap_celltype = "$mul" *)
+module multiply_by_constant (A, B, Y);
+{_PRODUCT}
   wire _TECHMAP_FAIL_ = !constant || A_WIDTH < 2 || B_WIDTH < 2;
   \\$__soft_mul #(.A_SIGNED(A_SIGNED), .B_SIGNED(B_SIGNED), .A_WIDTH(A_WIDTH), .B_WIDTH(B_WIDTH), .Y_WIDTH(Y_WIDTH)) _TECHMAP_REPLACE_ (
     .A(A), .B(B), .Y(Y));
@@ -39,17 +41,7 @@ endmodule
 
 (* techmap_celltype = "$mul" *)
 module align_multiplier (A, B, Y);
-  parameter A_SIGNED = 0;
-  parameter B_SIGNED = 0;
-  parameter A_WIDTH = 1;
-  parameter B_WIDTH = 1;
-  parameter Y_WIDTH = 1;
-  parameter _TECHMAP_CONSTMSK_A_ = 0;
-  parameter _TECHMAP_CONSTMSK_B_ = 0;
-  input [A_WIDTH-1:0] A;
-  input [B_WIDTH-1:0] B;
-  output [Y_WIDTH-1:0] Y;
-  localparam constant = &_TECHMAP_CONSTMSK_A_ || &_TECHMAP_CONSTMSK_B_;
+{_PRODUCT}
   wire _TECHMAP_FAIL_ = constant || !A_SIGNED || !B_SIGNED || A_WIDTH < 2 || B_WIDTH < 2 || A_WIDTH > 18 || B_WIDTH > 18 || Y_WIDTH < 9;
   wire [17:0] a = A << (18 - A_WIDTH);
   wire [17:0] b = B << (18 - B_WIDTH);

@@ -27,7 +27,7 @@ def constraints(board: Board) -> str:
 
 
 def project(board: Board, top: str, verilog: str) -> dict[str, str]:
-    """Name and text of what stands beside the file ``verilog`` where the board is built by other tools than ``systolith build`` knows."""
+    """Name and text of what stands beside the file ``verilog`` for other tools than those of ``systolith build``: the vendor's."""
     primitives = _PRIMITIVES[board.family]
     return dict(primitives.project(board, top, verilog)) if hasattr(primitives, "project") else {}
 

@@ -85,7 +85,7 @@ def generate_folder(output: str | Path | None, *, progress: Progress = _quiet, *
     if target.board is not None:
         board = target.board.in_variant(target.variant)
         answer["estimate"] = {name: {"needed": needed, "available": board.resources[name]}
-                              for name, needed in estimate(target.config, board).items() if name in board.resources}
+                              for name, needed in estimate(target.config, board).items() if board.resources[name]}
     return answer
 
 

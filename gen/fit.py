@@ -17,9 +17,11 @@ _KIBIBITS = {"gowin": 18, "gatemate": 20}
 
 
 def blocks_needed(config: Config, board: Board) -> dict[str, int]:
-    """Multipliers and block RAMs that ``config`` needs on ``board``: a lower bound."""
+    """Multipliers and block RAMs that ``config`` needs on ``board``: a lower bound. Nothing of a family whose memories are not known."""
     if board.family in _KIBIBITS:
         return _blocks_by_bits(config, board)
+    if board.family not in ("ecp5", "ice40"):
+        return {}
     array = config.array
     pairs = array.multiplier_kind == "dual" and board.family == "ice40"
     multipliers = (array.multiplier_rows * -(-array.cols // 2) if pairs else array.dsp_blocks) + config.epilogue.dsp_blocks
@@ -48,12 +50,6 @@ def blocks_needed(config: Config, board: Board) -> dict[str, int]:
     return needs
 
 
-def estimate(config: Config, board: Board) -> dict[str, int]:
-    """What ``config`` needs of the part on ``board``, known before synthesis: :func:`blocks_needed`, and where these are known
-    (:func:`~.area_model.area`) about how many look-up tables and flip-flops."""
-    return area(config, board) | blocks_needed(config, board)
-
-
 def _blocks_by_bits(config: Config, board: Board) -> dict[str, int]:
     """The same on Gowin and GateMate. Memories of few rows are left out: look-up tables or flip-flops may hold them."""
     array = config.array
@@ -62,6 +58,12 @@ def _blocks_by_bits(config: Config, board: Board) -> dict[str, int]:
     rams = sum(count * -(-depth * bits // (_KIBIBITS[board.family] * 1024)) for count, depth, bits in memories if depth > 256)
     # A lane of the epilogue multiplies 32 × 32 bits, with four times two of Gowin's 9 × 9.
     return {"dsp": array.dsp_blocks + 2 * config.epilogue.dsp_blocks if board.resources["dsp"] else 0, "bram": rams}
+
+
+def estimate(config: Config, board: Board) -> dict[str, int]:
+    """What ``config`` needs of the part on ``board``, known before synthesis: :func:`blocks_needed`, and where these are known
+    (:func:`~.area_model.area`) about how many look-up tables and flip-flops."""
+    return area(config, board) | blocks_needed(config, board)
 
 
 def excess(config: Config, board: Board) -> dict[str, int]:
@@ -114,7 +116,7 @@ def nearest(config: Config, board: Board) -> str | None:
                 continue
             rest = nearest(changed, board) if excess(changed, board) else ""
             if rest is not None:
-                mine = " ".join(f"{section}.{key}={value}" for section, values in change.items() for key, value in values.items()
-                                if value != settings[section][key]).replace("=False", "=false")
+                mine = " ".join(f"{section}.{key}={'false' if value is False else value}" for section, values in change.items()
+                                for key, value in values.items() if value != settings[section][key])
                 return f"{mine} {rest}".strip()
     return None

@@ -9,6 +9,8 @@ import pytest
 from systolith.arch.settings import merge, parse_assignments, resolve
 from systolith.boards import BOARDS, get_board
 from systolith.cli.bench_area import FAMILIES, fit, sample
+from systolith.cli.flow import generate_folder
+from systolith.cli.show import show_generated
 from systolith.gen import build as build_module
 from systolith.gen.area_model import KINDS, area, block_of, coefficients, terms
 from systolith.gen.build import BuildError, build
@@ -117,8 +119,28 @@ def test_refused_before_synthesis(board, settings, name, tmp_path, monkeypatch):
     generate(config, tmp_path, board=chosen)
     with pytest.raises(BuildError, match=rf"^{board} has \d+ {name} and this configuration needs about \d+; what fits: (\S+=\S+ ?)+$"):
         build(tmp_path)
-    change = parse_assignments(assignment.replace("=fast", '="fast').replace("product", 'product"')
-                               for assignment in nearest(config, chosen).split())
+    change = parse_assignments(nearest(config, chosen).split())
     fitting = resolve(merge(chosen.settings, settings, change))
     assert not excess(fitting, chosen)
     assert fitting.array.rows * fitting.array.cols > 1, "an array of one multiplier is no help"
+
+
+def test_generate_says_what_it_will_take(tmp_path, capsys):
+    """As numbers, and in the line for people; nothing for a family that is not known, and nothing of what a part has not."""
+    result = generate_folder(tmp_path / "ice40", board="ice40-hx8k")
+    board = get_board("ice40-hx8k")
+    assert result["estimate"] == {name: {"needed": needed, "available": board.resources[name]}
+                                  for name, needed in estimate(board.config, board).items() if name != "dsp"}
+    assert set(result["estimate"]) == {*KINDS, "bram"}
+    show_generated(result)
+    assert "expected of the part: lut 3,449 of 7,680, ff 2,059 of 7,680, bram 17 of 32" in capsys.readouterr().out
+    result = generate_folder(tmp_path / "xilinx7", assignments=["array.rows=2", "array.cols=2"], board="arty-a7-35")
+    assert result["estimate"] == {} == estimate(get_board("arty-a7-35").config, get_board("arty-a7-35"))
+    show_generated(result)
+    assert "expected" not in capsys.readouterr().out
+
+
+def test_settings_that_fit_are_named_as_set_takes_them():
+    board = get_board("ulx3s-85f")
+    config = resolve({"shell": "serial", "array": {"rows": 32, "cols": 32}}, dsp_blocks=board.resources["dsp"])
+    assert nearest(config, board) == "array.transposer=false"
