@@ -38,6 +38,9 @@ __all__ = ["SoC", "main"]
 BUS_TIMEOUT_CYCLES = 1 << 16
 # What LiteX says of itself has the date in it, and its tree of the design the order in which sets are walked.
 _UNSAID = re.compile(r"^(?://|`timescale)[^\n]*\n|/\*.*?\*/\n?|(?<=\n)\n+(?=\n)", re.MULTILINE | re.DOTALL)
+# LiteDRAM leaves them out for some chips and has the 200 MHz grade's for others; boards have slower ones (the Colorlight 5A-75B 7.0 a
+# 166 MHz one), whose data sheets ask for 42 ns of an open row (MT48LC16M16A2-6A) and 20 before the next.
+_SDR_NS = {"tRAS": 42, "tRC": 62}
 _CONTROL = {"CKE": 2, "ODT": 4, "RESET_N": 8}             # of the register dfii_control
 _COMMAND = {"CS": 1, "WE": 2, "CAS": 4, "RAS": 8}         # of dfii_pi0_command
 
@@ -92,6 +95,9 @@ class SoC(SoCCore):  # type: ignore[misc]
 
         chip = getattr(modules, memory.chip)(board.clock_hz, "1:2" if ddr3 else "1:1")
         phy = self._ddr3_phy(platform, board) if ddr3 else GENSDRPHY(_Pads(platform, memory.pins), board.clock_hz)
+        if not ddr3:
+            for name, ns in _SDR_NS.items():
+                setattr(chip.timing_settings, name, chip.ns_to_cycles(ns))
         self.phy_settings = phy.settings
         self.add_module("ddrphy" if ddr3 else "sdrphy", phy)
         self.add_sdram("sdram", phy=phy, module=chip, l2_cache_size=0)

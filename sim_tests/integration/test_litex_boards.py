@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 from litex_server import litex_server
+from systolith.arch.commands import Bank, Execute, Load, Store, pack
 from systolith.arch.manifest import MANIFEST_NAME, Manifest
 from systolith.boards import get_board
 from systolith.cli import board_flow, flow
@@ -76,6 +77,27 @@ def test_products_are_numpys(running):
         assert acc.counters["cycles"] > 0 and acc.device.link.faults == 0
         result = flow.matmul(acc, 6, 5, 7, out="int8", memory=flow.known_memory(acc, f"serial:{board.port}", flow.Settings()))
         assert result["correct"] and "predicted_cycles" not in result, "the cycle model knows nothing of refreshes and open rows"
+
+
+def test_rows_of_one_bank_one_after_the_other(running):
+    """Reads and writes of few bytes in many rows, at the same time: what a chip asks for between opening two of them, on which it would
+    end the simulation."""
+    _, manifest, board = running
+    rng = np.random.default_rng(2)
+    print("seed 2")
+    with Accelerator(connected(board, manifest), manifest) as acc:
+        for _ in range(12):
+            program = [Load(base=1, run=4, count1=8, row_stride1=1), Load(base=1, bank=Bank.WEIGHT, run=16, post=1),
+                       Execute(k_last=4, x_count=8, activation_x=1, wait=1, post=2)]
+            written = 0
+            for number in range(12):
+                stride, place, columns = int(rng.integers(1, 9)) << 10, int(rng.integers(64)), int(rng.integers(1, 5))
+                written += 8 * 4 * columns
+                program += [
+                    Store(base=2, columns=columns, count1=8, destination=4 * place, stride1=stride, wait=0 if number else 2),
+                    Load(base=1, run=int(rng.integers(1, 9)), offset=place, count1=int(rng.integers(4, 14)), stride1=stride, row=8,
+                         row_stride1=2)]
+            assert acc.run(pack(program), bases=[0, 4096, 1 << 20], sizes=[4096, 1 << 19, 1 << 19])["bytes_written"] == written
 
 
 def test_memory_stays_between_sessions(running):
