@@ -43,9 +43,10 @@ test: check
 bench: setup
 	$(BIN)/python -m systolith.cli.bench --output docs/results
 
-# Builds every board that open tools build, hours in all, and writes their table. BOARDS="a b" builds only those.
+# Builds every board that open tools build, hours in all, and writes their table. BOARDS="a b" builds only those; VARIANT=litex
+# is those with a SoC around them, in a table of its own.
 bench-boards: setup
-	$(BIN)/python -m systolith.cli.bench_boards $(BOARDS)
+	$(BIN)/python -m systolith.cli.bench_boards --variant $(or $(VARIANT),bare) $(BOARDS)
 
 # Synthesises random configurations, an hour; fits what is expected of look-up tables and flip-flops, and writes how far off that is.
 bench-area: setup

@@ -1,4 +1,5 @@
-"""``make bench-boards``: every board with open tools, built, and the table of what came out, which stands in the README too."""
+"""``make bench-boards``: every board with open tools, built, and the table of what came out, which stands in the README too; with
+``--variant litex`` those that have memory beside the part, and a table of their own."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..boards import BOARDS, Board
+from ..boards.board import VARIANTS
 from ..gen.build import BuildError, build
 from ..gen.generate import generate
 from ..gen.report import ReportError, read_report
@@ -15,6 +17,7 @@ from ..gen.toolchain import TOOLCHAINS
 from ..gen.tools import ToolError
 from . import console
 from .bench import _markdown, machine, write
+from .settings import Target, choose
 
 __all__ = ["into_readme", "main"]
 
@@ -43,54 +46,61 @@ def into_readme(text: str, rows: Sequence[Sequence[str]]) -> str:
 
 
 def _row(board: Board, report: dict[str, Any] | None, why: str) -> list[str]:
-    config = board.config
+    config, beside = board.config, board.external_memory
+    memory = f"{board.memory_kib} KiB" if board.memory_kib or beside is None else f"{beside.bytes >> 20} MiB {beside.title}"
     part = board.summary()["device"]
     head = [board.name, part, f"{config.array.rows} × {config.array.cols}"]
     if report is None:
-        return [*head, *["–"] * 4, f"{board.clock_mhz:g} MHz", why, "–", f"{board.memory_kib} KiB"]
+        return [*head, *["–"] * 4, f"{board.clock_mhz:g} MHz", why, "–", memory]
     used = {name: f"{use['used']:,} of {use['available']:,}" for name, use in report["resources"].items()}
     return [*head, used.get("dsp", "0"), used["lut"], used["ff"], used["bram"], f"{board.clock_mhz:g} MHz",
             f"{report['fmax_mhz']:.1f} MHz{'' if report['timing_met'] else ' **missed**'}", f"{report['peak_gops']:.2f} GOPS",
-            f"{board.memory_kib} KiB"]
+            memory]
 
 
-def _report(board: Board, folder: Path, *, anew: bool) -> tuple[dict[str, Any] | None, str]:
+def _report(target: Target, builds: Path, *, anew: bool) -> tuple[dict[str, Any] | None, str]:
     """The report of a build of this version, made where it is missing and ``anew`` says so."""
-    if board.family not in TOOLCHAINS:
+    board, folder = target.board, builds / target.name
+    if board is None or board.family not in TOOLCHAINS:
         return None, "the vendor's tools"
-    config = board.config
     try:
-        generate(config, folder, board=board)
+        generate(target.config, folder, board=board, variant=target.variant)
         try:
             return read_report(folder), ""
         except ReportError:
             if not anew:
                 return None, "not built"
-        console.progress(f"building {board.name}")
+        console.progress(f"building {target.name}")
         build(folder, progress=console.progress)
         return read_report(folder), ""
     except (BuildError, ToolError) as error:
-        console.complain(f"{board.name}: {error}")
+        console.complain(f"{target.name}: {error}")
         return None, "does not build"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("boards", nargs="*", help="build only these; the others are listed as they are")
+    parser.add_argument("--variant", choices=VARIANTS, default="bare")
     parser.add_argument("--output", type=Path, default=Path("docs/results"), help="folder of the table")
     parser.add_argument("--readme", type=Path, default=Path("README.md"), help="file whose table is made anew")
     parser.add_argument("--builds", type=Path, default=Path("build/boards"), help="folder of the builds; finished ones are kept")
     arguments = parser.parse_args()
-    rows = []
+    rows, variant = [], arguments.variant
     for name, board in BOARDS.items():
-        report, why = _report(board, arguments.builds / name, anew=not arguments.boards or name in arguments.boards)
-        rows.append(_row(board, report, why))
-    head = ["# Boards", "", machine(1).replace("make bench", "make bench-boards"),
+        if variant in board.variants:
+            report, why = _report(choose(board=name, variant=variant), arguments.builds,
+                                  anew=not arguments.boards or name in arguments.boards)
+            rows.append(_row(board.in_variant(variant), report, why))
+    head = ["# Boards" if variant == "bare" else f"# Boards, variant `{variant}`", "",
+            machine(1).replace("make bench", "make bench-boards" if variant == "bare" else f"make bench-boards VARIANT={variant}"),
             "yosys and nextpnr, seed 1, each board's own configuration. "
             "The credible Fmax is the least of nextpnr's and of what it does not time; its rule is in `systolith report`.", ""]
     arguments.output.mkdir(parents=True, exist_ok=True)
-    write(arguments.output / "boards.md", [*head, *_markdown(COLUMNS, rows)])
-    write(arguments.readme, into_readme(arguments.readme.read_text(encoding="utf-8"), rows).splitlines())
+    page = "boards.md" if variant == "bare" else f"boards_{variant}.md"
+    write(arguments.output / page, [*head, *_markdown(COLUMNS, rows)])
+    if variant == "bare":
+        write(arguments.readme, into_readme(arguments.readme.read_text(encoding="utf-8"), rows).splitlines())
 
 
 if __name__ == "__main__":
