@@ -24,6 +24,7 @@ class Variant(NamedTuple):
     cols: int = 8
     dsp_cols: int | None = None
     pinned: bool = False
+    weight_bits: int = 8
 
 
 class Part(NamedTuple):
@@ -38,7 +39,9 @@ _PARTS = [
     Part("ulx3s-85f", [
         *(Variant(f"{kind}{', pinned' if pinned else ''}", kind, pinned=pinned)
           for kind in ("single", "fast-inner-product", "packed") for pinned in (False, True)),
-        Variant("lut", "single", dsp_cols=0), Variant("fast-inner-product, no DSP blocks", "fast-inner-product", dsp_cols=0)],
+        Variant("lut", "single", dsp_cols=0), Variant("fast-inner-product, no DSP blocks", "fast-inner-product", dsp_cols=0),
+        Variant("fast-inner-product, int4 weights", "fast-inner-product", weight_bits=4),
+        Variant("lut, int4 weights", "single", dsp_cols=0, weight_bits=4)],
         "nextpnr does not time the multiply between a DSP block's own registers, which fast-inner-product has at both operands and the "
         "product: such clocks are the least of nextpnr's and 258 MHz, the block's clock-to-output. In single and packed one operand comes "
         "from the fabric, and the path through the block is timed. Pinned: DSP blocks in the order of the array (`gen/placement.py`)."),
@@ -65,9 +68,9 @@ def _row(variant: Variant, fabric: Fabric) -> list[str]:
 def fabric_page(seed: int, made_by: str) -> list[str]:
     """Markdown lines: an array on a part of each family by kind of multiplier; on ECP5 placed by nextpnr and pinned."""
     lines = ["# The array alone", "", made_by,
-             f"int8, a register at every input and output, seed {seed}. Areas are those of yosys without the harness's; a carry cell of "
-             "ECP5 counts two LUTs. All that makes the product exact is included: of fast-inner-product the terms of activations and "
-             "weights, which are made of LUTs, and of packed the foot; their shares shrink as arrays grow.", ""]
+             f"int8 unless it says int4, a register at every input and output, seed {seed}. Areas are those of yosys without the "
+             "harness's; a carry cell of ECP5 counts two LUTs. All that makes the product exact is included: of fast-inner-product the "
+             "terms of activations and weights, which are made of LUTs, and of packed the foot; their shares shrink as arrays grow.", ""]
     for part in _PARTS:
         board = get_board(part.board)
         lines += [f"## {board.device}{f', speed -{board.speed}' if board.speed else ''}", "", part.remark, "",
@@ -76,7 +79,7 @@ def fabric_page(seed: int, made_by: str) -> list[str]:
             console.progress(f"{board.device}: {variant.title}")
             with tempfile.TemporaryDirectory(prefix="systolith-") as directory:
                 fabric = measure_array(board, Path(directory), rows=variant.rows, cols=variant.cols, multiplier=variant.multiplier,
-                                       dsp_cols=variant.dsp_cols, pinned=variant.pinned, seed=seed)
+                                       dsp_cols=variant.dsp_cols, weight_bits=variant.weight_bits, pinned=variant.pinned, seed=seed)
             lines.append("| " + " | ".join(_row(variant, fabric)) + " |")
         lines.append("")
     return lines

@@ -116,7 +116,7 @@ def _place(directory: Path, board: Board, seed: int) -> Timing:
 
 
 def measure_array(board: Board, directory: Path, *, rows: int, cols: int, multiplier: str, dsp_cols: int | None = None,
-                  block_rows: int = 0, pinned: bool = False, seed: int = 1) -> Fabric:
+                  weight_bits: int = 8, block_rows: int = 0, pinned: bool = False, seed: int = 1) -> Fabric:
     """Synthesise an array in its harness, and place and route it where there are tools for the board's part.
 
     Raises
@@ -124,7 +124,8 @@ def measure_array(board: Board, directory: Path, *, rows: int, cols: int, multip
     ToolError
         A tool is missing or fails; an array that does not fit the part is such a failure.
     """
-    arrays = [SystolicArray(rows=rows, cols=cols, multiplier=multiplier, dsp_cols=dsp_cols, block_rows=block_rows) for _ in range(2)]
+    arrays = [SystolicArray(rows=rows, cols=cols, multiplier=multiplier, dsp_cols=dsp_cols, block_rows=block_rows, weight_bits=weight_bits)
+              for _ in range(2)]
     empty = _build(directory, ArrayHarness(arrays[0], empty=True), board, False)
     whole = _build(directory, ArrayHarness(arrays[1]), board, pinned)
     area = {kind: sum(block[kind] for block in whole.area.values()) - sum(block[kind] for block in empty.area.values())

