@@ -9,7 +9,7 @@ WHEEL   := build/wheel
 BOARD   ?= ulx3s-85f
 WORKERS ?= $(shell nproc)
 
-.PHONY: setup demo test check wheel bench bench-area bench-boards nightly clean
+.PHONY: setup demo test check wheel bench bench-area bench-boards bench-complete nightly clean
 
 setup: $(STAMP)
 
@@ -47,6 +47,10 @@ bench: setup
 # is those with a SoC around them, in a table of its own.
 bench-boards: setup
 	$(BIN)/python -m systolith.cli.bench_boards --variant $(or $(VARIANT),bare) $(BOARDS)
+
+# Places and routes the ULX3S-85F's complete accelerators with five seeds, hours, and writes their clocks. SEEDS=2 is two.
+bench-complete: setup
+	$(BIN)/python -m systolith.cli.bench_complete --seeds $(or $(SEEDS),5)
 
 # Synthesises random configurations, an hour; fits what is expected of look-up tables and flip-flops, and writes how far off that is.
 bench-area: setup
