@@ -1,10 +1,12 @@
-"""The SoC of a board's LiteX variant, without a CPU: a serial line as its only master, the accelerator's registers, LiteDRAM.
+"""The SoC of a board's LiteX variant, without a CPU: a serial line and, where the board has Ethernet, LiteEth's Etherbone as its masters,
+the accelerator's registers, LiteDRAM.
 
 A program of its own, ``python -m systolith.gen.litex_soc FOLDER``, because LiteX fills global state and warns of itself. FOLDER holds
 ``manifest.json`` and ``systolith_litex.py``; what is written into it are ``soc.v``, ``csr.csv`` and ``soc.json``, which a host needs:
 
     {"registers": {name: byte address}, "init": [[what, address, bank, "command" or "control", bits, cycles to wait], …],
-     "levelling": {"lanes": bytes of a word, "delays": …, "bitslips": …}, "phy": {what: cycles}, where reads must be calibrated}
+     "levelling": {"lanes": bytes of a word, "delays": …, "bitslips": …}, "phy": {what: cycles}, where reads must be calibrated
+     "etherbone": {"mac": …, "ip": …, "port": …, "words": most of them in a datagram}, where the board has Ethernet}
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import json
 import re
 import runpy
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from litedram import init, modules
@@ -29,13 +33,14 @@ from migen import ClockDomain, ClockSignal, Instance, Module, ResetSignal, Signa
 
 from ..arch.manifest import Manifest
 from ..arch.registers import SERIAL_MEMORY, SERIAL_REGISTERS, SERIAL_SOC
-from ..boards import Board, get_board
+from ..boards import Board, Ethernet, get_board
 from .litex_ddr3 import PHY, phy_verilog
 from .soc import SOC_TOP
 
 __all__ = ["SoC", "main"]
 
 BUS_TIMEOUT_CYCLES = 1 << 16
+ETHERBONE_WORDS = 128  # of a datagram, with its addresses: what fills a block RAM's width
 # What LiteX says of itself has the date in it, and its tree of the design the order in which sets are walked.
 _UNSAID = re.compile(r"^(?://|`timescale)[^\n]*\n|/\*.*?\*/\n?|(?<=\n)\n+(?=\n)", re.MULTILINE | re.DOTALL)
 # LiteDRAM leaves them out for some chips and has the 200 MHz grade's for others; boards have slower ones (the Colorlight 5A-75B 7.0 a
@@ -77,9 +82,12 @@ class SoC(SoCCore):  # type: ignore[misc]
     def __init__(self, board: Board, folder: Path) -> None:
         memory = board.external_memory
         assert memory is not None
+        beside = {"sdram": memory.pins, **({"eth": board.ethernet.pins} if board.ethernet else {})}
+        taken = {f"{chip}_{name}" for chip, pins in beside.items() for name in pins}
         platform = LatticeECP5Platform(board.device, [
-            *((name, 0, Pins(1)) for name in board.pins if name not in memory.ports),
-            *((f"sdram_{name}", 0, Pins(len(sites.split()))) for name, sites in memory.pins.items())], toolchain="trellis")
+            *((name, 0, Pins(1)) for name in board.pins if name.partition("[")[0] not in taken),
+            *((f"{chip}_{name}", 0, Pins(len(sites.split()))) for chip, pins in beside.items() for name, sites in pins.items())],
+            toolchain="trellis")
         SoCCore.__init__(self, platform, board.clock_hz, cpu_type=None, with_uart=False, with_timer=False, with_ctrl=False,
                          integrated_sram_size=0, ident="", bus_timeout=BUS_TIMEOUT_CYCLES)
         ddr3 = memory.standard == "DDR3"
@@ -94,7 +102,7 @@ class SoC(SoCCore):  # type: ignore[misc]
         self.bus.add_master(name="line", master=line)
 
         chip = getattr(modules, memory.chip)(board.clock_hz, "1:2" if ddr3 else "1:1")
-        phy = self._ddr3_phy(platform, board) if ddr3 else GENSDRPHY(_Pads(platform, memory.pins), board.clock_hz)
+        phy = self._ddr3_phy(platform, board) if ddr3 else GENSDRPHY(_Pads(platform, "sdram", memory.pins), board.clock_hz)
         if not ddr3:
             for name, ns in _SDR_NS.items():
                 setattr(chip.timing_settings, name, chip.ns_to_cycles(ns))
@@ -103,11 +111,27 @@ class SoC(SoCCore):  # type: ignore[misc]
         self.add_sdram("sdram", phy=phy, module=chip, l2_cache_size=0)
         self.init_sequence, _ = init.get_sdram_phy_init_sequence(phy.settings, chip.timing_settings)
 
+        if board.ethernet is not None:
+            self._add_etherbone(platform, board.ethernet)
+
         wrapper = runpy.run_path(str(folder / "systolith_litex.py"))
         self.systolith = wrapper["Systolith"](platform, folder)
         self.systolith.add_to(self, origin=SERIAL_REGISTERS, byte_masks="dm" in memory.pins)
         if "led" in board.pins:
             self.comb += platform.request("led").eq(self.systolith.ev.done.trigger ^ board.pins["led"].inverted)
+
+    def _add_etherbone(self, platform: Any, ethernet: Ethernet) -> None:
+        from liteeth.phy.ecp5rgmii import LiteEthPHYRGMII
+        clocks = {name: platform.request(f"eth_{name}_clk") for name in ("tx", "rx")}
+        pads = _Pads(platform, "eth", [name for name in ethernet.pins if not name.endswith("_clk")])
+        self.ethphy = LiteEthPHYRGMII(SimpleNamespace(**clocks), pads, tx_delay=ethernet.tx_delay_ns * 1e-9,
+                                      rx_delay=ethernet.rx_delay_ns * 1e-9, with_inband_status=False)
+        # Words of 32 bits, so that all but the pins' registers and a queue has the SoC's clock.
+        self.add_etherbone(phy=self.ethphy, data_width=32, mac_address=int(ethernet.mac.replace(":", ""), 16), ip_address=ethernet.ip,
+                           udp_port=ethernet.port, buffer_depth=ETHERBONE_WORDS, with_timing_constraints=False)
+        # LiteEth (2024.12) leaves the number of an answer in the queue where a record writes and then reads, and takes it for an address.
+        receiver = self.etherbone.record.receiver
+        receiver.fsm.act("RECEIVE_BASE_RET_ADDR", receiver.fifo.source.ready.eq(1))
 
     def _ddr3_phy(self, platform: Any, board: Board) -> PHY:
         memory = board.external_memory
@@ -120,12 +144,12 @@ class SoC(SoCCore):  # type: ignore[misc]
 
 
 class _Pads:
-    """The memory's pins as a PHY takes them: attributes by their names."""
+    """A chip's pins as a PHY takes them: attributes by their names."""
 
-    def __init__(self, platform: Any, pins: Any) -> None:
+    def __init__(self, platform: Any, chip: str, pins: Iterable[str]) -> None:
         for name in pins:
             if name != "clk":
-                setattr(self, name, platform.request(f"sdram_{name}"))
+                setattr(self, name, platform.request(f"{chip}_{name}"))
 
     @property
     def layout(self) -> list[tuple[str, int]]:
@@ -161,7 +185,7 @@ def main(folder: Path) -> None:
     (folder / "csr.csv").write_text(get_csr_csv(soc.csr_regions, soc.constants, soc.mem_regions), encoding="utf-8")
     registers = {f"sdram_{name}": address for name, address in _addresses(soc, "sdram").items() if name.startswith("dfii_")}
     steps = _steps(soc.init_sequence)
-    description = {"registers": registers, "init": steps}
+    description: dict[str, Any] = {"registers": registers, "init": steps}
     settings = soc.phy_settings
     if settings.read_leveling:
         registers |= {f"ddrphy_{name}": address for name, address in _addresses(soc, "ddrphy").items()}
@@ -170,6 +194,9 @@ def main(folder: Path) -> None:
         # Cycles from a command to its words at the pins, to the window for its strobe, and to when the controller has what was read.
         description["phy"] = {"write": settings.write_latency, "strobe": get_sys_latency(settings.nphases, settings.cl),
                               "read": settings.read_latency}
+    if board.ethernet is not None:
+        ethernet = board.ethernet
+        description["etherbone"] = {"mac": ethernet.mac, "ip": ethernet.ip, "port": ethernet.port, "words": ETHERBONE_WORDS - 3}
     (folder / "soc.json").write_text(json.dumps(description), encoding="utf-8")
 
 

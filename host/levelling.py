@@ -19,6 +19,7 @@ __all__ = ["ATTEMPTS", "Setting", "level", "widest"]
 BURSTS = 4             # of eight words, read at each setting
 BURST_WORDS = 8
 ATTEMPTS = 3
+PATIENCE = 1000        # with a link that fails; where one writes in ten does, a few are enough
 
 
 class Setting(NamedTuple):
@@ -28,16 +29,17 @@ class Setting(NamedTuple):
     width: int
 
 
-def level(device: Device, soc: Mapping[str, Any], *, read: Callable[[int], int], write: Callable[[int, int], None]) -> list[Setting]:
+def level(device: Device, soc: Mapping[str, Any], *, read: Callable[[int], int], write: Callable[[int, int], bool]) -> list[Setting]:
     """Set every lane of the memory of ``device`` to the middle of the widest window of delays in which it reads what was written.
 
     All lanes are tried at once, and judged by themselves: a setting is good where the bytes are right and the chip's strobe was seen. The
-    registers count what is written to them, and a link may write twice: what was set is read with, and all is done anew if that is wrong.
+    registers count what is written to them, and a link may write twice: where it knows that it may have, the count begins anew; what was
+    set is read with, and all is done anew if that is wrong.
 
     Parameters
     ----------
     soc : of the manifest
-    read, write : a word of the SoC at a byte address
+    read, write : a word of the SoC at a byte address; a write is done once at least, and says whether it was known to be once
 
     Raises
     ------
@@ -64,7 +66,7 @@ def level(device: Device, soc: Mapping[str, Any], *, read: Callable[[int], int],
 class _Lanes:
     """The registers of the lanes, and the words they are tried with."""
 
-    def __init__(self, device: Device, soc: Mapping[str, Any], read: Callable[[int], int], write: Callable[[int, int], None]) -> None:
+    def __init__(self, device: Device, soc: Mapping[str, Any], read: Callable[[int], int], write: Callable[[int, int], bool]) -> None:
         self.device = device
         self.lanes, self.delays, self.bitslips = (int(soc["levelling"][name]) for name in ("lanes", "delays", "bitslips"))
         self.data = np.random.default_rng(0xDD3).integers(0, 256, BURSTS * BURST_WORDS * self.lanes, np.uint8)
@@ -72,7 +74,7 @@ class _Lanes:
 
     def right(self) -> npt.NDArray[np.bool_]:
         """Whether each lane reads what was written, as it is set."""
-        self._pulse("burstdet_clr")
+        self._certain("burstdet_clr")
         found = self.device.read_memory(0, self.data.size)
         seen = self._read(self._registers["ddrphy_burstdet_seen"])
         return np.array([bool(seen >> lane & 1) and np.array_equal(found[lane::self.lanes], self.data[lane::self.lanes])
@@ -83,13 +85,11 @@ class _Lanes:
         good = np.zeros((self.lanes, self.bitslips, self.delays), bool)
         everyone = (1 << self.lanes) - 1
         for bitslip in range(self.bitslips):
-            self._select(everyone)
-            self._pulse("rdly_dq_bitslip" if bitslip else "rdly_dq_bitslip_rst")
-            self._pulse("rdly_dq_rst")
             for delay in range(self.delays):
-                if delay:
-                    self._select(everyone)
-                    self._pulse("rdly_dq_inc")
+                self._select(everyone)
+                if not delay:
+                    self._count("bitslip", bitslip, known=bitslip > 0)
+                self._count("inc", delay, known=delay > 0)
                 self._release()
                 good[:, bitslip, delay] = self.right()
         return good
@@ -98,11 +98,29 @@ class _Lanes:
         """Set each lane."""
         for lane, setting in enumerate(settings):
             self._select(1 << lane)
-            for name, count in (("bitslip", setting.bitslip), ("inc", setting.delay)):
-                self._pulse("rdly_dq_bitslip_rst" if name == "bitslip" else "rdly_dq_rst")
-                for _ in range(count):
-                    self._pulse(f"rdly_dq_{name}")
+            self._count("bitslip", setting.bitslip)
+            self._count("inc", setting.delay)
         self._release()
+
+    def _count(self, name: str, to: int, *, known: bool = False) -> None:
+        """Let the register ``name`` have counted ``to``, from one less if that is ``known``, else from its start."""
+        if known and self._pulse(f"rdly_dq_{name}"):
+            return
+        reset = {"bitslip": "rdly_dq_bitslip_rst", "inc": "rdly_dq_rst"}[name]
+        for _ in range(PATIENCE):
+            self._certain(reset)
+            if all(self._pulse(f"rdly_dq_{name}") for _ in range(to)):
+                return
+        raise DeviceError(f"the link to the board doubles or loses so much that {name} of its DDR3's pins could not be set in {PATIENCE} "
+                          "attempts; look at its cable")
+
+    def _certain(self, name: str) -> None:
+        """What is the same twice as once, but may not come once more when the next thing is done."""
+        for _ in range(PATIENCE):
+            if self._pulse(name):
+                return
+        raise DeviceError(f"the link to the board doubles or loses so much that {name} could not be written in {PATIENCE} attempts; look at "
+                          "its cable")
 
     def _select(self, chosen: int) -> None:
         """Hold the lanes of a bit set: those are what the other registers change."""
@@ -113,8 +131,8 @@ class _Lanes:
         self._select((1 << self.lanes) - 1)
         self._select(0)
 
-    def _pulse(self, name: str) -> None:
-        self._write(self._registers[f"ddrphy_{name}"], 1)
+    def _pulse(self, name: str) -> bool:
+        return self._write(self._registers[f"ddrphy_{name}"], 1)
 
 
 def widest(good: npt.NDArray[np.bool_]) -> Setting | None:
