@@ -135,8 +135,7 @@ public:
 
     // Up to time_s, which is that of the board's next edge.
     void run(double time_s, Vsystolith_board& board) {
-        for (; next_s_ < time_s; next_s_ = edges_ * RGMII::kHalf_s) {
-            ++edges_;
+        for (; edges_ * RGMII::kHalf_s < time_s; ++edges_) {
             chip_.drive();
             board.eth_rx_clk = chip_.clock;
             board.eth_rx_ctl = chip_.receives;
@@ -151,7 +150,6 @@ public:
 
 private:
     RGMII chip_;
-    double next_s_ = 0;
     uint64_t edges_ = 0;
 };
 #else

@@ -24,9 +24,10 @@ _COUNT_MASK = 0xFFFF
 class EtherboneDevice(LiteXDevice):
     """Registers and SDRAM of the SoC at ``host``, which has LiteEth's Etherbone at UDP ``port``.
 
-    Datagrams get lost. Each one asks for an answer, what is written too: its datagram reads a register as well. What is not answered is
-    sent again, so that it is done at least once, and the memory's pins are told apart where it may have been twice. CONTROL is written
-    once: whether a program was started shows in IRQ, which is cleared before, or in how many were taken into the queue.
+    Datagrams get lost, and are sent again until they are answered. In a board's LiteX variant that is so of writes too: their datagrams
+    read a register as well, so that what clears itself need not be read back. LiteEth as others have it (2024.12) does not answer
+    such a datagram; there, what was written is read back. CONTROL is written once: whether a program was started shows in IRQ, which
+    is cleared before, or in how many were taken into the queue.
 
     Parameters
     ----------
@@ -41,15 +42,20 @@ class EtherboneDevice(LiteXDevice):
     Raises
     ------
     DeviceError, DeviceMismatch
-        As with ``litex_server``; nothing answers at that address, or the port is in use on this computer.
+        As with ``litex_server``; the board has no Ethernet, nothing answers at that address, or the port is in use on this computer.
     """
 
     way = "Etherbone"
+    silence_s = 1.0  # an answer that is not there by then is none
 
     def __init__(self, manifest: Manifest, *, host: str, port: int = 1234, csr_csv: str | Path = "csr.csv", name: str = "systolith"):
         self.repeated = 0
         self._place = f"{host}:{port}"
-        self.words_at_once = int((manifest.soc or {}).get("etherbone", {}).get("words", WORDS))
+        soc = manifest.soc or {"etherbone": {}}
+        if "etherbone" not in soc:
+            raise DeviceError(f"the SoC for {manifest.board} has no Ethernet; use --device serial:PORT")
+        self._answers_writes = "words" in soc["etherbone"]
+        self.words_at_once = int(soc["etherbone"].get("words", WORDS))
         super().__init__(manifest, host=host, port=port, csr_csv=csr_csv, name=name)
 
     def make_client(self, host: str, port: int, csr_csv: str) -> Any:
@@ -57,7 +63,7 @@ class EtherboneDevice(LiteXDevice):
         client = CommUDP(host, port, csr_csv=csr_csv)
 
         def open_link() -> None:
-            self.link = EtherboneLink(host, port)
+            self.link = EtherboneLink(host, port, silence_s=self.silence_s)
             client.socket = self.link.socket
 
         client.open = open_link
@@ -67,7 +73,11 @@ class EtherboneDevice(LiteXDevice):
         return self._ask([address + 4 * index for index in range(count)])
 
     def write_bus(self, address: int, words: list[int]) -> None:
-        self._ask([self._registers], address=address, words=words)
+        if self._answers_writes:
+            self._ask([self._registers], address=address, words=words)
+        else:
+            self._until(lambda: self.read_bus(address, len(words)) == words, lambda: self._send(address, words),
+                        f"{len(words)} words at 0x{address:08x}")
 
     def write_once(self, address: int, value: int) -> bool:
         if self.link.once([self._registers], address=address, words=[value]):
@@ -99,6 +109,10 @@ class EtherboneDevice(LiteXDevice):
                 return answer
         raise DeviceError(f"nothing answers Etherbone at {self._place}, asked {ATTEMPTS} times; is the SoC's network up, and this its address?")
 
+    def _send(self, address: int, words: list[int]) -> None:
+        """One datagram, which may get lost."""
+        self.link.ask([self._registers] if self._answers_writes else [], address=address, words=words)
+
     def _pass(self, cycles: int) -> None:
         seconds = cycles / self.client.constants.config_clock_frequency
         time.sleep(seconds)
@@ -108,7 +122,7 @@ class EtherboneDevice(LiteXDevice):
     def _control(self, bits: int) -> None:
         """Write ``bits`` to CONTROL so that they act once."""
         def write(bits: int) -> None:
-            self.link.ask([self._registers], address=self._registers + offset_of("CONTROL"), words=[bits])
+            self._send(self._registers + offset_of("CONTROL"), [bits])
 
         def status() -> int:
             return self.read_register(offset_of("STATUS"))

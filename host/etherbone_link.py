@@ -43,7 +43,7 @@ class EtherboneLink:
         There is no such host, or no way there.
     """
 
-    def __init__(self, host: str, port: int, *, silence_s: float = 1.0):
+    def __init__(self, host: str, port: int, *, silence_s: float):
         self.silence_s = silence_s
         self.lost = self.doubled = 0
         self._number = random.getrandbits(32)  # an answer to the driver before this one is none
@@ -62,14 +62,14 @@ class EtherboneLink:
                               "driver running?") from None
 
     def ask(self, reads: Sequence[int], *, address: int = 0, words: Sequence[int] = ()) -> list[int] | None:
-        """Write ``words`` from ``address`` on, then read at the addresses ``reads``, one at least: what was read there, or None where no
-        answer came, and nobody knows whether it was done. More words than the SoC keeps of a datagram are an error there."""
+        """Write ``words`` from ``address`` on, then read at the addresses ``reads``: what was read there, or None where no answer came, and
+        nobody knows whether it was done. Without ``reads`` there is no answer. More words than the SoC keeps of a datagram stop it."""
         self._number = (self._number + 1) & 0xFFFF_FFFF
         record = struct.pack(f">{1 + len(words)}I", address, *words) if words else b""
-        record += struct.pack(f">{1 + len(reads)}I", self._number, *reads)
+        record += struct.pack(f">{1 + len(reads)}I", self._number, *reads) if reads else b""
         try:
             self.socket.send(_HEAD.pack(_MAGIC, _VERSION, _SIZES, 0, 0xF, len(words), len(reads)) + record)
-            answer = self._answer(len(reads))
+            answer = self._answer(len(reads)) if reads else []
         except ConnectionError:  # nothing is at that port
             answer = None
         self.lost += answer is None

@@ -19,7 +19,7 @@ __all__ = ["ATTEMPTS", "Setting", "level", "widest"]
 BURSTS = 4             # of eight words, read at each setting
 BURST_WORDS = 8
 ATTEMPTS = 3
-PATIENCE = 1000        # with a link that fails; where one writes in ten does, a few are enough
+PATIENCE = 1000        # attempts with a link that fails; a few do where it fails once in ten times
 
 
 class Setting(NamedTuple):
@@ -47,6 +47,7 @@ def level(device: Device, soc: Mapping[str, Any], *, read: Callable[[int], int],
         A lane reads right at no setting, or not at what it was set to.
     """
     lanes = _Lanes(device, soc, read, write)
+    lanes.release()  # as a driver may not have come to
     device.write_memory(0, lanes.data)
     wrong: list[str] = []
     for _ in range(ATTEMPTS):
@@ -90,7 +91,7 @@ class _Lanes:
                 if not delay:
                     self._count("bitslip", bitslip, known=bitslip > 0)
                 self._count("inc", delay, known=delay > 0)
-                self._release()
+                self.release()
                 good[:, bitslip, delay] = self.right()
         return good
 
@@ -100,33 +101,33 @@ class _Lanes:
             self._select(1 << lane)
             self._count("bitslip", setting.bitslip)
             self._count("inc", setting.delay)
-        self._release()
+        self.release()
 
     def _count(self, name: str, to: int, *, known: bool = False) -> None:
         """Let the register ``name`` have counted ``to``, from one less if that is ``known``, else from its start."""
-        if known and self._pulse(f"rdly_dq_{name}"):
-            return
-        reset = {"bitslip": "rdly_dq_bitslip_rst", "inc": "rdly_dq_rst"}[name]
-        for _ in range(PATIENCE):
-            self._certain(reset)
-            if all(self._pulse(f"rdly_dq_{name}") for _ in range(to)):
-                return
-        raise DeviceError(f"the link to the board doubles or loses so much that {name} of its DDR3's pins could not be set in {PATIENCE} "
-                          "attempts; look at its cable")
+        def anew() -> bool:
+            self._certain({"bitslip": "rdly_dq_bitslip_rst", "inc": "rdly_dq_rst"}[name])
+            return all(self._pulse(f"rdly_dq_{name}") for _ in range(to))
+
+        if not (known and self._pulse(f"rdly_dq_{name}")):
+            self._until(anew, f"rdly_dq_{name}")
 
     def _certain(self, name: str) -> None:
-        """What is the same twice as once, but may not come once more when the next thing is done."""
+        """What is the same twice as once, but must not come once more behind what is done next."""
+        self._until(lambda: self._pulse(name), name)
+
+    def _until(self, known: Callable[[], bool], name: str) -> None:
         for _ in range(PATIENCE):
-            if self._pulse(name):
+            if known():
                 return
-        raise DeviceError(f"the link to the board doubles or loses so much that {name} could not be written in {PATIENCE} attempts; look at "
-                          "its cable")
+        raise DeviceError(f"register {name} of the board's DDR3 was not written exactly once in {PATIENCE} attempts; what loses or doubles so "
+                          "much on the way to the board?")
 
     def _select(self, chosen: int) -> None:
         """Hold the lanes of a bit set: those are what the other registers change."""
         self._write(self._registers["ddrphy_dly_sel"], chosen)
 
-    def _release(self) -> None:
+    def release(self) -> None:
         """All of them are held once more, so that they go on together."""
         self._select((1 << self.lanes) - 1)
         self._select(0)
