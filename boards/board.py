@@ -143,6 +143,7 @@ class Board:
     source : the file that defines the board, where it is not one of systolith's own
     pins : of the ports of :class:`~systolith.boards.top.BoardTop`, of which a board may lack ``led``
     settings : configuration layer between the built-in defaults and the user's own
+    soc_settings : the layer above it in the LiteX variant
     resources : what the part has: lut, ff, dsp, bram (and spram)
     """
 
@@ -168,6 +169,7 @@ class Board:
     source: str | None = None
     pins: Mapping[str, Pin]
     settings: Mapping[str, Any]
+    soc_settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     resources: Mapping[str, int]
 
     @property

@@ -41,5 +41,7 @@ BOARD = Board(
     loader=("-b", "colorlight"),
     pins={"oscillator": Pin("P6", _LVCMOS33), "rx": Pin("M13", _LVCMOS33 | {"PULLMODE": "UP"}), "tx": Pin("P11", _LVCMOS33)},
     settings=FITS["LFE5U-25F"],
+    # The SDRAM has 32 bits; with a wider bus Ethernet would leave the part no room.
+    soc_settings={"memory": {"bus_bits": 32, "outstanding": 16}},
     resources=RESOURCES["LFE5U-25F"],
 )

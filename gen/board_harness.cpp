@@ -3,7 +3,7 @@
 //     board CLOCK_HZ LATENCY_US PACE CYCLES_FILE MOST_BAUD FAULT_RATE SEED
 //
 // The first line of output is the terminal's name; the second, where the board has Ethernet, the address at which this computer's datagrams
-// reach it, of which FAULT_RATE are lost or doubled either way, by SEED. The adapter sends and samples bit by bit, at the rate that whoever opens the
+// reach it, of which FAULT_RATE are lost, doubled or hurt either way, by SEED. The adapter sends and samples bit by bit, at the rate that whoever opens the
 // terminal sets, as a USB adapter does, but never above MOST_BAUD; each byte is held back for LATENCY_US of the board's time in either
 // direction. `oscillator` is toggled at CLOCK_HZ, the accelerator's clock: a PLL's body for simulation passes it on. With PACE 1 the
 // board's time does not run ahead of the clock on the wall. CYCLES_FILE, 8 bytes, shows the board's cycles to whoever maps it. Ends with

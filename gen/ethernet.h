@@ -52,16 +52,20 @@ inline unsigned checksum(const uint8_t* octets, size_t count, uint64_t sum = 0) 
     std::exit(3);
 }
 
-// What may happen to a datagram on its way, once in ``1 / rate`` of them.
+// What may happen to a datagram on its way, once in ``1 / rate`` of them: it is lost, comes twice, or a bit of its frame is wrong.
 struct LineFaults {
     double rate = 0;
     std::mt19937_64 random{};
 
-    // How often it arrives.
-    unsigned copies() {
-        if (rate <= 0 || std::uniform_real_distribution<>()(random) >= rate) return 1;
-        return random() & 1 ? 2 : 0;
+    enum Fault { kNone, kLost, kTwice, kHurt };
+    Fault next(unsigned kinds) {
+        return rate <= 0 || std::uniform_real_distribution<>()(random) >= rate ? kNone : Fault(1 + random() % kinds);
     }
+};
+
+struct Frame {
+    Octets octets;
+    bool hurt = false;
 };
 
 // A computer at the board's cable. Frames are without preamble and check sequence.
@@ -70,7 +74,7 @@ public:
     static constexpr uint64_t kMAC = 0x020000000001;
     static constexpr uint32_t kIP = (ETHERNET_IP & 0xFFFFFF00u) | ((ETHERNET_IP & 255) == 100 ? 101 : 100);  // the board's neighbour
     LineFaults faults;
-    std::deque<Octets> to_board;
+    std::deque<Frame> to_board;
 
     // Where datagrams for the board go, as HOST:PORT; empty where there is no such socket. Answers come to the same port of 127.0.0.1: a
     // board answers to the port that it is asked at.
@@ -105,14 +109,17 @@ public:
         for (ssize_t count; waiting_.size() < 16 && (count = recvfrom(socket_, data, sizeof data, 0, reinterpret_cast<sockaddr*>(&from), &size)) >= 0;) {
             came = true;
             client_ = from;
-            for (unsigned copies = faults.copies(); copies--;) waiting_.push_back(datagram(Octets(data, data + count)));
+            const auto fault = faults.next(3);
+            const Frame frame{datagram(Octets(data, data + count)), fault == LineFaults::kHurt};
+            if (fault != LineFaults::kLost) waiting_.push_back(frame);
+            if (fault == LineFaults::kTwice) waiting_.push_back(frame);
         }
         if (waiting_.empty()) return came;
         if (known_) {
             to_board.insert(to_board.end(), waiting_.begin(), waiting_.end());
             waiting_.clear();
         } else if (now >= ask_) {
-            to_board.push_back(arp(1, 0));
+            to_board.push_back({arp(1, 0)});
             ask_ = now + kPatience;
         }
         return true;
@@ -188,7 +195,7 @@ private:
         if (number(arp_at + 8, 6) != ETHERNET_MAC || number(arp_at + 14, 4) != ETHERNET_IP) broken("ARP with another sender than the board");
         if (number(arp_at + 24, 4) != kIP) broken("ARP for an address that nobody has");
         if (operation == 1) {
-            to_board.push_back(arp(2, ETHERNET_MAC));
+            to_board.push_back({arp(2, ETHERNET_MAC)});
         } else {
             if (number(arp_at + 18, 6) != kMAC) broken("an answer to ARP for somebody else");
             known_ = true;
@@ -214,14 +221,15 @@ private:
         if (!client_.sin_port) broken("a datagram before any was sent");
         sockaddr_in to = client_;
         to.sin_port = htons(port == ETHERNET_PORT ? port_ : port);
-        for (unsigned copies = faults.copies(); copies--;)
+        const auto fault = faults.next(2);  // a frame that was hurt is lost here
+        for (int copies = fault == LineFaults::kLost ? 0 : fault == LineFaults::kTwice ? 2 : 1; copies--;)
             sendto(socket_, udp + 8, octets - 8, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to);
     }
 
     int socket_ = -1;
     unsigned port_ = 0;
     sockaddr_in client_{};
-    std::deque<Octets> waiting_;
+    std::deque<Frame> waiting_;
     bool known_ = false;
     uint64_t ask_ = 0, frames_ = 0, sent_ = 0;
 };
@@ -278,13 +286,17 @@ private:
         }
         if (sending_.empty()) {
             if (computer.to_board.empty()) return -1;
-            Octets& frame = computer.to_board.front();
+            Octets& frame = computer.to_board.front().octets;
             if (frame.size() < kShortest) frame.resize(kShortest);
             sending_.assign(7, 0x55);
             sending_.push_back(0xD5);
             sending_.insert(sending_.end(), frame.begin(), frame.end());
             const uint32_t check = check_sequence(frame.data(), frame.size());
             for (int i = 0; i < 4; ++i) sending_.push_back(check >> 8 * i & 255);
+            if (computer.to_board.front().hurt) {
+                auto& random = computer.faults.random;
+                sending_[8 + random() % (sending_.size() - 8)] ^= 1 << random() % 8;
+            }
             computer.to_board.pop_front();
             place_ = 0;
         }

@@ -17,7 +17,6 @@ import runpy
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from litedram import init, modules
@@ -33,14 +32,13 @@ from migen import ClockDomain, ClockSignal, Instance, Module, ResetSignal, Signa
 
 from ..arch.manifest import Manifest
 from ..arch.registers import SERIAL_MEMORY, SERIAL_REGISTERS, SERIAL_SOC
-from ..boards import Board, Ethernet, get_board
+from ..boards import Board, get_board
 from .litex_ddr3 import PHY, phy_verilog
 from .soc import SOC_TOP
 
 __all__ = ["SoC", "main"]
 
 BUS_TIMEOUT_CYCLES = 1 << 16
-ETHERBONE_WORDS = 128  # of a datagram, with its addresses: what fills a block RAM's width
 # What LiteX says of itself has the date in it, and its tree of the design the order in which sets are walked.
 _UNSAID = re.compile(r"^(?://|`timescale)[^\n]*\n|/\*.*?\*/\n?|(?<=\n)\n+(?=\n)", re.MULTILINE | re.DOTALL)
 # LiteDRAM leaves them out for some chips and has the 200 MHz grade's for others; boards have slower ones (the Colorlight 5A-75B 7.0 a
@@ -112,26 +110,14 @@ class SoC(SoCCore):  # type: ignore[misc]
         self.init_sequence, _ = init.get_sdram_phy_init_sequence(phy.settings, chip.timing_settings)
 
         if board.ethernet is not None:
-            self._add_etherbone(platform, board.ethernet)
+            from .litex_ethernet import add_etherbone
+            add_etherbone(self, board.ethernet, _Pads(platform, "eth", board.ethernet.pins))
 
         wrapper = runpy.run_path(str(folder / "systolith_litex.py"))
         self.systolith = wrapper["Systolith"](platform, folder)
         self.systolith.add_to(self, origin=SERIAL_REGISTERS, byte_masks="dm" in memory.pins)
         if "led" in board.pins:
             self.comb += platform.request("led").eq(self.systolith.ev.done.trigger ^ board.pins["led"].inverted)
-
-    def _add_etherbone(self, platform: Any, ethernet: Ethernet) -> None:
-        from liteeth.phy.ecp5rgmii import LiteEthPHYRGMII
-        clocks = {name: platform.request(f"eth_{name}_clk") for name in ("tx", "rx")}
-        pads = _Pads(platform, "eth", [name for name in ethernet.pins if not name.endswith("_clk")])
-        self.ethphy = LiteEthPHYRGMII(SimpleNamespace(**clocks), pads, tx_delay=ethernet.tx_delay_ns * 1e-9,
-                                      rx_delay=ethernet.rx_delay_ns * 1e-9, with_inband_status=False)
-        # Words of 32 bits, so that all but the pins' registers and a queue has the SoC's clock.
-        self.add_etherbone(phy=self.ethphy, data_width=32, mac_address=int(ethernet.mac.replace(":", ""), 16), ip_address=ethernet.ip,
-                           udp_port=ethernet.port, buffer_depth=ETHERBONE_WORDS, with_timing_constraints=False)
-        # LiteEth (2024.12) leaves the number of an answer in the queue where a record writes and then reads, and takes it for an address.
-        receiver = self.etherbone.record.receiver
-        receiver.fsm.act("RECEIVE_BASE_RET_ADDR", receiver.fifo.source.ready.eq(1))
 
     def _ddr3_phy(self, platform: Any, board: Board) -> PHY:
         memory = board.external_memory
@@ -195,8 +181,8 @@ def main(folder: Path) -> None:
         description["phy"] = {"write": settings.write_latency, "strobe": get_sys_latency(settings.nphases, settings.cl),
                               "read": settings.read_latency}
     if board.ethernet is not None:
-        ethernet = board.ethernet
-        description["etherbone"] = {"mac": ethernet.mac, "ip": ethernet.ip, "port": ethernet.port, "words": ETHERBONE_WORDS - 3}
+        from .litex_ethernet import ETHERBONE_WORDS
+        description["etherbone"] = {**{name: getattr(board.ethernet, name) for name in ("mac", "ip", "port")}, "words": ETHERBONE_WORDS}
     (folder / "soc.json").write_text(json.dumps(description), encoding="utf-8")
 
 

@@ -116,7 +116,7 @@ def simulated_board(program: Path, board: Board, *, latency_us: float = 0, real_
     latency_us : of the adapter, in the board's time, for each byte in either direction
     real_time : the board's time does not run ahead of the clock on the wall
     most_baud : the adapter's highest rate, which it also has where a higher one is set
-    fault_rate, seed : how many of the datagrams on the board's Ethernet are lost or doubled, either way, and which
+    fault_rate, seed : how many of the datagrams on the board's Ethernet are lost, doubled or hurt, either way, and which
     """
     with tempfile.TemporaryDirectory(prefix="systolith-") as folder:
         clock = Path(folder) / "cycles"

@@ -1,0 +1,121 @@
+"""LiteEth in a board's SoC: its RGMII PHY for ECP5, its UDP/IP core and Etherbone, and queues of whole frames between the first two.
+
+With them the core runs by the SoC's clock, octet by octet, whatever that is: a frame that comes waits until there is time for it, and one
+that goes is complete before it begins. They drop frames whose check sequence is wrong, which the core counts and then takes as they are.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from liteeth.common import eth_phy_description
+from liteeth.core import LiteEthUDPIPCore
+from liteeth.frontend.etherbone import LiteEthEtherbone
+from liteeth.phy.ecp5rgmii import LiteEthPHYRGMII
+from litex.soc.interconnect import stream
+from migen import READ_FIRST, Cat, ClockDomainsRenamer, If, Memory, Module, Mux, Signal
+
+from ..boards import Ethernet
+
+__all__ = ["ETHERBONE_WORDS", "add_etherbone"]
+
+ETHERBONE_WORDS = 125  # of a datagram; with their address, the number of the answer and what is read, as much as 7 bits count
+_BUFFER_WORDS = 128
+_FRAME_BITS = 11       # 2 KiB, more than the longest frame
+_POLYNOMIAL, _RESIDUE = 0xEDB88320, 0xDEBB20E3  # IEEE 802.3, 3.2.9, lowest bit first: of a frame with its right sequence
+_START = 0xD5
+
+
+def _after(crc: Signal, octet: Signal) -> Any:
+    """``crc`` one octet later."""
+    state = [frozenset({("c", bit)}) for bit in range(32)]
+    for bit in range(8):
+        back = state[0] ^ {("o", bit)}
+        state = [(state[place + 1] if place < 31 else frozenset()) ^ (back if _POLYNOMIAL >> place & 1 else frozenset())
+                 for place in range(32)]
+    bits = []
+    for terms in state:
+        total: Any = 0
+        for source, bit in sorted(terms):
+            total = total ^ {"c": crc, "o": octet}[source][bit]
+        bits.append(total)
+    return Cat(*bits)
+
+
+class FrameQueue(Module):
+    """Frames from ``sink`` to ``source``, each complete before it begins, in one clock domain.
+
+    Latency: the frame and three cycles. Throughput: an octet per cycle, but ``gap`` cycles between frames.
+
+    Parameters
+    ----------
+    checks : ``sink`` does not wait. Frames whose check sequence is wrong, and those for which there is no room, are dropped
+    """
+
+    def __init__(self, *, checks: bool, gap: int) -> None:
+        self.sink = sink = stream.Endpoint(eth_phy_description(8))
+        self.source = source = stream.Endpoint(eth_phy_description(8))
+        self.specials.memory = memory = Memory(9, 1 << _FRAME_BITS)
+        write, read = memory.get_port(write_capable=True, mode=READ_FIRST), memory.get_port(mode=READ_FIRST)
+        self.specials += write, read
+
+        place, complete, taken, following = (Signal(_FRAME_BITS + 1) for _ in range(4))
+        full, writes, ended = Signal(), Signal(), Signal()
+        self.comb += [
+            full.eq(place == Cat(taken[:_FRAME_BITS], ~taken[_FRAME_BITS])), writes.eq(sink.valid & ~full),
+            write.adr.eq(place[:_FRAME_BITS]), write.dat_w.eq(Cat(sink.data, sink.last)), write.we.eq(writes)]
+        self.sync += [If(writes, place.eq(place + 1)), ended.eq(sink.valid & sink.ready & sink.last)]
+        if checks:
+            crc, started, lost = Signal(32, reset=0xFFFF_FFFF), Signal(), Signal()
+            self.comb += sink.ready.eq(1)
+            self.sync += [
+                If(sink.valid, If(started, crc.eq(_after(crc, sink.data))).Elif(sink.data == _START, started.eq(1)),
+                   If(full, lost.eq(1))),
+                If(ended, If((crc == _RESIDUE) & ~lost, complete.eq(place)).Else(place.eq(complete)),
+                   crc.eq(0xFFFF_FFFF), started.eq(0), lost.eq(0))]  # between frames nothing comes
+        else:
+            self.comb += sink.ready.eq(~full)
+            self.sync += If(ended, complete.eq(place))
+
+        there, leaves, pause = Signal(), Signal(), Signal(max=gap + 2)
+        self.comb += [
+            leaves.eq(there & source.ready), following.eq(Mux(leaves, taken + 1, taken)), read.adr.eq(following[:_FRAME_BITS]),
+            source.valid.eq(there), source.data.eq(read.dat_r[:8]), source.last.eq(read.dat_r[8])]
+        self.sync += [
+            taken.eq(following), there.eq((following != complete) & (pause == 0)),
+            If(pause != 0, pause.eq(pause - 1))]
+        if gap:
+            self.sync += If(leaves & source.last, pause.eq(gap), there.eq(0))
+
+
+class _Frames(Module):
+    """A PHY that takes and gives whole frames, as LiteEth's core takes one."""
+
+    dw = 8
+    integrated_ifg_inserter = True
+
+    def __init__(self, phy: Any) -> None:
+        incoming = ClockDomainsRenamer("eth_rx")(FrameQueue(checks=True, gap=0))
+        outgoing = ClockDomainsRenamer("eth_tx")(FrameQueue(checks=False, gap=12))
+        self.submodules += incoming, outgoing
+        self.comb += [phy.source.connect(incoming.sink), outgoing.source.connect(phy.sink)]
+        self.sink, self.source = outgoing.sink, incoming.source
+
+
+def add_etherbone(soc: Any, ethernet: Ethernet, pads: Any) -> None:
+    """Give ``soc`` a bus master at UDP ``ethernet.port``; ``pads`` has the chip's pins as attributes."""
+    phy = LiteEthPHYRGMII(SimpleNamespace(tx=pads.tx_clk, rx=pads.rx_clk), pads, tx_delay=ethernet.tx_delay_ns * 1e-9,
+                          rx_delay=ethernet.rx_delay_ns * 1e-9, with_inband_status=False)
+    soc.add_module("ethphy", phy)
+    frames = _Frames(phy)
+    soc.add_module("ethframes", frames)
+    core = LiteEthUDPIPCore(phy=frames, mac_address=int(ethernet.mac.replace(":", ""), 16), ip_address=ethernet.ip, clk_freq=soc.clk_freq,
+                            dw=8, with_sys_datapath=True, with_icmp=False, with_ip_broadcast=False)
+    soc.add_module("ethcore", core)
+    etherbone = LiteEthEtherbone(core.udp, ethernet.port, buffer_depth=_BUFFER_WORDS)
+    soc.add_module("etherbone", etherbone)
+    # LiteEth (2024.12) leaves the number of an answer in the queue where a record writes and then reads, and takes it for an address.
+    receiver = etherbone.record.receiver
+    receiver.fsm.act("RECEIVE_BASE_RET_ADDR", receiver.fifo.source.ready.eq(1))
+    soc.bus.add_master(name="etherbone", master=etherbone.wishbone.bus)
