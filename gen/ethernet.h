@@ -138,7 +138,7 @@ public:
     [[noreturn]] void broken(const char* rule) const { broken_frame(rule, frames_); }
 
 private:
-    static constexpr uint64_t kPatience = 1000000;  // cycles of the line, 8 ms
+    static constexpr uint64_t kPatience = 100000;  // cycles of the line, 0.8 ms: nothing answers while it is reset
     static constexpr size_t kHead = 14;
 
     static Octets head(unsigned type, bool everyone = false) {

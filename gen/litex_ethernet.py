@@ -115,7 +115,13 @@ def add_etherbone(soc: Any, ethernet: Ethernet, pads: Any) -> None:
     soc.add_module("ethcore", core)
     etherbone = LiteEthEtherbone(core.udp, ethernet.port, buffer_depth=_BUFFER_WORDS)
     soc.add_module("etherbone", etherbone)
-    # LiteEth (2024.12) leaves the number of an answer in the queue where a record writes and then reads, and takes it for an address.
-    receiver = etherbone.record.receiver
-    receiver.fsm.act("RECEIVE_BASE_RET_ADDR", receiver.fifo.source.ready.eq(1))
+    _mend(etherbone.record)
     soc.bus.add_master(name="etherbone", master=etherbone.wishbone.bus)
+
+
+def _mend(record: Any) -> None:
+    """What LiteEth and LiteX (2024.12) have wrong there: where a record writes and then reads, the number of its answer stays in the queue
+    and is taken for an address; and where a queue of words is full when a record ends, its lengths are queued once in every cycle."""
+    record.receiver.fsm.act("RECEIVE_BASE_RET_ADDR", record.receiver.fifo.source.ready.eq(1))
+    for fifo in (record.receiver.fifo, record.sender.fifo):
+        fifo.comb += fifo.param_fifo.sink.valid.eq(fifo.sink.valid & fifo.sink.last & fifo.payload_fifo.sink.ready)
