@@ -38,8 +38,8 @@ BOARD = Board(
     # The first of two.
     ethernet=Ethernet(
         attributes={"IO_TYPE": "LVCMOS25"},
-        pins={"tx_clk": "P19", "tx_ctl": "R20", "tx_data": "N19 N20 P18 P20", "rx_clk": "L20", "rx_ctl": "U19", "rx_data": "T20 U20 T19 R18",
-              "rst_n": "U17"}),
+        pins={"tx_clk": "P19", "tx_ctl": "R20", "tx_data": "N19 N20 P18 P20",
+              "rx_clk": "L20", "rx_ctl": "U19", "rx_data": "T20 U20 T19 R18", "rst_n": "U17"}),
     toolchain="yosys, nextpnr-ecp5, ecppack",
     loader=("-c", "ft2232"),  # openFPGALoader has no name for it, but its cable
     pins={

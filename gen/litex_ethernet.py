@@ -22,7 +22,6 @@ __all__ = ["ETHERBONE_WORDS", "add_etherbone"]
 
 ETHERBONE_WORDS = 125  # of a datagram; with their address, the number of the answer and what is read, as much as 7 bits count
 _BUFFER_WORDS = 128
-_FRAME_BITS = 11       # 2 KiB, more than the longest frame
 _POLYNOMIAL, _RESIDUE = 0xEDB88320, 0xDEBB20E3  # IEEE 802.3, 3.2.9, lowest bit first: of a frame with its right sequence
 _START = 0xD5
 
@@ -51,20 +50,21 @@ class FrameQueue(Module):
     Parameters
     ----------
     checks : ``sink`` does not wait. Frames whose check sequence is wrong, and those for which there is no room, are dropped
+    bits : 2**bits octets wait at most, which must be more than a frame's: 11 are one block RAM
     """
 
-    def __init__(self, *, checks: bool, gap: int) -> None:
+    def __init__(self, *, checks: bool, gap: int, bits: int = 11) -> None:
         self.sink = sink = stream.Endpoint(eth_phy_description(8))
         self.source = source = stream.Endpoint(eth_phy_description(8))
-        self.specials.memory = memory = Memory(9, 1 << _FRAME_BITS)
+        self.specials.memory = memory = Memory(9, 1 << bits)
         write, read = memory.get_port(write_capable=True, mode=READ_FIRST), memory.get_port(mode=READ_FIRST)
         self.specials += write, read
 
-        place, complete, taken, following = (Signal(_FRAME_BITS + 1) for _ in range(4))
+        place, complete, taken, following = (Signal(bits + 1) for _ in range(4))
         full, writes, ended = Signal(), Signal(), Signal()
         self.comb += [
-            full.eq(place == Cat(taken[:_FRAME_BITS], ~taken[_FRAME_BITS])), writes.eq(sink.valid & ~full),
-            write.adr.eq(place[:_FRAME_BITS]), write.dat_w.eq(Cat(sink.data, sink.last)), write.we.eq(writes)]
+            full.eq(place == Cat(taken[:bits], ~taken[bits])), writes.eq(sink.valid & ~full),
+            write.adr.eq(place[:bits]), write.dat_w.eq(Cat(sink.data, sink.last)), write.we.eq(writes)]
         self.sync += [If(writes, place.eq(place + 1)), ended.eq(sink.valid & sink.ready & sink.last)]
         if checks:
             crc, started, lost = Signal(32, reset=0xFFFF_FFFF), Signal(), Signal()
@@ -80,7 +80,7 @@ class FrameQueue(Module):
 
         there, leaves, pause = Signal(), Signal(), Signal(max=gap + 2)
         self.comb += [
-            leaves.eq(there & source.ready), following.eq(Mux(leaves, taken + 1, taken)), read.adr.eq(following[:_FRAME_BITS]),
+            leaves.eq(there & source.ready), following.eq(Mux(leaves, taken + 1, taken)), read.adr.eq(following[:bits]),
             source.valid.eq(there), source.data.eq(read.dat_r[:8]), source.last.eq(read.dat_r[8])]
         self.sync += [
             taken.eq(following), there.eq((following != complete) & (pause == 0)),

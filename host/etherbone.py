@@ -107,7 +107,8 @@ class EtherboneDevice(LiteXDevice):
             answer = self.link.ask(reads, **written)
             if answer is not None:
                 return answer
-        raise DeviceError(f"nothing answers Etherbone at {self._place}, asked {ATTEMPTS} times; is the SoC's network up, and this its address?")
+        raise DeviceError(f"nothing answers Etherbone at {self._place}, asked {ATTEMPTS} times; is the SoC's network up, and this its "
+                          "address?")
 
     def _send(self, address: int, words: list[int]) -> None:
         """One datagram, which may get lost."""

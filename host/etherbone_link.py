@@ -10,6 +10,7 @@ import random
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Sequence
 
 from .device import DeviceError
@@ -47,7 +48,7 @@ class EtherboneLink:
         self.silence_s = silence_s
         self.lost = self.doubled = 0
         self._number = random.getrandbits(32)  # an answer to the driver before this one is none
-        self._answered: set[int] = set()
+        self._answered: deque[int] = deque(maxlen=16)
         # Bound to the address that the SoC sees, so that nothing from elsewhere comes in.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((host, port))
@@ -58,8 +59,8 @@ class EtherboneLink:
             self.socket.connect((host, port))
         except OSError as error:
             self.socket.close()
-            raise DeviceError(f"UDP port {port} of {here}, to which a SoC's Etherbone answers, cannot be used: {error.strerror}; is another "
-                              "driver running?") from None
+            raise DeviceError(f"UDP port {port} of {here}, to which a SoC's Etherbone answers, cannot be used: {error.strerror}; is "
+                              "another driver running?") from None
 
     def ask(self, reads: Sequence[int], *, address: int = 0, words: Sequence[int] = ()) -> list[int] | None:
         """Write ``words`` from ``address`` on, then read at the addresses ``reads``: what was read there, or None where no answer came, and
@@ -100,6 +101,6 @@ class EtherboneLink:
             if number in self._answered:
                 self.doubled += 1
             elif number == self._number and words == count and len(data) >= _HEAD.size + 4 + 4 * count:
-                self._answered = {*list(self._answered)[-15:], number}
+                self._answered.append(number)
                 return list(struct.unpack_from(f">{count}I", data, _HEAD.size + 4))
         return None

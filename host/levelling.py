@@ -120,8 +120,8 @@ class _Lanes:
         for _ in range(PATIENCE):
             if known():
                 return
-        raise DeviceError(f"register {name} of the board's DDR3 was not written exactly once in {PATIENCE} attempts; what loses or doubles so "
-                          "much on the way to the board?")
+        raise DeviceError(f"register {name} of the board's DDR3 was not written exactly once in {PATIENCE} attempts; what loses or doubles "
+                          "so much on the way to the board?")
 
     def _select(self, chosen: int) -> None:
         """Hold the lanes of a bit set: those are what the other registers change."""

@@ -61,7 +61,7 @@ class Soc:
         if record.wcount:
             for index, word in enumerate(record.writes.get_datas()):
                 self._write(record.writes.base_addr + 4 * index, word)
-        if not record.rcount or record.wcount and not self.answers_writes:
+        if not record.rcount or (record.wcount and not self.answers_writes):
             return None
         answer = EtherboneRecord(addr_size=4)
         number = int.from_bytes(record.reads.bytes[:4], "big")  # LiteX's decoder forgets it
