@@ -104,7 +104,7 @@ class EtherboneDevice(LiteXDevice):
         """What the SoC answers, asked until it does."""
         for attempt in range(ATTEMPTS):
             self.repeated += attempt > 0
-            answer = self.link.ask(reads, **written)
+            answer = self.link.ask(reads, **written, again=attempt > 0)
             if answer is not None:
                 return answer
         raise DeviceError(f"nothing answers Etherbone at {self._place}, asked {ATTEMPTS} times; is the SoC's network up, and this its "

@@ -62,10 +62,11 @@ class EtherboneLink:
             raise DeviceError(f"UDP port {port} of {here}, to which a SoC's Etherbone answers, cannot be used: {error.strerror}; is "
                               "another driver running?") from None
 
-    def ask(self, reads: Sequence[int], *, address: int = 0, words: Sequence[int] = ()) -> list[int] | None:
+    def ask(self, reads: Sequence[int], *, address: int = 0, words: Sequence[int] = (), again: bool = False) -> list[int] | None:
         """Write ``words`` from ``address`` on, then read at the addresses ``reads``: what was read there, or None where no answer came, and
-        nobody knows whether it was done. Without ``reads`` there is no answer. More words than the SoC keeps of a datagram stop it."""
-        self._number = (self._number + 1) & 0xFFFF_FFFF
+        nobody knows whether it was done. Without ``reads`` there is no answer. More words than the SoC keeps of a datagram stop it.
+        ``again`` says that this is the last question once more, to which a late answer will do."""
+        self._number = (self._number + (not again)) & 0xFFFF_FFFF
         record = struct.pack(f">{1 + len(words)}I", address, *words) if words else b""
         record += struct.pack(f">{1 + len(reads)}I", self._number, *reads) if reads else b""
         try:
