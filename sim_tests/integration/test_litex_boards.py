@@ -211,7 +211,9 @@ def test_the_command_line_over_ethernet_and_both_links_at_once(folder, name):
             assert acc.counters["cycles"] > 0 and serial.link.faults == 0
 
 
-@pytest.mark.parametrize(("name", "seed"), [(COLORLIGHT, 1), (ECPIX5, 2)])
+@pytest.mark.parametrize(("name", "seed"), [
+    (COLORLIGHT, 1), pytest.param(ECPIX5, 2, marks=pytest.mark.skipif(not NIGHTLY, reason="a minute; host/test_etherbone.py has the "
+                                                                                          "same with a model: SYSTOLITH_NIGHTLY=1"))])
 def test_datagrams_lost_doubled_and_hurt(folder, name, seed, monkeypatch):
     """One in twenty, either way, while the memory is woken too."""
     monkeypatch.setattr(EtherboneDevice, "silence_s", 0.2)
