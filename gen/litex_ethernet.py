@@ -2,6 +2,7 @@
 
 With them the core runs by the SoC's clock, octet by octet, whatever that is: a frame that comes waits until there is time for it, and one
 that goes is complete before it begins. They drop frames whose check sequence is wrong, which the core counts and then takes as they are.
+The core's own ways between clocks have the SoC's on both sides: at 125 MHz they miss their timing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from liteeth.frontend.etherbone import LiteEthEtherbone
 from liteeth.phy.ecp5rgmii import LiteEthPHYRGMII
 from litex.soc.interconnect import stream
 from migen import READ_FIRST, Cat, ClockDomainsRenamer, If, Memory, Module, Mux, Signal
+from migen.genlib.cdc import BusSynchronizer
 
 from ..boards import Ethernet
 
@@ -43,13 +45,15 @@ def _after(crc: Signal, octet: Signal) -> Any:
 
 
 class FrameQueue(Module):
-    """Frames from ``sink`` to ``source``, each complete before it begins, in one clock domain.
+    """Frames from ``sink``, in clock domain ``write``, to ``source``, in ``read``, each complete before it begins. Octets lie in a block
+    RAM with a port for each domain; only where frames end, and how far they were read, crosses.
 
-    Latency: the frame and three cycles. Throughput: an octet per cycle, but ``gap`` cycles between frames.
+    Throughput: an octet per cycle of either, but ``gap`` cycles of ``read`` between frames.
 
     Parameters
     ----------
-    checks : ``sink`` does not wait. Frames whose check sequence is wrong, and those for which there is no room, are dropped
+    checks : ``sink`` does not wait. Frames whose check sequence is wrong, and those for which there is no room, are dropped. Between
+        frames nothing comes for two cycles
     bits : 2**bits octets wait at most, which must be more than a frame's: 11 are one block RAM
     """
 
@@ -57,47 +61,54 @@ class FrameQueue(Module):
         self.sink = sink = stream.Endpoint(eth_phy_description(8))
         self.source = source = stream.Endpoint(eth_phy_description(8))
         self.specials.memory = memory = Memory(9, 1 << bits)
-        write, read = memory.get_port(write_capable=True, mode=READ_FIRST), memory.get_port(mode=READ_FIRST)
+        write = memory.get_port(write_capable=True, mode=READ_FIRST, clock_domain="write")
+        read = memory.get_port(mode=READ_FIRST, clock_domain="read")
         self.specials += write, read
+        self.submodules.ends = ends = BusSynchronizer(bits + 1, "write", "read")
+        self.submodules.reads = reads = BusSynchronizer(bits + 1, "read", "write")
 
-        place, complete, taken, following = (Signal(bits + 1) for _ in range(4))
-        full, writes, ended = Signal(), Signal(), Signal()
+        # Of the two domains one may be reset alone.
+        place, complete, taken = (Signal(bits + 1, reset_less=True) for _ in range(3))
+        level, full, writes, ended = Signal(bits + 1), Signal(), Signal(), Signal()
         self.comb += [
-            full.eq(place == Cat(taken[:bits], ~taken[bits])), writes.eq(sink.valid & ~full),
+            level.eq(place - reads.o), writes.eq(sink.valid & ~full), ends.i.eq(complete),
             write.adr.eq(place[:bits]), write.dat_w.eq(Cat(sink.data, sink.last)), write.we.eq(writes)]
-        self.sync += [If(writes, place.eq(place + 1)), ended.eq(sink.valid & sink.ready & sink.last)]
+        self.sync.write += [
+            full.eq(level >= (1 << bits) - 2),  # a cycle late
+            If(writes, place.eq(place + 1)), ended.eq(sink.valid & sink.ready & sink.last)]
         if checks:
-            crc, started, lost = Signal(32, reset=0xFFFF_FFFF), Signal(), Signal()
+            crc, started, lost, right, decided = Signal(32, reset=0xFFFF_FFFF), Signal(), Signal(), Signal(), Signal()
             self.comb += sink.ready.eq(1)
-            self.sync += [
+            self.sync.write += [
                 If(sink.valid, If(started, crc.eq(_after(crc, sink.data))).Elif(sink.data == _START, started.eq(1)),
                    If(full, lost.eq(1))),
-                If(ended, If((crc == _RESIDUE) & ~lost, complete.eq(place)).Else(place.eq(complete)),
-                   crc.eq(0xFFFF_FFFF), started.eq(0), lost.eq(0))]  # between frames nothing comes
+                right.eq((crc == _RESIDUE) & ~lost), decided.eq(ended),
+                If(ended, crc.eq(0xFFFF_FFFF), started.eq(0), lost.eq(0)),
+                If(decided, If(right, complete.eq(place)).Else(place.eq(complete)))]
         else:
             self.comb += sink.ready.eq(~full)
-            self.sync += If(ended, complete.eq(place))
+            self.sync.write += If(ended, complete.eq(place))
 
-        there, leaves, pause = Signal(), Signal(), Signal(max=gap + 2)
+        following, there, leaves, pause = Signal(bits + 1), Signal(), Signal(), Signal(max=gap + 2)
         self.comb += [
             leaves.eq(there & source.ready), following.eq(Mux(leaves, taken + 1, taken)), read.adr.eq(following[:bits]),
-            source.valid.eq(there), source.data.eq(read.dat_r[:8]), source.last.eq(read.dat_r[8])]
-        self.sync += [
-            taken.eq(following), there.eq((following != complete) & (pause == 0)),
+            reads.i.eq(taken), source.valid.eq(there), source.data.eq(read.dat_r[:8]), source.last.eq(read.dat_r[8])]
+        self.sync.read += [
+            taken.eq(following), there.eq((following != ends.o) & (pause == 0)),
             If(pause != 0, pause.eq(pause - 1))]
         if gap:
-            self.sync += If(leaves & source.last, pause.eq(gap), there.eq(0))
+            self.sync.read += If(leaves & source.last, pause.eq(gap), there.eq(0))
 
 
 class _Frames(Module):
-    """A PHY that takes and gives whole frames, as LiteEth's core takes one."""
+    """A PHY in the SoC's clock domain that takes and gives whole frames, as LiteEth's core takes one."""
 
     dw = 8
     integrated_ifg_inserter = True
 
     def __init__(self, phy: Any) -> None:
-        incoming = ClockDomainsRenamer("eth_rx")(FrameQueue(checks=True, gap=0))
-        outgoing = ClockDomainsRenamer("eth_tx")(FrameQueue(checks=False, gap=12))
+        incoming = ClockDomainsRenamer({"write": "eth_rx", "read": "sys"})(FrameQueue(checks=True, gap=0))
+        outgoing = ClockDomainsRenamer({"write": "sys", "read": "eth_tx"})(FrameQueue(checks=False, gap=12))
         self.submodules += incoming, outgoing
         self.comb += [phy.source.connect(incoming.sink), outgoing.source.connect(phy.sink)]
         self.sink, self.source = outgoing.sink, incoming.source
@@ -112,6 +123,7 @@ def add_etherbone(soc: Any, ethernet: Ethernet, pads: Any) -> None:
     soc.add_module("ethframes", frames)
     core = LiteEthUDPIPCore(phy=frames, mac_address=int(ethernet.mac.replace(":", ""), 16), ip_address=ethernet.ip, clk_freq=soc.clk_freq,
                             dw=8, with_sys_datapath=True, with_icmp=False, with_ip_broadcast=False)
+    core = ClockDomainsRenamer({"eth_rx": "sys", "eth_tx": "sys"})(core)
     soc.add_module("ethcore", core)
     etherbone = LiteEthEtherbone(core.udp, ethernet.port, buffer_depth=_BUFFER_WORDS)
     soc.add_module("etherbone", etherbone)

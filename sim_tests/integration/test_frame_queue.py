@@ -61,7 +61,7 @@ def through(frames, *, checks, gap, ready, waits, bits=8):
             elif octets and (yield queue.source.ready):
                 broken.append(cycle)
 
-    run_simulation(queue, [send(), take()])
+    run_simulation(queue, {"write": [send()], "read": [take()]}, clocks={"write": 10, "read": (10, 3)})
     return found, broken
 
 
