@@ -23,9 +23,9 @@ from . import (
     ulx3s_85f,
     versa_ecp5,
 )
-from .board import Board, ExternalMemory, Pin
+from .board import Board, Ethernet, ExternalMemory, Pin
 
-__all__ = ["BOARDS", "Board", "BoardError", "ExternalMemory", "Pin", "get_board"]
+__all__ = ["BOARDS", "Board", "BoardError", "Ethernet", "ExternalMemory", "Pin", "get_board"]
 
 BOARDS: dict[str, Board] = {board.name: board for board in (
     *ulx3s.BOARDS, ulx3s_85f.BOARD, *ecpix5.BOARDS, *orangecrab.BOARDS, colorlight_5a75b.BOARD, icesugar_pro.BOARD, versa_ecp5.BOARD,

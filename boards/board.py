@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from ..arch.config import Config
 from ..arch.settings import resolve
 
-__all__ = ["VARIANTS", "Board", "ExternalMemory", "Pin"]
+__all__ = ["RGMII_MHZ", "VARIANTS", "Board", "Ethernet", "ExternalMemory", "Pin"]
 
 VARIANTS = ("bare", "litex")
+RGMII_MHZ = 125  # of both directions' clocks at 1 Gbit/s
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +70,55 @@ class ExternalMemory:
     @property
     def ports(self) -> dict[str, Pin]:
         """The top module's ports for it: ``sdram_clk``, ``sdram_a[0]`` …"""
-        return {f"sdram_{name}{f'[{bit}]' if ' ' in sites else ''}": Pin(site, {**self.attributes, **self.pin_attributes.get(name, {})})
-                for name, sites in self.pins.items() for bit, site in enumerate(sites.split())}
+        return _ports("sdram", self.pins, self.attributes, self.pin_attributes)
+
+
+def _ports(prefix: str, pins: Mapping[str, str], attributes: Mapping[str, str],
+           pin_attributes: Mapping[str, Mapping[str, str]]) -> dict[str, Pin]:
+    """Ports of the top module, one for each bit of a bus, and their pins."""
+    return {f"{prefix}_{name}{f'[{bit}]' if ' ' in sites else ''}": Pin(site, {**attributes, **pin_attributes.get(name, {})})
+            for name, sites in pins.items() for bit, site in enumerate(sites.split())}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ethernet:
+    """A chip for Ethernet at 1 Gbit/s beside the part, with its reduced interface (RGMII 2.0, Hewlett-Packard 2002): four bits at each
+    edge of a clock of 125 MHz.
+
+    Members
+    -------
+    pins : sites by the names of the signals, ``tx_clk tx_ctl tx_data rx_clk rx_ctl rx_data rst_n``, those of a bus separated by spaces,
+        bit 0 first
+    attributes, pin_attributes : as :class:`ExternalMemory` has them
+    tx_delay_ns : by which the part sends its clock later than its data; 0 where the chip or the board does it
+    rx_delay_ns : by which the part delays the data that it receives
+    mac, ip, port : of the SoC, whose Etherbone is at that UDP port. Two boards on one network must differ in the first two
+    """
+    pins: Mapping[str, str]
+    attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    pin_attributes: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    tx_delay_ns: float = 0
+    rx_delay_ns: float = 0
+    mac: str = "10:e2:d5:00:00:00"
+    ip: str = "192.168.1.50"
+    port: int = 1234
+
+    def __post_init__(self) -> None:
+        try:
+            address = ipaddress.IPv4Address(self.ip)
+        except ValueError:
+            raise ValueError(f"ip must be an IPv4 address such as 192.168.1.50, not {self.ip!r}") from None
+        if address.is_multicast or address.is_unspecified or address == ipaddress.IPv4Address("255.255.255.255"):
+            raise ValueError(f"ip must be the address of one device, such as 192.168.1.50, not {self.ip!r}")
+        if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", self.mac) or int(self.mac[:2], 16) & 1:
+            raise ValueError(f"mac must be the address of one device, six bytes such as 10:e2:d5:00:00:00, not {self.mac!r}")
+        if not 1 <= self.port <= 65535:
+            raise ValueError(f"port must be from 1 to 65535, not {self.port!r}")
+
+    @property
+    def ports(self) -> dict[str, Pin]:
+        """The top module's ports for it: ``eth_rx_clk``, ``eth_rx_data[0]`` …"""
+        return _ports("eth", self.pins, self.attributes, self.pin_attributes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,6 +135,7 @@ class Board:
     frame_timeout_s : longest pause within a frame on its line, far above what a host's scheduler or a USB bridge delays a byte
     memory_kib, memory_ports : on-chip device memory, and 1 where its RAM has a single port
     external_memory : beside the part, if there is one that the LiteX variant reaches; ``sim`` models it
+    ethernet : beside the part, if there is one that the LiteX variant reaches
     toolchain : the programs from Verilog to bitstream
     loader : options with which openFPGALoader finds the board; None where it does not know it
     loader_flash_only : the part has no memory of its own that could be loaded
@@ -92,6 +143,7 @@ class Board:
     source : the file that defines the board, where it is not one of systolith's own
     pins : of the ports of :class:`~systolith.boards.top.BoardTop`, of which a board may lack ``led``
     settings : configuration layer between the built-in defaults and the user's own
+    soc_settings : the layer above it in the LiteX variant
     resources : what the part has: lut, ff, dsp, bram (and spram)
     """
 
@@ -109,6 +161,7 @@ class Board:
     memory_kib: int
     memory_ports: int = 2
     external_memory: ExternalMemory | None = None
+    ethernet: Ethernet | None = None
     toolchain: str
     loader: tuple[str, ...] | None = None
     loader_flash_only: bool = False
@@ -116,6 +169,7 @@ class Board:
     source: str | None = None
     pins: Mapping[str, Pin]
     settings: Mapping[str, Any]
+    soc_settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     resources: Mapping[str, int]
 
     @property
@@ -124,11 +178,18 @@ class Board:
         return VARIANTS if self.family == "ecp5" and self.external_memory and self.external_memory.chip else VARIANTS[:1]
 
     def in_variant(self, variant: str) -> Board:
-        """The board as one of its variants takes it: with the pins of its external memory, no faster than that, and none on the part."""
+        """The board as one of its variants takes it: with the pins of its external memory and its Ethernet, no faster than that memory,
+        and none on the part."""
         memory = self.external_memory
         if variant == "bare" or memory is None:
             return self
-        return dataclasses.replace(self, pins={**self.pins, **memory.ports}, clock_mhz=min(self.clock_mhz, memory.clock_mhz), memory_kib=0)
+        pins = {**self.pins, **memory.ports, **(self.ethernet.ports if self.ethernet else {})}
+        return dataclasses.replace(self, pins=pins, clock_mhz=min(self.clock_mhz, memory.clock_mhz), memory_kib=0)
+
+    @property
+    def clocks_mhz(self) -> dict[str, float]:
+        """Of clocks that come in at ports."""
+        return {"oscillator": self.oscillator_mhz} | ({"eth_rx_clk": RGMII_MHZ} if "eth_rx_clk" in self.pins else {})
 
     @property
     def clock_hz(self) -> float:

@@ -1,11 +1,12 @@
 """Colorlight 5A-75B (revision 7.0), a driver of LED panels with an LFE5U-25F: serial line at J19, at the pads of its button and lamp.
 
-Pins: amaranth-boards 0.0.21, ``colorlight_5a75b_r7_0.py``.
+Pins: amaranth-boards 0.0.21, ``colorlight_5a75b_r7_0.py``; those of Ethernet also litex-boards, ``platforms/colorlight_5a_75b.py``, and
+their delays ``targets/colorlight_5a_75x.py`` there.
 """
 
 from __future__ import annotations
 
-from .board import Board, ExternalMemory, Pin
+from .board import Board, Ethernet, ExternalMemory, Pin
 from .parts import FITS, RESOURCES
 
 __all__ = ["BOARD"]
@@ -31,9 +32,16 @@ BOARD = Board(
             "dq": "B13 C11 C10 A11 C9 E8 B6 B9 A6 B5 A5 B4 B3 C3 A2 B2 E2 D3 A4 E4 D4 C4 E5 D5 E6 D6 D8 A8 B8 B10 B11 E11",
         },
         attributes=_LVCMOS33 | {"PULLMODE": "NONE", "DRIVE": "4", "SLEWRATE": "FAST"}),
+    # The first of two B50612D, which have one reset.
+    ethernet=Ethernet(
+        rx_delay_ns=2, attributes=_LVCMOS33,
+        pins={"tx_clk": "M2", "tx_ctl": "M3", "tx_data": "L1 L3 P2 L4", "rx_clk": "M1", "rx_ctl": "N6", "rx_data": "N1 M5 N5 M6",
+              "rst_n": "P5"}),
     toolchain="yosys, nextpnr-ecp5, ecppack",
     loader=("-b", "colorlight"),
     pins={"oscillator": Pin("P6", _LVCMOS33), "rx": Pin("M13", _LVCMOS33 | {"PULLMODE": "UP"}), "tx": Pin("P11", _LVCMOS33)},
     settings=FITS["LFE5U-25F"],
+    # The SDRAM has 32 bits; with a wider bus Ethernet would leave the part no room.
+    soc_settings={"memory": {"bus_bits": 32, "outstanding": 16}},
     resources=RESOURCES["LFE5U-25F"],
 )

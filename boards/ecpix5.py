@@ -1,11 +1,12 @@
 """LambdaConcept ECPIX-5 with an LFE5UM5G-45F or -85F, serial line through its FTDI bridge.
 
-Pins: amaranth-boards 0.0.21, ``ecpix5.py``. The memory's chip and clock: litex-boards, ``targets/lambdaconcept_ecpix5.py``.
+Pins: amaranth-boards 0.0.21, ``ecpix5.py``; those of Ethernet also litex-boards, ``platforms/lambdaconcept_ecpix5.py``. The memory's chip
+and clock and Ethernet's delays: ``targets/lambdaconcept_ecpix5.py`` there.
 """
 
 from __future__ import annotations
 
-from .board import Board, ExternalMemory, Pin
+from .board import Board, Ethernet, ExternalMemory, Pin
 from .parts import FITS, RESOURCES
 
 __all__ = ["BOARDS"]
@@ -21,6 +22,11 @@ _MEMORY = ExternalMemory(
     },
     attributes={"IO_TYPE": "SSTL15_I", "SLEWRATE": "FAST"},
     pin_attributes={"clk_p": _SSTL15D, "dqs_p": _SSTL15D | {"TERMINATION": "OFF", "DIFFRESISTOR": "100"}, "dq": {"TERMINATION": "75"}})
+# While the chip is reset it reads its data pins: pulled up they mean RGMII, and that it offers all rates.
+_ETHERNET = Ethernet(
+    tx_delay_ns=2, attributes=_LVCMOS33, pin_attributes={"rx_data": {"PULLMODE": "UP"}},
+    pins={"tx_clk": "A12", "tx_ctl": "C9", "tx_data": "D8 C8 B8 A8", "rx_clk": "E11", "rx_ctl": "A11", "rx_data": "B11 A10 B10 A9",
+          "rst_n": "C13"})
 
 BOARDS = tuple(
     Board(
@@ -35,6 +41,7 @@ BOARDS = tuple(
         baud=1_000_000,
         memory_kib=memory_kib,
         external_memory=_MEMORY,
+        ethernet=_ETHERNET,
         toolchain="yosys, nextpnr-ecp5, ecppack",
         loader=("-b", "ecpix5"),
         pins={

@@ -275,10 +275,10 @@ class PLL(wiring.Component):
 
 
 def constraints(board: Board) -> str:
-    """The board's pins and oscillator as nextpnr-ecp5 reads them (LPF)."""
+    """The board's pins and clocks as nextpnr-ecp5 reads them (LPF)."""
     lines = ["BLOCK RESETPATHS;", "BLOCK ASYNCPATHS;"]
     for port, pin in board.pins.items():
         attributes = " ".join(f"{name}={value}" for name, value in pin.attributes.items())
         lines += [f'LOCATE COMP "{port}" SITE "{pin.site}";', f'IOBUF PORT "{port}" {attributes};']
-    lines.append(f'FREQUENCY PORT "oscillator" {board.oscillator_mhz} MHZ;')
+    lines += [f'FREQUENCY PORT "{port}" {mhz} MHZ;' for port, mhz in board.clocks_mhz.items()]
     return "\n".join(lines) + "\n"

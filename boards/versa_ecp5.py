@@ -1,11 +1,12 @@
 """Lattice ECP5 Versa with an LFE5UM-45F, serial line through its FTDI bridge; its oscillator is differential.
 
-Pins: amaranth-boards 0.0.21, ``versa_ecp5.py``. The memory's chip and clock: litex-boards, ``targets/lattice_versa_ecp5.py``.
+Pins: amaranth-boards 0.0.21, ``versa_ecp5.py``; those of Ethernet also litex-boards, ``platforms/versa_ecp5.py``. The memory's chip and
+clock and Ethernet's delays: ``targets/lattice_versa_ecp5.py`` there.
 """
 
 from __future__ import annotations
 
-from .board import Board, ExternalMemory, Pin
+from .board import Board, Ethernet, ExternalMemory, Pin
 from .parts import FITS, RESOURCES
 
 __all__ = ["BOARD"]
@@ -34,6 +35,11 @@ BOARD = Board(
         attributes={"IO_TYPE": "SSTL135_I", "SLEWRATE": "FAST"},
         pin_attributes={"clk_p": _SSTL135D, "dqs_p": _SSTL135D | {"TERMINATION": "OFF", "DIFFRESISTOR": "100"},
                         "dq": {"TERMINATION": "75"}}),
+    # The first of two.
+    ethernet=Ethernet(
+        attributes={"IO_TYPE": "LVCMOS25"},
+        pins={"tx_clk": "P19", "tx_ctl": "R20", "tx_data": "N19 N20 P18 P20",
+              "rx_clk": "L20", "rx_ctl": "U19", "rx_data": "T20 U20 T19 R18", "rst_n": "U17"}),
     toolchain="yosys, nextpnr-ecp5, ecppack",
     loader=("-c", "ft2232"),  # openFPGALoader has no name for it, but its cable
     pins={

@@ -118,16 +118,19 @@ def simulate_board(directory: Folder = None, board: Board = None, config: Config
                    latency_us: Annotated[float, typer.Option("--latency-us", min=0, help="Of the adapter, each way.")] = 0,
                    real_time: Annotated[bool, typer.Option("--real-time", help="Not faster than the board would be.")] = False,
                    as_json: Json = False) -> None:
-    """Simulate a whole board with its serial line at a pseudo-terminal, for --device serial:PORT, until Ctrl-C."""
+    """Simulate a whole board until Ctrl-C: its serial line at a pseudo-terminal, for --device serial:PORT, and its Ethernet, where the
+    LiteX variant has one, at a UDP port, for --device etherbone:HOST:PORT."""
     with console.guarded(as_json=as_json), contextlib.ExitStack() as stack:
         from . import flow
         folder, running = stack.enter_context(flow.simulated_board(
             directory, board=board, config=config, assignments=assignments or (), variant=variant, latency_us=latency_us,
             real_time=real_time, progress=console.progress))
         device = f"serial:{running.port}"
+        network = {"etherbone": f"etherbone:{running.network}"} if running.network else {}
         with contextlib.redirect_stdout(sys.__stdout__):
-            console.emit({"device": device, "port": running.port, "directory": str(folder)}, as_json=as_json,
-                         show=lambda: print(f"{device} is the board of {folder}; in another terminal:\n"
+            console.emit({"device": device, "port": running.port, **network, "directory": str(folder)}, as_json=as_json,
+                         show=lambda: print(f"{device} {''.join(f'or {place} ' for place in network.values())}is the board of {folder}; "
+                                            "in another terminal:\n"
                                             f"  systolith matmul --m 8 --n 8 --k 8 --directory {folder} --device {device}"))
             sys.stdout.flush()
         with contextlib.suppress(KeyboardInterrupt):

@@ -50,7 +50,7 @@ def choose(*, board: str | None = None, config: str | Path | Mapping[str, Any] |
         found = get_board(board)
         layers.append(found.settings)
     if variant == "litex":
-        layers.append({"shell": "axi"})
+        layers += [found.soc_settings if found else {}, {"shell": "axi"}]
     if config is not None:
         layers.append(config if isinstance(config, Mapping) else read_toml(config))
     layers.append(parse_assignments(assignments))

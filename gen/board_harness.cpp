@@ -1,15 +1,19 @@
 // A whole board: the model that Verilator makes of `systolith_board`, an adapter at its UART pins, and a pseudo-terminal in front.
 //
-//     board CLOCK_HZ LATENCY_US PACE CYCLES_FILE MOST_BAUD
+//     board CLOCK_HZ LATENCY_US PACE CYCLES_FILE MOST_BAUD FAULT_RATE SEED
 //
-// The first line of output is the terminal's name. The adapter sends and samples bit by bit, at the rate that whoever opens the
+// The first line of output is the terminal's name; the second, where the board has Ethernet, the address at which this computer's datagrams
+// reach it, of which FAULT_RATE are lost, doubled or hurt either way, by SEED. The adapter sends and samples bit by bit, at the rate that whoever opens the
 // terminal sets, as a USB adapter does, but never above MOST_BAUD; each byte is held back for LATENCY_US of the board's time in either
 // direction. `oscillator` is toggled at CLOCK_HZ, the accelerator's clock: a PLL's body for simulation passes it on. With PACE 1 the
 // board's time does not run ahead of the clock on the wall. CYCLES_FILE, 8 bytes, shows the board's cycles to whoever maps it. Ends with
 // its parent. Where SDRAM_DATA_BITS is defined, a chip of SDRAM is at the board's pins for one; where DDR3_ROW_BITS is, one of DDR3 is behind
-// the module that stands for its pins.
+// the module that stands for its pins. Where ETHERNET_MAC is, its pins are those of ethernet.h's chip.
 
 #include "adapter.h"
+#ifdef ETHERNET_MAC
+#include "ethernet.h"
+#endif
 #ifdef SDRAM_DATA_BITS
 #include "sdram.h"
 #endif
@@ -117,6 +121,46 @@ struct Surroundings {
 };
 #endif
 
+#ifdef ETHERNET_MAC
+// A clock of its own, whose edges come between the board's.
+class Network {
+public:
+    bool start(double fault_rate, uint64_t seed) {
+        chip_.computer.faults.rate = fault_rate;
+        chip_.computer.faults.random.seed(seed);
+        const std::string place = chip_.computer.open_socket();
+        std::printf("%s\n", place.c_str());
+        return !place.empty();
+    }
+
+    // Up to time_s, which is that of the board's next edge.
+    void run(double time_s, Vsystolith_board& board) {
+        for (; edges_ * RGMII::kHalf_s < time_s; ++edges_) {
+            chip_.drive();
+            board.eth_rx_clk = chip_.clock;
+            board.eth_rx_ctl = chip_.receives;
+            board.eth_rx_data = chip_.data;
+            board.eval();
+            chip_.sample(board.eth_tx_clk, board.eth_tx_ctl, board.eth_tx_data);
+        }
+    }
+
+    bool look() { return chip_.computer.look(chip_.cycles()); }
+    int descriptor() const { return chip_.computer.descriptor(); }
+
+private:
+    RGMII chip_;
+    uint64_t edges_ = 0;
+};
+#else
+struct Network {
+    bool start(double, uint64_t) { return true; }
+    void run(double, Vsystolith_board&) {}
+    bool look() { return false; }
+    int descriptor() const { return -1; }
+};
+#endif
+
 double now_s() {
     timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
@@ -150,7 +194,7 @@ void systolith_ddr3(int pins0, int address0, int pins1, int address1, int enable
 #endif
 
 int main(int count, char** arguments) {
-    if (count < 6) return 2;
+    if (count < 8) return 2;
     const double clock_hz = std::atof(arguments[1]);
     const uint64_t latency = static_cast<uint64_t>(std::atof(arguments[2]) * 1e-6 * clock_hz);
     const bool pace = std::atoi(arguments[3]);
@@ -160,6 +204,8 @@ int main(int count, char** arguments) {
     const char* name = terminal.open_pair();
     if (!name || !shown) return 1;
     std::printf("%s\n", name);
+    Network network;
+    if (!network.start(std::atof(arguments[6]), std::strtoull(arguments[7], nullptr, 10))) return 1;
     std::fflush(stdout);
 
     VerilatedContext context;
@@ -176,9 +222,11 @@ int main(int count, char** arguments) {
     for (uint64_t cycle = 0;; ++cycle) {
         if (cycle % kLook == 0) {
             const bool idle = cycle - last_byte > kIdle && !sender.busy() && received.empty();
-            pollfd waiting = {terminal.master, POLLIN, 0};
+            pollfd waiting[] = {{terminal.master, POLLIN, 0}, {network.descriptor(), POLLIN, 0}};
             const bool room = sender.queue.size() < kAhead;
-            if (room && (!idle || cycle % kIdle == 0) && poll(&waiting, 1, idle ? 5 : 0) > 0) {
+            const bool looks = room && (!idle || cycle % kIdle == 0) && poll(waiting, 2, idle ? 5 : 0) > 0;
+            if (network.look()) last_byte = cycle;
+            if (looks && waiting[0].revents) {
                 unsigned char bytes[kAhead];
                 const ssize_t got = read(terminal.master, bytes, sizeof bytes);
                 if (got <= 0) return 0;
@@ -202,6 +250,7 @@ int main(int count, char** arguments) {
         }
         board.rx = sender.step(cycle, bit_cycles);
         for (const int level : {0, 1}) {
+            network.run((cycle + 0.5 * level) / clock_hz, board);
             board.oscillator = level;
             board.eval();
             surroundings.settle(board);

@@ -23,7 +23,7 @@ from ..rtl.core import Core
 from . import tools
 from .fusesoc import CORE_NAME, core_file
 from .header import DRIVER_FILES, c_header, driver_file, register_document
-from .soc import SOC_PACKAGES, SoCFiles, build_soc
+from .soc import SoCFiles, build_soc, soc_packages
 from .verilog import emit
 
 __all__ = ["GenerateError", "GenerateResult", "generate", "native_verilog"]
@@ -134,7 +134,7 @@ def generate(config: Config, directory: str | Path, *, board: Board | None = Non
     digest = hashlib.sha256(text.encode()).hexdigest()
     memory_bytes = soc.memory_bytes if soc else board.memory_bytes if board else 0
     manifest = Manifest(config=config, hash=digest, board=board.reference if board else None, version=__version__, tops=tops,
-                        memory_bytes=memory_bytes, tools=tools.versions(*(SOC_PACKAGES if soc else ())),
+                        memory_bytes=memory_bytes, tools=tools.versions(*(soc_packages(board) if soc and board else ())),
                         soc=soc.description if soc else None)
     files = {VERILOG_NAME: f"{text}\n{_identity_verilog(digest)}", "systolith.h": c_header(manifest),
              **{name: driver_file(name) for name in DRIVER_FILES},

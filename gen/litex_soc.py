@@ -1,10 +1,12 @@
-"""The SoC of a board's LiteX variant, without a CPU: a serial line as its only master, the accelerator's registers, LiteDRAM.
+"""The SoC of a board's LiteX variant, without a CPU: a serial line and, where the board has Ethernet, LiteEth's Etherbone as its masters,
+the accelerator's registers, LiteDRAM.
 
 A program of its own, ``python -m systolith.gen.litex_soc FOLDER``, because LiteX fills global state and warns of itself. FOLDER holds
 ``manifest.json`` and ``systolith_litex.py``; what is written into it are ``soc.v``, ``csr.csv`` and ``soc.json``, which a host needs:
 
     {"registers": {name: byte address}, "init": [[what, address, bank, "command" or "control", bits, cycles to wait], …],
-     "levelling": {"lanes": bytes of a word, "delays": …, "bitslips": …}, "phy": {what: cycles}, where reads must be calibrated}
+     "levelling": {"lanes": bytes of a word, "delays": …, "bitslips": …}, "phy": {what: cycles}, where reads must be calibrated
+     "etherbone": {"mac": …, "ip": …, "port": …, "words": most of them in a datagram}, where the board has Ethernet}
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import json
 import re
 import runpy
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -77,9 +80,12 @@ class SoC(SoCCore):  # type: ignore[misc]
     def __init__(self, board: Board, folder: Path) -> None:
         memory = board.external_memory
         assert memory is not None
+        beside = {"sdram": memory.pins, **({"eth": board.ethernet.pins} if board.ethernet else {})}
+        taken = {f"{chip}_{name}" for chip, pins in beside.items() for name in pins}
         platform = LatticeECP5Platform(board.device, [
-            *((name, 0, Pins(1)) for name in board.pins if name not in memory.ports),
-            *((f"sdram_{name}", 0, Pins(len(sites.split()))) for name, sites in memory.pins.items())], toolchain="trellis")
+            *((name, 0, Pins(1)) for name in board.pins if name.partition("[")[0] not in taken),
+            *((f"{chip}_{name}", 0, Pins(len(sites.split()))) for chip, pins in beside.items() for name, sites in pins.items())],
+            toolchain="trellis")
         SoCCore.__init__(self, platform, board.clock_hz, cpu_type=None, with_uart=False, with_timer=False, with_ctrl=False,
                          integrated_sram_size=0, ident="", bus_timeout=BUS_TIMEOUT_CYCLES)
         ddr3 = memory.standard == "DDR3"
@@ -94,7 +100,7 @@ class SoC(SoCCore):  # type: ignore[misc]
         self.bus.add_master(name="line", master=line)
 
         chip = getattr(modules, memory.chip)(board.clock_hz, "1:2" if ddr3 else "1:1")
-        phy = self._ddr3_phy(platform, board) if ddr3 else GENSDRPHY(_Pads(platform, memory.pins), board.clock_hz)
+        phy = self._ddr3_phy(platform, board) if ddr3 else GENSDRPHY(_Pads(platform, "sdram", memory.pins), board.clock_hz)
         if not ddr3:
             for name, ns in _SDR_NS.items():
                 setattr(chip.timing_settings, name, chip.ns_to_cycles(ns))
@@ -102,6 +108,10 @@ class SoC(SoCCore):  # type: ignore[misc]
         self.add_module("ddrphy" if ddr3 else "sdrphy", phy)
         self.add_sdram("sdram", phy=phy, module=chip, l2_cache_size=0)
         self.init_sequence, _ = init.get_sdram_phy_init_sequence(phy.settings, chip.timing_settings)
+
+        if board.ethernet is not None:
+            from .litex_ethernet import add_etherbone
+            add_etherbone(self, board.ethernet, _Pads(platform, "eth", board.ethernet.pins))
 
         wrapper = runpy.run_path(str(folder / "systolith_litex.py"))
         self.systolith = wrapper["Systolith"](platform, folder)
@@ -120,12 +130,12 @@ class SoC(SoCCore):  # type: ignore[misc]
 
 
 class _Pads:
-    """The memory's pins as a PHY takes them: attributes by their names."""
+    """A chip's pins as a PHY takes them: attributes by their names."""
 
-    def __init__(self, platform: Any, pins: Any) -> None:
+    def __init__(self, platform: Any, chip: str, pins: Iterable[str]) -> None:
         for name in pins:
             if name != "clk":
-                setattr(self, name, platform.request(f"sdram_{name}"))
+                setattr(self, name, platform.request(f"{chip}_{name}"))
 
     @property
     def layout(self) -> list[tuple[str, int]]:
@@ -161,7 +171,7 @@ def main(folder: Path) -> None:
     (folder / "csr.csv").write_text(get_csr_csv(soc.csr_regions, soc.constants, soc.mem_regions), encoding="utf-8")
     registers = {f"sdram_{name}": address for name, address in _addresses(soc, "sdram").items() if name.startswith("dfii_")}
     steps = _steps(soc.init_sequence)
-    description = {"registers": registers, "init": steps}
+    description: dict[str, Any] = {"registers": registers, "init": steps}
     settings = soc.phy_settings
     if settings.read_leveling:
         registers |= {f"ddrphy_{name}": address for name, address in _addresses(soc, "ddrphy").items()}
@@ -170,6 +180,9 @@ def main(folder: Path) -> None:
         # Cycles from a command to its words at the pins, to the window for its strobe, and to when the controller has what was read.
         description["phy"] = {"write": settings.write_latency, "strobe": get_sys_latency(settings.nphases, settings.cl),
                               "read": settings.read_latency}
+    if board.ethernet is not None:
+        from .litex_ethernet import ETHERBONE_WORDS
+        description["etherbone"] = {**{name: getattr(board.ethernet, name) for name in ("mac", "ip", "port")}, "words": ETHERBONE_WORDS}
     (folder / "soc.json").write_text(json.dumps(description), encoding="utf-8")
 
 

@@ -23,8 +23,29 @@ module DCCA (input CLKI, CE, output CLKO);
   assign CLKO = CLKI & enabled;
 endmodule
 
+// Both bits are taken at the rising edge; the first one is at the pin while the clock is high.
 module ODDRX1F (input SCLK, RST, D0, D1, output Q);
-  assign Q = SCLK ? D0 : D1;  // for constants, as a clock is made
+  reg first = 0, second = 0;
+  assign Q = SCLK ? first : second;
+  always @(posedge SCLK) {first, second} <= {D0, D1};
+endmodule
+
+// What is at the pin at a rising edge and at the falling one behind it comes out together, at the next rising edge.
+module IDDRX1F (input SCLK, RST, D, output reg Q0 = 0, Q1 = 0);
+  reg rising = 0, falling = 0;
+  always @(posedge SCLK) begin
+    {Q0, Q1} <= {rising, falling};
+    rising <= D;
+  end
+  always @(negedge SCLK) falling <= D;
+endmodule
+
+module DELAYG #(parameter DEL_MODE = "USER_DEFINED", DEL_VALUE = 0) (input A, output Z);
+  assign Z = A;
+endmodule
+
+module FD1S3BX (input D, PD, CK, output reg Q = 1);
+  always @(posedge CK or posedge PD) if (PD) Q <= 1; else Q <= D;
 endmodule
 
 module OFS1P3BX (input SCLK, PD, SP, D, output reg Q = 0);

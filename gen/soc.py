@@ -19,10 +19,9 @@ from . import tools
 from .header import driver_file
 from .verilog import emit
 
-__all__ = ["PHY_MODEL_MACRO", "SOC_PACKAGES", "SOC_TOP", "SoCFiles", "build_soc"]
+__all__ = ["PHY_MODEL_MACRO", "SOC_TOP", "SoCFiles", "build_soc", "soc_packages"]
 
 SOC_TOP = "systolith_board"
-SOC_PACKAGES = ("litex", "litedram")
 WRAPPER = "systolith_litex.py"
 PHY_MODEL_MACRO = "SYSTOLITH_PHY_MODEL"  # defined where a simulation brings its own module systolith_phy
 
@@ -38,15 +37,20 @@ class SoCFiles(NamedTuple):
     memory_bytes: int
 
 
+def soc_packages(board: Board) -> tuple[str, ...]:
+    """Those that make the SoC for ``board``."""
+    return ("litex", "litedram", *(("liteeth",) if board.ethernet else ()))
+
+
 def build_soc(config: Config, board: Board) -> SoCFiles:
     """The SoC for ``board``, whose accelerator has ``config``.
 
     Raises
     ------
     ToolError
-        LiteX or LiteDRAM is missing or fails.
+        LiteX, LiteDRAM or LiteEth is missing or fails.
     """
-    for package in SOC_PACKAGES:
+    for package in soc_packages(board):
         if importlib.util.find_spec(package) is None:
             raise tools.ToolError(f"{package} is not installed; run: pip install 'systolith[litex]'")
     assert board.external_memory is not None

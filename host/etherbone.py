@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,20 +10,24 @@ from typing import Any
 from ..arch.manifest import Manifest
 from ..arch.registers import Control, State, Status, offset_of
 from .device import DeviceError
+from .etherbone_link import EtherboneLink
 from .litex import LiteXDevice
 
 __all__ = ["EtherboneDevice"]
 
 ATTEMPTS = 10
+WORDS = 8                 # LiteEth keeps 16 words of a datagram unless its user says otherwise
+LEAST_S = 2 * 84 * 8e-9   # in which the shortest frames go there and back at 1 Gbit/s
 _COUNT_MASK = 0xFFFF
 
 
 class EtherboneDevice(LiteXDevice):
     """Registers and SDRAM of the SoC at ``host``, which has LiteEth's Etherbone at UDP ``port``.
 
-    Datagrams get lost, and Etherbone does not say when a write is. Reads are repeated until they are answered; what is written is read
-    back and written again until it is there. CONTROL is written once: whether a program was started shows in IRQ, which is cleared
-    before, or in how many were taken into the queue.
+    Datagrams get lost, and are sent again until they are answered. In a board's LiteX variant that is so of writes too: their datagrams
+    read a register as well, so that what clears itself need not be read back. LiteEth as others have it (2024.12) does not answer
+    such a datagram; there, what was written is read back. CONTROL is written once: whether a program was started shows in IRQ, which
+    is cleared before, or in how many were taken into the queue.
 
     Parameters
     ----------
@@ -32,40 +36,54 @@ class EtherboneDevice(LiteXDevice):
 
     Attributes
     ----------
-    repeated : writes that were lost
+    link : what datagrams go through
+    repeated : datagrams that were sent again
 
     Raises
     ------
     DeviceError, DeviceMismatch
-        As with ``litex_server``; nothing answers at that address.
+        As with ``litex_server``; the board has no Ethernet, nothing answers at that address, or the port is in use on this computer.
     """
 
-    words_at_once = 8  # LiteEth keeps 16 words of a datagram unless its user says otherwise
     way = "Etherbone"
+    silence_s = 1.0  # an answer that is not there by then is none
 
     def __init__(self, manifest: Manifest, *, host: str, port: int = 1234, csr_csv: str | Path = "csr.csv", name: str = "systolith"):
         self.repeated = 0
         self._place = f"{host}:{port}"
+        soc = manifest.soc or {"etherbone": {}}
+        if "etherbone" not in soc:
+            raise DeviceError(f"the SoC for {manifest.board} has no Ethernet; use --device serial:PORT")
+        self._answers_writes = "words" in soc["etherbone"]
+        self.words_at_once = int(soc["etherbone"].get("words", WORDS))
         super().__init__(manifest, host=host, port=port, csr_csv=csr_csv, name=name)
 
     def make_client(self, host: str, port: int, csr_csv: str) -> Any:
         from litex.tools.remote.comm_udp import CommUDP
         client = CommUDP(host, port, csr_csv=csr_csv)
-        opens = client.open
-        # LiteX probes by an exception without a class; the first read does as well.
-        client.open = lambda: opens(probe=False)
+
+        def open_link() -> None:
+            self.link = EtherboneLink(host, port, silence_s=self.silence_s)
+            client.socket = self.link.socket
+
+        client.open = open_link
         return client
 
     def read_bus(self, address: int, count: int) -> list[int]:
-        try:
-            return list(self.client.read(address, count))
-        except (OSError, AttributeError, IndexError, ValueError, struct.error) as error:  # a time-out, or no Etherbone
-            raise DeviceError(f"nothing answers Etherbone at {self._place} ({type(error).__name__}); is the SoC's network up, and this its "
-                              "address?") from None
+        return self._ask([address + 4 * index for index in range(count)])
 
     def write_bus(self, address: int, words: list[int]) -> None:
-        self._until(lambda: self.read_bus(address, len(words)) == words, lambda: self.client.write(address, words),
-                    f"{len(words)} words at 0x{address:08x}")
+        if self._answers_writes:
+            self._ask([self._registers], address=address, words=words)
+        else:
+            self._until(lambda: self.read_bus(address, len(words)) == words, lambda: self._send(address, words),
+                        f"{len(words)} words at 0x{address:08x}")
+
+    def write_once(self, address: int, value: int) -> bool:
+        if self.link.once([self._registers], address=address, words=[value]):
+            return True
+        self.write_bus(address, [value])
+        return False
 
     def write_register(self, offset: int, value: int) -> None:
         if offset == offset_of("CONTROL"):
@@ -82,10 +100,30 @@ class EtherboneDevice(LiteXDevice):
                 return
         raise DeviceError(f"Etherbone at {self._place} did not take {what}, written {ATTEMPTS} times; does something else write there?")
 
+    def _ask(self, reads: list[int], **written: Any) -> list[int]:
+        """What the SoC answers, asked until it does."""
+        for attempt in range(ATTEMPTS):
+            self.repeated += attempt > 0
+            answer = self.link.ask(reads, **written, again=attempt > 0)
+            if answer is not None:
+                return answer
+        raise DeviceError(f"nothing answers Etherbone at {self._place}, asked {ATTEMPTS} times; is the SoC's network up, and this its "
+                          "address?")
+
+    def _send(self, address: int, words: list[int]) -> None:
+        """One datagram, which may get lost."""
+        self.link.ask([self._registers] if self._answers_writes else [], address=address, words=words)
+
+    def _pass(self, cycles: int) -> None:
+        seconds = cycles / self.client.constants.config_clock_frequency
+        time.sleep(seconds)
+        for _ in range(-int(-seconds // LEAST_S)):
+            self.read_bus(self._registers, 1)
+
     def _control(self, bits: int) -> None:
         """Write ``bits`` to CONTROL so that they act once."""
         def write(bits: int) -> None:
-            self.client.write(self._registers + offset_of("CONTROL"), [bits])
+            self._send(self._registers + offset_of("CONTROL"), [bits])
 
         def status() -> int:
             return self.read_register(offset_of("STATUS"))

@@ -67,8 +67,7 @@ class LiteXDevice(Device):
         try:
             check_identity(self, manifest)
             if manifest.soc is not None:
-                wake(self, manifest.soc, read=lambda address: self.read_bus(address, 1)[0],
-                     write=lambda address, value: self.write_bus(address, [value]), wait=self._pass)
+                wake(self, manifest.soc, read=lambda address: self.read_bus(address, 1)[0], write=self.write_once, wait=self._pass)
         except DeviceError:
             self.close()
             raise
@@ -94,6 +93,11 @@ class LiteXDevice(Device):
     def write_bus(self, address: int, words: list[int]) -> None:
         """Put at most ``words_at_once`` words at byte ``address`` of the SoC and on."""
         self.client.write(address, words)
+
+    def write_once(self, address: int, value: int) -> bool:
+        """Put a word at byte ``address`` of the SoC: whether that was done exactly once, as far as it is known."""
+        self.write_bus(address, [value])
+        return True
 
     def read_register(self, offset: int) -> int:
         return self.read_bus(self._registers + offset, 1)[0]

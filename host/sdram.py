@@ -21,14 +21,15 @@ AWAKE = SEL | 2 | 4 | 8  # with CKE, ODT and RESET_N, which mean nothing then: a
 WORDS = 4              # at each place of the check
 
 
-def wake(device: Device, soc: Mapping[str, Any], *, read: Callable[[int], int], write: Callable[[int, int], None],
+def wake(device: Device, soc: Mapping[str, Any], *, read: Callable[[int], int], write: Callable[[int, int], bool],
          wait: Callable[[int], None]) -> bool:
     """Make the memory of ``device`` work, unless that was done since power-up; whether it had to be. The reads of DDR3 are calibrated.
 
     Parameters
     ----------
     soc : of the manifest
-    read, write : a word of the SoC at a byte address
+    read, write : a word of the SoC at a byte address; a write is done once at least, and says whether it was known to be once. The chip
+        may get any command of the sequence twice
     wait : let so many cycles of the SoC pass, or more
 
     Raises

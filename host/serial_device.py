@@ -129,8 +129,11 @@ class SerialDevice(Device):
     def _read_word(self, address: int) -> int:
         return int.from_bytes(self.link.read(address, 1), "big")
 
-    def _write_word(self, address: int, value: int) -> None:
+    def _write_word(self, address: int, value: int) -> bool:
+        """Whether it was written exactly once: an answer that was lost hides that it was."""
+        faults = self.link.faults
         self.link.write(address, value.to_bytes(4, "big"))
+        return self.link.faults == faults
 
     def _pass(self, cycles: int) -> None:
         """Let ``cycles`` of the device's clock pass, by words that the line is busy with for them: a simulated board has its own time."""

@@ -1,5 +1,6 @@
 """Boards: names, pins against amaranth-boards, clocks against the limits of the PLLs, and configurations that resolve and fit."""
 
+import dataclasses
 import importlib
 import re
 from pathlib import Path
@@ -164,6 +165,49 @@ def test_supplies_of_orangecrab():
     assert [" ".join(io.ios[0].names) for io in resource.ios] == [memory.pins["vccio"], memory.pins["gnd"]]
     for name in ("vccio", "gnd"):
         assert {**memory.attributes, **memory.pin_attributes[name]} == dict(resource.attrs)
+
+
+ETHERNET = [name for name, board in BOARDS.items() if board.ethernet]
+
+
+def test_which_boards_have_ethernet():
+    assert ETHERNET == ["ecpix5-45f", "ecpix5-85f", "colorlight-5a75b", "versa-ecp5"]
+
+
+@pytest.mark.parametrize("name", ETHERNET)
+def test_ethernet_pins_are_those_of_amaranth_boards(name):
+    """Of its first chip: every pin but those by which its registers are set, whether reset is low when it acts, and the attributes."""
+    ethernet = get_board(name).ethernet
+    resource = next(resource for resource in _platform(name).resources if resource.name == "eth_rgmii" and resource.number == 0)
+    pins = {io.name.replace("ctrl", "ctl").replace("rst", "rst_n"): io.ios[0] for io in resource.ios if io.name not in ("mdc", "mdio")}
+    assert ethernet.pins == {signal: " ".join(found.names) for signal, found in pins.items()}
+    assert [signal for signal, found in pins.items() if found.invert] == ["rst_n"]
+    assert ethernet.attributes == dict(resource.attrs)
+    # litex-boards has that besides, for what the chip reads while it is reset.
+    assert ethernet.pin_attributes == ({"rx_data": {"PULLMODE": "UP"}} if name.startswith("ecpix5") else {})
+
+
+@pytest.mark.parametrize("name", ETHERNET)
+def test_constraints_of_ethernet(name):
+    """Every pin, and the clock that comes in at one; in the LiteX variant only."""
+    board = get_board(name)
+    text = constraints(board.in_variant("litex"))
+    for port, pin in board.ethernet.ports.items():
+        assert f'LOCATE COMP "{port}" SITE "{pin.site}";' in text
+    assert 'FREQUENCY PORT "eth_rx_clk" 125 MHZ;' in text and "eth" not in constraints(board)
+    assert "eth" not in constraints(get_board("ulx3s-85f").in_variant("litex"))
+
+
+@pytest.mark.parametrize(("changed", "message"), [
+    ({"ip": "192.168.1"}, "ip must be an IPv4 address such as 192.168.1.50, not '192.168.1'"),
+    ({"ip": "224.0.0.1"}, "ip must be the address of one device, such as 192.168.1.50, not '224.0.0.1'"),
+    ({"ip": "0.0.0.0"}, "ip must be the address of one device, such as 192.168.1.50, not '0.0.0.0'"),
+    ({"mac": "10-e2-d5-00-00-00"}, "mac must be the address of one device, six bytes such as 10:e2:d5:00:00:00, not '10-e2-d5-00-00-00'"),
+    ({"mac": "11:e2:d5:00:00:00"}, "mac must be the address of one device, six bytes such as 10:e2:d5:00:00:00, not '11:e2:d5:00:00:00'"),
+    ({"port": 0}, "port must be from 1 to 65535, not 0")])
+def test_addresses_that_a_board_cannot_have(changed, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        dataclasses.replace(get_board("versa-ecp5").ethernet, **changed)
 
 
 @pytest.mark.parametrize("name", SDRAM)

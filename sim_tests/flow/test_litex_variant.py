@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 
 import pytest
@@ -109,6 +110,20 @@ def test_ddr3_every_pin_is_a_port(ddr3):
     assert set(memory.pins) - {"vccio", "gnd"} <= ports(text, "systolith_phy")
     # A group's mask is in its own registers, whichever byte it masks.
     assert text.count("\nDQSBUFM ") == 2 and text.count("\nBB ") == 18 and text.count("\nIDDRX2DQA ") == 16
+
+
+def test_ethernet_as_files(ddr3):
+    """An address, and the pins' delays in 25 ps, where the board has it: its clock's on ECPIX-5, none on Versa."""
+    name, folder = ddr3
+    manifest, ethernet = Manifest.read(folder), BOARDS[name].ethernet
+    assert ("liteeth" in manifest.tools) is (ethernet is not None)
+    if ethernet is None:
+        assert "etherbone" not in manifest.soc and "eth_" not in manifest.check_verilog(folder)
+        return
+    assert manifest.soc["etherbone"] == {"mac": "10:e2:d5:00:00:00", "ip": "192.168.1.50", "port": 1234, "words": 125}
+    text = manifest.check_verilog(folder)
+    delays = [int(value) for value in re.findall(r"\.DEL_VALUE \(\d+'d(\d+)\)", text.partition("module systolith_phy")[0])]
+    assert sorted(delays) == [0] * 10 + [80 if name.startswith("ecpix5") else 0]
 
 
 def test_the_same_again(folder, tmp_path):

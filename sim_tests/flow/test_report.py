@@ -1,5 +1,6 @@
 """Reports from recorded outputs of the tools, cut down to what is read."""
 
+import dataclasses
 import json
 import re
 from collections import Counter
@@ -169,6 +170,24 @@ def test_report_is_that_of_the_median_seed(tmp_path):
     assert report["peak_gops"] == pytest.approx(macs * 2 * 81.234 / 1e3, abs=1e-3)
     assert report["lut_eq_per_mac"] == round(8364 / macs, 1)
     assert report["timing_met"] is (81.234 >= board.clock_mhz)
+
+
+def test_every_clock_counts(tmp_path):
+    """A run in which one of them is missed is worse than any other, and the report says which."""
+    board, manifest = manifest_for("ulx3s-85f")
+    (tmp_path / "top.v").write_text(VERILOG)
+    (tmp_path / "top.json").write_text(json.dumps({"modules": {"top": netlist(a=cell("LUT4", [2]))}}))
+    document = {**NEXTPNR, "fmax": {"$glbnet$clk": {"achieved": 91.5, "constraint": 75.0},
+                                    "$glbnet$eth_rx_clk$TRELLIS_IO_IN": {"achieved": 120.0, "constraint": 125.0}}}
+    (tmp_path / "report.json").write_text(json.dumps(document))
+    missed = read_timing(tmp_path / "report.json", 75)
+    assert (missed.fmax_mhz, missed.others) == (91.5, {"eth_rx_clk": (120.0, 125.0)})
+    met = dataclasses.replace(missed, fmax_mhz=80.0, others={"eth_rx_clk": (125.0, 125.0)})
+    synthesised = read_netlist(tmp_path / "top.json", tmp_path / "top.v", "top", "ecp5")
+    report = make_report(manifest, board, synthesised, {1: missed, 2: met, 3: met})
+    assert (report["median_seed"], report["timing_met"]) == (2, True)
+    assert report["other_clocks"] == [{"clock": "eth_rx_clk", "asked_mhz": 125.0, "fmax_mhz": 125.0}]
+    assert make_report(manifest, board, synthesised, {1: missed})["timing_met"] is False
 
 
 def test_ice40_counts_flip_flops_from_the_netlist(tmp_path):

@@ -1,122 +1,52 @@
-"""Etherbone in datagrams that get lost, come twice or come late, by LiteX's own client and packets, with the functional model behind."""
+"""Etherbone in datagrams that get lost or come twice, by LiteX's own packets, with the functional model behind."""
 
-import random
+import contextlib
+import dataclasses
 import socket
-import threading
 
 import numpy as np
 import pytest
+from ddr3_soc import CONTROL, SOC, DDR3SoC
 from systolith.arch.manifest import MANIFEST_NAME, Manifest
-from systolith.arch.registers import REGISTER_BYTES, Control, State, offset_of
+from systolith.arch.registers import Control, State, offset_of
 from systolith.arch.settings import resolve
 from systolith.cli.flow import FlowError, connect
+from systolith.host import levelling
 from systolith.host.accelerator import Accelerator
 from systolith.host.device import DeviceError
 from systolith.host.etherbone import EtherboneDevice
 from systolith.host.model_device import ModelDevice
+from systolith.host.sdram import AWAKE, SEL
 
-litex = pytest.importorskip("litex.tools.remote.comm_udp", reason="LiteX is not installed: pip install 'systolith[litex]'")
-from litex.tools.remote.etherbone import EtherbonePacket, EtherboneRecord, EtherboneWrites  # noqa: E402
+pytest.importorskip("litex", reason="LiteX is not installed: pip install 'systolith[litex]'")
+from etherbone_soc import CSR_CSV, FAULTS, MEMORY_BYTES, Soc
 
 MANIFEST = Manifest(config=resolve({"array": {"rows": 3, "cols": 5}}), hash="0123456789abcdef" + "0" * 48)
-REGISTERS, RAM, MEMORY_BYTES = 0x8000_0000, 0x4000_0000, 1 << 14
-CSR_CSV = (f"memory_region,main_ram,{RAM:#x},{MEMORY_BYTES},cached\nmemory_region,systolith,{REGISTERS:#x},{REGISTER_BYTES},io\n"
-           "constant,config_csr_data_width,32,,\nconstant,config_bus_address_width,32,,\n")
-FAULTS = ("request lost", "answer lost", "request twice")
+KEPT = dataclasses.replace(MANIFEST, soc=SOC | {"etherbone": {"mac": "10:e2:d5:00:00:00", "ip": "127.0.0.2", "port": 1234, "words": 12}})
 
 
-class Soc:
-    """Serves a model at 127.0.0.2; ``rate`` of the datagrams meet one of :data:`FAULTS`, which ``faults`` counts."""
-
-    def __init__(self, port, *, seed):
-        self.model = ModelDevice(MANIFEST, memory_bytes=MEMORY_BYTES)
-        self.rng, self.rate, self.faults, self.starts = random.Random(seed), 0.0, dict.fromkeys(FAULTS, 0), 0
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("127.0.0.2", port))
-        self._socket.settimeout(0.05)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._serve)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join()
-        self._socket.close()
-
-    def _serve(self):
-        while not self._stop.is_set():
-            try:
-                data, client = self._socket.recvfrom(8192)
-            except TimeoutError:
-                continue
-            fault = self.rng.choice(FAULTS[:2] if self.rate == 1 else FAULTS) if self.rng.random() < self.rate else None
-            if fault:
-                self.faults[fault] += 1
-            for _ in range({"request lost": 0, "request twice": 2}.get(fault, 1)):
-                answer = self._do(data)
-                if answer and fault != "answer lost":
-                    self._socket.sendto(answer, client)
-
-    def _do(self, data):
-        packet = EtherbonePacket(32, data)
-        packet.decode()
-        record, = packet.records
-        if record.wcount:
-            for index, word in enumerate(record.writes.get_datas()):
-                self._write(record.writes.base_addr + 4 * index, word)
-        if not record.rcount:
-            return None
-        answer = EtherboneRecord(addr_size=4)
-        number = int.from_bytes(record.reads.bytes[:4], "big")  # LiteX's decoder forgets it
-        answer.writes = EtherboneWrites(addr_size=4, base_addr=number, datas=[self._read(address) for address in record.reads.get_addrs()])
-        answer.wcount = len(answer.writes)
-        packet = EtherbonePacket(32)
-        packet.records = [answer]
-        packet.encode()
-        return packet.bytes
-
-    def _write(self, address, word):
-        if address >= REGISTERS:
-            self.starts += address - REGISTERS == offset_of("CONTROL") and bool(word & Control.START)
-            self.model.write_register(address - REGISTERS, word)
-        else:
-            self.model.write_memory(address - RAM, np.array([word], "<u4"))
-
-    def _read(self, address):
-        if address >= REGISTERS:
-            return self.model.read_register(address - REGISTERS)
-        return int(self.model.read_memory(address - RAM, 4).view("<u4")[0])
-
-
-@pytest.fixture
-def soc(tmp_path, monkeypatch):
-    class Shared(socket.socket):
-        """Both ends have the same port, here on one computer."""
-
-        def bind(self, address):
-            self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            super().bind(address)
-
-        def settimeout(self, seconds):
-            super().settimeout(seconds / 5)
-
-    (tmp_path / "csr.csv").write_text(CSR_CSV)
+@contextlib.contextmanager
+def serving(folder, model, **options):
+    """What :class:`Soc` serves, from a port on, with its ``csr.csv`` in ``folder``."""
+    (folder / "csr.csv").write_text(CSR_CSV)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("", 0))
         port = probe.getsockname()[1]
-    with Soc(port, seed=1) as running:
-        monkeypatch.setattr(litex.socket, "socket", Shared)
-        monkeypatch.chdir(tmp_path)
+    with Soc(port, model, **options) as running:
         running.port = port
         yield running
 
 
-def opened(soc, **options):
-    return EtherboneDevice(MANIFEST, **{"host": "127.0.0.2", "port": soc.port} | options)
+@pytest.fixture
+def soc(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(EtherboneDevice, "silence_s", 0.2)
+    with serving(tmp_path, ModelDevice(MANIFEST, memory_bytes=MEMORY_BYTES), seed=1) as running:
+        yield running
+
+
+def opened(soc, manifest=MANIFEST, **options):
+    return EtherboneDevice(manifest, **{"host": "127.0.0.2", "port": soc.port} | options)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1])
@@ -140,10 +70,66 @@ def test_products_and_memory(soc, rate):
             soc.rate = rate
             a, w = rng.integers(-128, 128, (5, 4), np.int8), rng.integers(-128, 128, (4, 6), np.int8)
             assert np.array_equal(acc.matmul(a, w), a.astype(np.int32) @ w), product
-        print(f"{soc.faults}, {acc.device.repeated} writes repeated, {soc.starts} starts")
+        print(f"seed 1: {soc.faults}, {acc.device.repeated} datagrams repeated, {soc.starts} starts")
         assert (acc.device.repeated > 0) == (rate > 0) and all((count > 0) == (rate > 0) for count in soc.faults.values())
         if not rate:
             assert soc.starts == 5
+
+
+def board(**options):
+    """A SoC of a board's LiteX variant, whose lanes read right at three of 32 settings each."""
+    return DDR3SoC({(1, 2), (1, 3), (1, 4)}, {(2, 3), (2, 4), (2, 5)}, manifest=KEPT, **options)
+
+
+@pytest.mark.parametrize(("rate", "seed"), [(0.0, 0), (0.05, 1), (0.15, 2), (0.15, 3)])
+def test_a_memory_is_woken_whatever_gets_lost(tmp_path, monkeypatch, rate, seed):
+    """Its registers clear themselves or count: a write that was lost or done twice shows in where the lanes stand at the end."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(EtherboneDevice, "silence_s", 0.02 if rate else 0.5)
+    model = board()
+    with serving(tmp_path, model, seed=seed, answers_writes=True) as soc:
+        soc.rate = rate
+        with opened(soc, KEPT) as device:
+            soc.rate = 0.0
+            print(f"seed {seed}: {soc.faults}, {device.link.lost} lost, {device.link.doubled} doubled, {device.repeated} repeated")
+            assert model.lanes == [[1, 3], [2, 4]] and model.written[CONTROL] == AWAKE and model.issued
+            assert (device.repeated > 0) == (rate > 0) and (device.link.doubled > 0) == (rate > 0)
+            data = np.random.default_rng(seed).integers(0, 256, 500, np.uint8)
+            device.write_memory(3, data)
+            assert np.array_equal(device.read_memory(3, 500), data)
+            pulses = model.pulses
+        opened(soc, KEPT).close()
+        assert model.pulses == pulses, "a memory that works is left as it is"
+
+
+def test_a_network_that_doubles_everything(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(levelling, "PATIENCE", 20)
+    model = board()
+    with serving(tmp_path, model, seed=1, answers_writes=True, kinds=("request twice",)) as soc:
+        soc.rate = 1.0
+        with pytest.raises(DeviceError, match=r"^register rdly_dq_bitslip_rst of the board's DDR3 was not written exactly once in 20 att"):
+            opened(soc, KEPT)
+        assert model.written[CONTROL] == SEL, "the next driver tries again"
+        soc.rate = 0.0
+        opened(soc, KEPT).close()
+        assert model.lanes == [[1, 3], [2, 4]]
+
+
+def test_products_where_writes_are_answered(tmp_path, monkeypatch):
+    """Every program is run once, whatever gets lost."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(EtherboneDevice, "silence_s", 0.05)
+    rng = np.random.default_rng(4)
+    with serving(tmp_path, board(), seed=4, answers_writes=True) as soc, Accelerator(opened(soc, KEPT), KEPT) as acc:
+        acc.device.counts_cycles = False
+        assert acc.device.words_at_once == 12
+        for product in range(5):
+            soc.rate = 0.1
+            a, w = rng.integers(-128, 128, (5, 4), np.int8), rng.integers(-128, 128, (4, 6), np.int8)
+            assert np.array_equal(acc.matmul(a, w), a.astype(np.int32) @ w), product
+        print(f"seed 4: {soc.faults}, {acc.device.repeated} datagrams repeated, {soc.starts} starts")
+        assert acc.device.repeated > 0
 
 
 def test_a_lost_start_is_repeated_and_a_done_one_is_not(soc):
@@ -169,14 +155,19 @@ def test_a_lost_start_is_repeated_and_a_done_one_is_not(soc):
 
 
 def test_what_cannot_be(soc, tmp_path):
-    soc.rate = 1.0
-    with pytest.raises(DeviceError, match=rf"^nothing answers Etherbone at 127.0.0.2:{soc.port} \(.*\); is the SoC's network up, and"):
+    soc.rate, soc.kinds = 1.0, FAULTS[:2]
+    with pytest.raises(DeviceError, match=rf"^nothing answers Etherbone at 127.0.0.2:{soc.port}, asked 10 times; is the SoC's network "):
         opened(soc)
     soc.rate = 0.0
     with pytest.raises(DeviceError, match=rf"^no accelerator 'other' through Etherbone at 127.0.0.2:{soc.port} with 'csr.csv': "):
         opened(soc, name="other")
     with opened(soc) as device, pytest.raises(DeviceError, match="did not take 1 words at 0x80000000, written 10 times; "):
         device.write_register(offset_of("MAGIC"), 1)
+    with pytest.raises(DeviceError, match=r"^the SoC for ulx3s-12f has no Ethernet; use --device serial:PORT$"):
+        opened(soc, dataclasses.replace(MANIFEST, board="ulx3s-12f", soc=SOC))
+    with opened(soc), pytest.raises(DeviceError, match=rf"^UDP port {soc.port} of 127.0.0.1, to which a SoC's Etherbone answers, cannot be "
+                                                       r"used: Address already in use; is another driver running\?$"):
+        opened(soc)
     with pytest.raises(FlowError, match=r"^device must be one of sim, model, .*, etherbone:HOST\[:PORT\], not 'etherbone:'$"):
         connect("etherbone:")
 

@@ -28,6 +28,7 @@ class SoC(ModelDevice):
     def put(self, address, value):
         self.registers[address] = value
         self.log.append((address, value))
+        return True
 
     def write_memory(self, address, data):
         super().write_memory(address & ~self.dead, data)

@@ -1,5 +1,5 @@
-"""Boards' LiteX variants, simulated whole: from the pins of the serial line to a chip of SDRAM at its own, or one of DDR3 behind a model
-of its pins, by the unmodified drivers."""
+"""Boards' LiteX variants, simulated whole: from the pins of the serial line and of Ethernet to a chip of SDRAM at its own, or one of DDR3
+behind a model of its pins, by the unmodified drivers."""
 
 import dataclasses
 import json
@@ -19,6 +19,7 @@ from systolith.gen.simulate_board import compile_board, simulated_board
 from systolith.host import sdram
 from systolith.host.accelerator import Accelerator
 from systolith.host.device import DeviceError
+from systolith.host.etherbone import EtherboneDevice
 from systolith.host.levelling import Setting, level
 from systolith.host.serial_device import SerialDevice
 
@@ -185,9 +186,59 @@ def test_litex_server_and_the_command_line(folder, name):
     assert json.loads(done.stdout)["correct"] is True
 
 
+@pytest.mark.parametrize("name", [COLORLIGHT, ECPIX5])
+def test_the_command_line_over_ethernet_and_both_links_at_once(folder, name):
+    """The first to come wakes the memory, by its own link; either sees what the other writes."""
+    directory, program = folder(name)
+    rng = np.random.default_rng(7)
+    print("seed 7")
+    with simulated_board(program, BOARDS[name]) as board:
+        command = [tools.find("systolith"), "matmul", "--m", "3", "--n", "5", "--k", "9", "--json", "--directory", directory,
+                   "--device", f"etherbone:{board.network}"]
+        done = subprocess.run(command, env={**os.environ, "PYTHONWARNINGS": "default"}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["correct"] is True
+        with flow.connect(f"etherbone:{board.network}", directory=directory) as acc, connected(board, acc.manifest) as serial:
+            for place in (5, acc.device.memory_bytes - 400):
+                ours, theirs = rng.integers(0, 256, (2, 200), np.uint8)
+                acc.device.write_memory(place, ours)
+                serial.write_memory(place + 200, theirs)
+                assert np.array_equal(serial.read_memory(place, 200), ours)
+                assert np.array_equal(acc.device.read_memory(place + 200, 200), theirs)
+            for m, n, k in map(tuple, rng.integers(1, 24, (3, 3))):
+                a, w = rng.integers(-128, 128, (m, k), np.int8), rng.integers(-128, 128, (k, n), np.int8)
+                assert np.array_equal(acc.matmul(a, w), a.astype(np.int32) @ w.astype(np.int32)), (m, n, k)
+            assert acc.counters["cycles"] > 0 and serial.link.faults == 0
+
+
+@pytest.mark.parametrize(("name", "seed"), [
+    (COLORLIGHT, 1), pytest.param(ECPIX5, 2, marks=pytest.mark.skipif(not NIGHTLY, reason="a minute; host/test_etherbone.py has the "
+                                                                                          "same with a model: SYSTOLITH_NIGHTLY=1"))])
+def test_datagrams_lost_doubled_and_hurt(folder, name, seed, monkeypatch):
+    """One in twenty, either way, while the memory is woken too."""
+    monkeypatch.setattr(EtherboneDevice, "silence_s", 0.2)
+    directory, program = folder(name)
+    rng = np.random.default_rng(seed)
+    with simulated_board(program, BOARDS[name], fault_rate=0.05, seed=seed) as board:
+        rest(board)  # at first its chip is reset
+        with flow.connect(f"etherbone:{board.network}", directory=directory) as acc:
+            data = rng.integers(0, 256, 3000, np.uint8)
+            acc.device.write_memory(1001, data)
+            assert np.array_equal(acc.device.read_memory(1001, 3000), data)
+            for m, n, k in map(tuple, rng.integers(1, 24, (2, 3))):
+                a, w = rng.integers(-128, 128, (m, k), np.int8), rng.integers(-128, 128, (k, n), np.int8)
+                assert np.array_equal(acc.matmul(a, w), a.astype(np.int32) @ w.astype(np.int32)), (m, n, k)
+            link = acc.device.link
+            print(f"seed {seed}: {link.lost} questions without an answer, {link.doubled} answers twice, {acc.device.repeated} repeated")
+            assert link.lost and link.doubled
+
+
 @pytest.mark.skipif(not NIGHTLY, reason="over the lines of whole simulated boards it takes minutes: SYSTOLITH_NIGHTLY=1")
 @pytest.mark.parametrize("name", [ULX3S, COLORLIGHT, "icesugar-pro", "ulx3s-12f", ECPIX5, VERSA, "orangecrab-25f"])
 def test_the_selftest_on_boards_as_they_ship(name, tmp_path):
     with flow.simulated_board(board=name, variant="litex") as (directory, board):
         report = board_flow.selftest(f"serial:{board.port}", directory=directory, quick=True, seed=6)
-    assert report["passed"] is True and report["repeated_transfers"] == 0, report
+        assert report["passed"] is True and report["repeated_transfers"] == 0, report
+        if board.network:
+            report = board_flow.selftest(f"etherbone:{board.network}", directory=directory, quick=True, seed=6)
+            assert report["passed"] is True, report
