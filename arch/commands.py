@@ -121,7 +121,7 @@ class Load(Command):
 
     Run (i2, i1) starts at byte ``offset + i2·stride2 + i1·stride1`` from the base register and lands at row
     ``row + i2·row_stride2 + i1·row_stride1``, byte lane ``lane``; it goes on into the following rows without a gap. A row is
-    ``rows`` bytes (activations), ``cols`` bytes (weights; of int4 weights half as many, rounded up:
+    ``rows`` bytes (activations; of int16 activations twice as many), ``cols`` bytes (weights; of int4 weights half as many, rounded up:
     :func:`systolith.arch.numerics.pack_int4`), ``cols`` int32 words (accumulator), one group of ``lanes`` channels of 12 bytes
     (parameters: bias, multiplier, shift) or one int32 word (table: 256 rows, written to every lane's copy at once). For accumulator,
     parameters and table, lane must be 0, run a multiple of 4, 12 or 4, and offset and strides multiples of 4.
@@ -171,7 +171,7 @@ class Execute(Command):
     weight_stride: int = _at(1, 16, 16, "rows from vector to vector of a tile", signed=True, default=1)
     activation_row: int = _at(2, 0, 16, "row of output row 0, tap 0 (may lie outside where padding is injected)")
     accumulator_row: int = _at(2, 16, 16, "row of output row 0")
-    pad: int = _at(3, 0, 8, "value of activations outside the tensor", signed=True)
+    pad: int = _at(3, 0, 8, "value of activations outside the tensor; int8, whatever they are", signed=True)
     k_last: int = _at(3, 16, 16, "valid K rows of the last channel tile, 1 to rows", default=1)
     ky_count: int = _at(4, 0, 8, "kernel rows", default=1)
     kx_count: int = _at(4, 8, 8, "kernel columns", default=1)

@@ -38,6 +38,7 @@ def _check_choice(subject: str, value: Any, choices: Iterable[Any], *, later: It
 class ArrayConfig:
     """The systolic array: ``rows`` index K and ``cols`` index N (weight-stationary).
 
+    ``activations`` are "int8", or "int16" of which each takes two bytes, the low one first, in memory and on chip.
     ``weights`` "int4" packs two weights per byte in memory and on chip (:func:`~systolith.arch.numerics.pack_int4`).
     ``accumulator_bits`` is the width of one accumulator word; ``transposer`` adds the rows × cols transposer on the
     weight preload path. ``multiplier`` "single" has one multiplier per row and column, "fast-inner-product" one per two rows and
@@ -63,9 +64,15 @@ class ArrayConfig:
         _check_range("array.rows", self.rows, 1, 256)
         _check_range("array.cols", self.cols, 1, 256)
         _check_choice("array.dataflow", self.dataflow, ["ws"], later=["os"])
-        _check_choice("array.activations", self.activations, ["int8"], later=["int16"])
+        _check_choice("array.activations", self.activations, ["int8", "int16"])
         _check_choice("array.weights", self.weights, ["int8", "int4"])
         _check_choice("array.multiplier", self.multiplier, ["auto", "single", "fast-inner-product", "packed", "dual", "lut"])
+        if self.activations == "int16":
+            if self.multiplier not in ("auto", "single", "lut"):
+                raise ConfigError("array.multiplier must be 'auto', 'single' or 'lut' where array.activations is 'int16', "
+                                  f"not {self.multiplier!r}")
+            if self.rows > 128:  # a byte lane has a field of 8 bits
+                raise ConfigError(f"array.rows must be at most 128 where array.activations is 'int16', not {self.rows!r}")
         if self.multiplier in ("packed", "dual") and self.weights == "int4":
             raise ConfigError(f"array.multiplier must not be {self.multiplier!r} where array.weights is 'int4'; use 'fast-inner-product', "
                               "which has two MACs per DSP block as well")
@@ -80,6 +87,11 @@ class ArrayConfig:
     def weight_bits(self) -> int:
         """Width of a weight."""
         return 4 if self.weights == "int4" else 8
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of an activation."""
+        return 2 if self.activations == "int16" else 1
 
     @property
     def weight_limits(self) -> tuple[int, int]:
@@ -266,8 +278,13 @@ class Config:
 
     @property
     def activation_rows(self) -> int:
-        """Rows of the activation scratchpad, each ``array.rows`` bytes."""
-        return self.memory.activation_kib * 1024 // self.array.rows
+        """Rows of the activation scratchpad, each ``activation_lanes`` bytes."""
+        return self.memory.activation_kib * 1024 // self.activation_lanes
+
+    @property
+    def activation_lanes(self) -> int:
+        """Bytes of a row of the activation scratchpad, which holds ``array.rows`` activations."""
+        return self.array.rows * self.array.activation_bytes
 
     @property
     def weight_rows(self) -> int:

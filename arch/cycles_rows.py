@@ -85,7 +85,7 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
     interval, delay = (1, latency.raw) if raw else (latency.interval, latency.requantise)
     walk, pieces, final, share, target = latency.store_walk, chunks, 1, 1, Target(c.target)
     if target is not Target.MEMORY:
-        lanes_there = config.array.rows if target is Target.ACTIVATION else config.weight_lanes
+        lanes_there = config.activation_lanes if target is Target.ACTIVATION else config.weight_lanes
         walk, width = latency.store_walk - latency.lookup + -(-(c.lane + size) // lanes_there), config.write_bytes(lanes_there)
         share = 1 if raw else max(1, width // lanes)
         sent = [chunk_bytes] * (chunks - 1) + [(size - 1) % chunk_bytes + 1]

@@ -88,7 +88,7 @@ def _store_objection(config: Config, c: Store) -> ErrorCode:
 
 
 def _target_width(config: Config, c: Store) -> int:
-    return config.array.rows if c.target == Target.ACTIVATION else config.weight_lanes
+    return config.activation_lanes if c.target == Target.ACTIVATION else config.weight_lanes
 
 
 def run_count(c: Load | Store) -> int:
@@ -109,7 +109,7 @@ def _nest(c: Load | Store, runs: np.ndarray, first: int, stride1: int, stride2: 
 
 def load_row_bytes(config: Config, c: Load) -> int:
     """Bytes in memory that fill one row of the bank."""
-    return {Bank.ACTIVATION: config.array.rows, Bank.WEIGHT: config.weight_lanes, Bank.ACCUMULATOR: 4 * config.array.cols,
+    return {Bank.ACTIVATION: config.activation_lanes, Bank.WEIGHT: config.weight_lanes, Bank.ACCUMULATOR: 4 * config.array.cols,
             Bank.PARAMETER: PARAMETER_BYTES * config.epilogue.lanes, Bank.TABLE: 4}[Bank(c.bank)]
 
 

@@ -53,7 +53,7 @@ class Machine:
 
     Attributes
     ----------
-    activation : int8, shape (activation_rows, rows)
+    activation : int8, shape (activation_rows, activation_lanes): bytes, of int16 activations two for each
     weight : int8, shape (weight_rows, weight_lanes): bytes, of int4 weights two in each
     accumulator : int32, shape (accumulator_rows, cols)
     parameters : int32, shape (parameter_groups · lanes, 3): bias, multiplier, shift
@@ -65,7 +65,7 @@ class Machine:
             raise TypeError(f"memory must be a one-dimensional uint8 array, not {memory.dtype} with {memory.ndim} dimensions")
         self.config = config
         self.memory = memory
-        self.activation = np.zeros((config.activation_rows, config.array.rows), np.int8)
+        self.activation = np.zeros((config.activation_rows, config.activation_lanes), np.int8)
         self.weight = np.zeros((config.weight_rows, config.weight_lanes), np.int8)
         self.accumulator = np.zeros((2 * config.half_rows, config.array.cols), np.int32)
         self.parameters = np.zeros((config.parameter_groups * config.epilogue.lanes, PARAMETER_WORDS), np.int32)
@@ -150,7 +150,8 @@ class Machine:
             read = taken[inside]
             _check_depth(read, len(self.activation))
             touch(Space.ACTIVATION, read, write=False)
-            activations = np.where(inside[..., None], self.activation[np.where(inside, taken, 0)], np.int8(c.pad))
+            vectors = self.activation.view(f"<i{config.array.activation_bytes}")
+            activations = np.where(inside[..., None], vectors[np.where(inside, taken, 0)], vectors.dtype.type(c.pad))
             activations = activations.transpose(1, 0, 2).reshape(count, -1)
             self.accumulator[target] += packed.matmul(config.array, activations, weights.reshape(-1, cols))
         self.traffic.rows_issued += count * footprint.tile_count(c)

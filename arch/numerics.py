@@ -68,12 +68,15 @@ def unpack_int4(data: np.ndarray, count: int) -> np.ndarray:
 
 
 def matmul(a: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """A·W of int8 arrays, shapes (…, M, K) and (…, K, N), as int32 wrapping modulo 2**32.
+    """A·W, A int8 or int16 and W int8, shapes (…, M, K) and (…, K, N), as int32 wrapping modulo 2**32.
 
-    Exact at the speed of a float32 matrix product: K is cut into pieces whose sums a float32 holds.
+    Exact at the speed of a float32 matrix product where both are int8: K is cut into pieces whose sums a float32 holds. Products of int16
+    reach 2**22, and a float64 holds every sum of them.
     """
-    if a.dtype != np.int8 or w.dtype != np.int8:
+    if a.dtype not in (np.int8, np.int16) or w.dtype != np.int8:
         raise TypeError(f"operands must be int8, not {a.dtype} and {w.dtype}")
+    if a.dtype == np.int16:
+        return wrap32((a.astype(np.float64) @ w.astype(np.float64)).astype(np.int64))
     k = a.shape[-1]
     a32, w32 = a.astype(np.float32), w.astype(np.float32)
     result = (a32[..., :_EXACT_K] @ w32[..., :_EXACT_K, :]).astype(np.int32)

@@ -106,7 +106,7 @@ class _Source:
         config = self.config
         target = Target(self.number(0, 2))
         memory = target == Target.MEMORY
-        width = {Target.ACTIVATION: config.array.rows, Target.WEIGHT: config.weight_lanes}.get(target, 1)
+        width = {Target.ACTIVATION: config.activation_lanes, Target.WEIGHT: config.weight_lanes}.get(target, 1)
         low, high = sorted((self.number(-128, 127), self.number(-128, 127)))
         command = Store(
             operation=Operation(self.number(0, max(Operation))), target=target, base=1, bias=self.number(0, 1), **self.pooling(),

@@ -57,7 +57,8 @@ def _filling(array: ArrayConfig, dsp_blocks: int) -> ArrayConfig:
     """``array`` with what multiplies as many of its columns as can be with ``dsp_blocks``, the other columns in look-up tables."""
     if array.rows * array.dsp_columns <= dsp_blocks:
         return array
-    multiplier, each = ("fast-inner-product", array.rows // 2) if array.rows % 2 == 0 else ("single", array.rows)
+    pairs = array.rows % 2 == 0 and array.activations == "int8"
+    multiplier, each = ("fast-inner-product", array.rows // 2) if pairs else ("single", array.rows)
     return dataclasses.replace(array, multiplier=multiplier, dsp_cols=min(array.dsp_columns, dsp_blocks // each))
 
 
@@ -72,7 +73,7 @@ def resolve(settings: Mapping[str, Any] | None = None, *, dsp_blocks: int | None
     memory = dict(settings.get("memory", {}))
     epilogue = dict(settings.get("epilogue", {}))
     # A weight scratchpad holds at least two tiles, so that one loads while the other is used; activations at least 256 rows.
-    memory.setdefault("activation_kib", max(64, array.rows * 256 // 1024))
+    memory.setdefault("activation_kib", max(64, array.rows * array.activation_bytes * 256 // 1024))
     memory.setdefault("weight_kib", max(48, -(-2 * array.rows * array.cols // 1024)))
     shell = settings.get("shell", "axi")
     # Behind a serial link the host is slow for other reasons, and the memory is on the chip.

@@ -201,7 +201,7 @@ class Accelerator:
         self.counters = counters
         return counters
 
-    def matmul(self, a: npt.NDArray[np.int8], w: npt.NDArray[np.int8], bias: npt.NDArray[np.int32] | None = None,
+    def matmul(self, a: npt.NDArray[Any], w: npt.NDArray[np.int8], bias: npt.NDArray[np.int32] | None = None,
                requantise: Requantise | None = None) -> npt.NDArray[Any]:
         """A·W (+ bias): int32 of shape (M, N), wrapping, or int8 with ``requantise``. Operands go to the device as they lie in memory.
 
@@ -210,7 +210,7 @@ class Accelerator:
 
         Parameters
         ----------
-        a : int8, shape (M, K)
+        a : int8, or int16 where ``array.activations`` is "int16", shape (M, K)
         w : int8, shape (K, N); from −8 to 7 where ``array.weights`` is "int4"
         bias : int32, shape (N,)
 

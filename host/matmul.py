@@ -46,11 +46,11 @@ class Requantise:
             raise ValueError(f"low must be at most high, {self.high}, not {self.low}")
 
 
-def _operand(name: str, value: Any, dtype: type, dimensions: int) -> npt.NDArray[Any]:
+def _operand(name: str, value: Any, dtype: np.dtype[Any], dimensions: int) -> npt.NDArray[Any]:
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array, not {type(value).__name__}")
     if value.dtype != dtype:
-        raise TypeError(f"{name} must be {np.dtype(dtype)}, not {value.dtype}")
+        raise TypeError(f"{name} must be {dtype}, not {value.dtype}")
     if value.ndim != dimensions or not value.size:
         raise ValueError(f"{name} must have {dimensions} dimension{'s' * (dimensions > 1)} and not be empty, not shape {value.shape}")
     return value
@@ -66,10 +66,10 @@ class MatmulJob:
         to be packed
     """
 
-    def __init__(self, config: Config, a: npt.NDArray[np.int8], w: npt.NDArray[np.int8], bias: npt.NDArray[np.int32] | None,
+    def __init__(self, config: Config, a: npt.NDArray[Any], w: npt.NDArray[np.int8], bias: npt.NDArray[np.int32] | None,
                  requantise: Requantise | None):
         self.config = config
-        self.a, self.w = _operand("a", a, np.int8, 2), _operand("w", w, np.int8, 2)
+        self.a, self.w = _operand("a", a, np.dtype(config.array.activations), 2), _operand("w", w, np.dtype(np.int8), 2)
         wrong = check_weights(config, w)
         if wrong:
             raise ValueError(wrong)
@@ -77,7 +77,7 @@ class MatmulJob:
         self.n = w.shape[1]
         if w.shape[0] != self.k:
             raise ValueError(f"w must have as many rows as a has columns, {self.k}, not {w.shape[0]}")
-        if bias is not None and _operand("bias", bias, np.int32, 1).shape != (self.n,):
+        if bias is not None and _operand("bias", bias, np.dtype(np.int32), 1).shape != (self.n,):
             raise ValueError(f"bias must have one value for each of {self.n} columns, not {bias.size}")
         self.bias = bias
         self.requantise = requantise
@@ -112,7 +112,8 @@ class MatmulJob:
         gemm = Gemm(config=self.config, m=self.m, n=self.n, k=self.k, out=self._out, bias=self.bias is not None)
         while True:
             parts = list(split_gemm(self.m, self.n, self.k, budget_bytes=memory_bytes - reserved,
-                                    result_bytes=self.result.itemsize, row_bytes=gemm.weight_bytes))
+                                    result_bytes=self.result.itemsize, activation_bytes=self.a.itemsize,
+                                    row_bytes=gemm.weight_bytes))
             plan, addresses = self.plan(parts[0])
             excess = addresses["c"] + plan.regions["c"].bytes - memory_bytes
             if excess <= 0:

@@ -46,7 +46,7 @@ def store_ports(config: Config) -> dict[str, wiring.Member]:
         "parameter": In(ParameterLoad(lanes=config.epilogue.lanes)),
         "write": Out(WritePort(address_bits, config.memory.bus_bits)),
         **{name: Out(ScratchpadWrite(lanes=lanes, row_bits=16, width=config.write_bytes(lanes)))
-           for name, lanes in (("activation", array.rows), ("weight", config.weight_lanes))},
+           for name, lanes in (("activation", config.activation_lanes), ("weight", config.weight_lanes))},
     }
 
 
@@ -101,11 +101,12 @@ class StoreEngine(wiring.Component):
             multiplier=config.epilogue.multiplier, drain_cycles=timing.drain_cycles, add=config.epilogue.add,
             max_pool=config.epilogue.max_pool)
         # A row's place in a scratchpad; of one in memory it holds the byte in its bus word.
-        self._place = LanePlace(depth=max(config.activation_rows, config.weight_rows, config.bus_bytes), lanes=max(array.rows, array.cols))
+        self._place = LanePlace(depth=max(config.activation_rows, config.weight_rows, config.bus_bytes),
+                                lanes=max(config.activation_lanes, array.cols))
         self._placers = {
             target: Placer(place=self._place, lanes=lanes, width=config.write_bytes(lanes), chunk_bytes=self._epilogue.chunk_bytes,
                            slot_bytes=config.epilogue.lanes, write_cycles=timing.write_cycles)
-            for target, lanes in ((Target.ACTIVATION, array.rows), (Target.WEIGHT, config.weight_lanes))}
+            for target, lanes in ((Target.ACTIVATION, config.activation_lanes), (Target.WEIGHT, config.weight_lanes))}
         super().__init__(store_ports(config))
 
     def elaborate(self, platform):

@@ -67,7 +67,7 @@ class SerialStoreEngine(wiring.Component):
         address_bits, cols = config.memory.address_bits, config.array.cols
         to_memory = command.target == Target.MEMORY
         into_activations = command.target == Target.ACTIVATION
-        lanes = Mux(into_activations, config.array.rows, config.weight_lanes)
+        lanes = Mux(into_activations, config.activation_lanes, config.weight_lanes)
         depth = Mux(into_activations, config.activation_rows, config.weight_rows)
         raw = command.operation == Operation.RAW
         row_bytes = Mux(raw, command.columns << 2, command.columns)[:(4 * cols).bit_length()]
@@ -82,7 +82,7 @@ class SerialStoreEngine(wiring.Component):
                                      for value, name in ((offset, "offset"), (source, "source"), (left1, "left1")))
         # The byte in turn: its place (address or scratchpad row, and lane), and how many bytes of the row follow.
         place = Signal(max(address_bits, row_bits), reset_less=True)
-        lane = Signal(range(max(config.array.rows, cols)), reset_less=True)
+        lane = Signal(range(max(config.activation_lanes, cols)), reset_less=True)
         bytes_left = Signal.like(row_bytes, reset_less=True)
         column = Signal(range(cols), reset_less=True)
         wraps = lane == lanes - 1

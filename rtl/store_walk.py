@@ -115,7 +115,7 @@ class StoreWalk(wiring.Component):
 
         refused = Signal(ErrorCode)  # one cycle after the fields are there
         m.d.sync += refused.eq(store_objection(config, command))
-        lanes = Mux(command.target == Target.ACTIVATION, config.array.rows, config.weight_lanes)
+        lanes = Mux(command.target == Target.ACTIVATION, config.activation_lanes, config.weight_lanes)
         depth = Mux(command.target == Target.ACTIVATION, config.activation_rows, config.weight_rows)
         base = Signal(config.memory.address_bits, reset_less=True)
         size = Signal(config.memory.address_bits, reset_less=True)

@@ -16,8 +16,10 @@ __all__ = ["check_product", "start_product"]
 async def check_product(bench: Testbench, rng: np.random.Generator, m: int, n: int, k: int, out: str) -> None:
     """One matrix product; everything outside the result must keep its bytes."""
     low, high = CONFIG.array.weight_limits
-    a, w = rng.integers(-128, 128, (m, k), dtype=np.int8), rng.integers(low, high + 1, (k, n), dtype=np.int8)
-    a.flat[0], w.flat[0] = -128, low
+    kind = np.iinfo(CONFIG.array.activations)
+    a = rng.integers(kind.min, kind.max + 1, (m, k), dtype=kind.dtype)
+    w = rng.integers(low, high + 1, (k, n), dtype=np.int8)
+    a.flat[0], w.flat[0] = kind.min, low
     bias = rng.integers(-(1 << 16), 1 << 16, n, dtype=np.int32)
     multiplier, shift = numerics.quantize_multiplier(rng.uniform(2**-12, 2**-7, n))
     plan = plan_gemm(CONFIG, m, n, k, out=out, bias=True, zero_point=-3, low=-120, high=115)  # type: ignore[arg-type]
