@@ -38,7 +38,8 @@ def _check_choice(subject: str, value: Any, choices: Iterable[Any], *, later: It
 class ArrayConfig:
     """The systolic array: ``rows`` index K and ``cols`` index N (weight-stationary).
 
-    ``activations`` are "int8", or "int16" of which each takes two bytes, the low one first, in memory and on chip.
+    ``activations`` are "int8", or "int16" of which each takes two bytes, the low one first, in memory and on chip; results that are
+    requantised are of the same type.
     ``weights`` "int4" packs two weights per byte in memory and on chip (:func:`~systolith.arch.numerics.pack_int4`).
     ``accumulator_bits`` is the width of one accumulator word; ``transposer`` adds the rows × cols transposer on the
     weight preload path. ``multiplier`` "single" has one multiplier per row and column, "fast-inner-product" one per two rows and
@@ -163,7 +164,7 @@ class EpilogueConfig:
     or ``serial`` (4 bits of the multiplier per cycle: 8 cycles per output, for parts without enough DSPs).
 
     ``add`` is the element-wise sum of two int8 tensors, with a table of 256 words per lane; ``max_pool`` the maximum over
-    accumulator rows. Serial engines have neither.
+    accumulator rows. Serial engines have neither, and arrays of int16 activations no ``add``.
     """
 
     lanes: int = 4
@@ -255,10 +256,12 @@ class Config:
                 raise ConfigError(f"memory.{name}_kib must give at most 65536 rows, not {rows}; make it smaller than {kib}")
             if rows < need:
                 raise ConfigError(f"memory.{name}_kib must give at least {need} rows, not {rows}; make it larger than {kib}")
-        limit = min(self.array.cols, self.bus_bytes)
+        limit = min(self.array.cols, self.bus_bytes // self.array.activation_bytes)
         if self.epilogue.lanes > limit:
-            raise ConfigError(f"epilogue.lanes must be at most array.cols and the bus bytes, here {limit}, "
-                              f"not {self.epilogue.lanes}")
+            bus = "the bus bytes" if self.array.activation_bytes == 1 else "half the bus bytes"
+            raise ConfigError(f"epilogue.lanes must be at most array.cols and {bus}, here {limit}, not {self.epilogue.lanes}")
+        if self.epilogue.add and self.array.activations == "int16":  # its table is of int8 operands
+            raise ConfigError("epilogue.add must be False where array.activations is 'int16', not True")
 
         rows = max(self.activation_rows, self.weight_rows, self.memory.accumulator_rows, self.parameter_groups, self.table_rows)
         # One number more than there are rows, so that a row outside is seen to be outside; 16 bits are all that a field has.

@@ -213,14 +213,18 @@ class Machine:
         match c.operation:
             case Operation.RAW:
                 values += bias if c.bias else 0
+            case Operation.REQUANTISE if self.config.array.activation_bytes == 2:
+                values = numerics.requantise(values + bias, multiplier, shift, 0, *c.int16_limits, dtype=np.int16)
             case Operation.REQUANTISE:
                 values = numerics.requantise(values + bias, multiplier, shift, c.zero_point, c.low, c.high)
             case Operation.ADD:
                 touch(Space.TABLE, np.arange(self.table.size), write=False)
                 values = numerics.add(values, self.table, multiplier, shift, c.zero_point, c.low, c.high)
+            case Operation.MAX_POOL if self.config.array.activation_bytes == 2:
+                values = numerics.requantise(values, *numerics.UNIT, 0, *c.int16_limits, dtype=np.int16)
             case Operation.MAX_POOL:
                 values = numerics.requantise(values, *numerics.UNIT, c.zero_point, c.low, c.high)
-        return np.ascontiguousarray(values).view(np.uint8).reshape(len(rows), footprint.store_bytes(c))
+        return np.ascontiguousarray(values).view(np.uint8).reshape(len(rows), footprint.store_bytes(self.config, c))
 
     def _store_scratchpad(self, c: Store, runs: np.ndarray, data: np.ndarray, touch: Touch) -> None:
         bank, space = ((self.activation, Space.ACTIVATION) if c.target == Target.ACTIVATION else (self.weight, Space.WEIGHT))

@@ -63,15 +63,15 @@ class GemmPlan:
                 f"{len(self.program)} commands")
 
 
-def plan_gemm(config: Config, m: int, n: int, k: int, *, out: Literal["int32", "int8"] = "int32", bias: bool = False,
+def plan_gemm(config: Config, m: int, n: int, k: int, *, out: Literal["int32", "int8", "int16"] = "int32", bias: bool = False,
               transpose: bool = False, zero_point: int = 0, low: int = -128, high: int = 127) -> GemmPlan:
     """Plan C[M, N] = A[M, K] · W[K, N].
 
     Parameters
     ----------
     m, n, k : at least 1; each operand at most 4 GiB
-    out : "int8" requantises with ``zero_point``, ``low`` and ``high``
-    bias : whether int32 results get a bias; int8 results always do
+    out : the activations' type requantises, with ``zero_point``, ``low`` and ``high`` as STORE has them
+    bias : whether int32 results get a bias; requantised results always do
     transpose : memory holds W as (N, K)
 
     Raises
@@ -82,6 +82,8 @@ def plan_gemm(config: Config, m: int, n: int, k: int, *, out: Literal["int32", "
     for name, value in (("m", m), ("n", n), ("k", k)):
         if value < 1:
             raise PlanError(f"{name} must be at least 1, not {value!r}")
+    if out not in ("int32", config.array.activations):
+        raise PlanError(f"out must be 'int32' or {config.array.activations!r}, the activations' type, not {out!r}")
     if transpose and not config.array.transposer:
         raise PlanError("array.transposer must be true for a transposed W, not false")
     gemm = Gemm(config=config, m=m, n=n, k=k, out=out, bias=bias, transpose=transpose)
@@ -253,7 +255,7 @@ def _add_stores(program: Program, gemm: Gemm, plan: Schedule, block: Block, pane
         if plan.parameters:
             options["parameter_group"] = plan.parameters.row(slot, panel, tiles.start)
             reads += plan.parameters.reads(tiles.start, panel, slot)
-        if gemm.out == "int8":
+        if gemm.out != "int32":
             options |= {"operation": Operation.REQUANTISE, **epilogue}
         elif gemm.bias:
             options["bias"] = 1

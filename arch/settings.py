@@ -82,7 +82,9 @@ def resolve(settings: Mapping[str, Any] | None = None, *, dsp_blocks: int | None
     control = ({"queue_programs": 0, "watchdog_bits": 0} if shell == "serial" else {}) | settings.get("control", {})
     if control.get("engines") == "serial":
         epilogue = {"lanes": 1, "multiplier": "serial", "add": False, "max_pool": False} | epilogue
-    epilogue.setdefault("lanes", min(4, array.cols, memory_config.bus_bits // 8))
+    if array.activations == "int16":
+        epilogue.setdefault("add", False)
+    epilogue.setdefault("lanes", min(4, array.cols, memory_config.bus_bits // (8 * array.activation_bytes)))
     epilogue_config = EpilogueConfig(**epilogue)
     if array.multiplier == "auto" and dsp_blocks is not None:
         array = _filling(array, max(0, dsp_blocks - epilogue_config.dsp_blocks))

@@ -293,8 +293,8 @@ def check_product(m: int, n: int, k: int, out: str = "int32") -> None:
     for name, value in (("m", m), ("n", n), ("k", k)):
         if value < 1:
             raise FlowError(f"{name} must be at least 1, not {value!r}")
-    if out not in ("int32", "int8"):
-        raise FlowError(f"out must be one of 'int32', 'int8', not {out!r}")
+    if out not in ("int32", "int8", "int16"):
+        raise FlowError(f"out must be one of 'int32', 'int8', 'int16', not {out!r}")
 
 
 def operands(m: int, n: int, k: int, seed: int, *, weights: tuple[int, int] = (-128, 127),
@@ -315,21 +315,28 @@ def matmul(accelerator: Accelerator, m: int, n: int, k: int, *, out: str = "int3
 
     Where ``memory`` is known, the cycle model's prediction and the roofs stand beside the measured cycles.
     """
-    from ..arch.numerics import quantize_multiplier, requantise
-    from ..host.matmul import Requantise
+    from ..arch.numerics import ROUND_ONCE, quantize_multiplier, reduce_multiplier, requantise, wrap32
+    from ..host.matmul import Requantise, RequantiseInt16
     check_product(m, n, k, out)
     limits, activations = accelerator.config.array.weight_limits, accelerator.config.array.activations
+    if out not in ("int32", activations):
+        raise FlowError(f"out must be 'int32' or {activations!r}, the activations' type, not {out!r}")
     a, w, rng = operands(m, n, k, seed, weights=limits, activations=activations)
     start = time.monotonic()
     expected = exact_product(a, w)
-    if out == "int8":
+    if out != "int32":
         bias = rng.integers(-1000, 1000, n, np.int32)
-        # Scales that spread the sums of random operands over the whole of int8, and some of them beyond it.
-        spread = 75.0 * (limits[1] + 1) / 128 * (np.iinfo(activations).max + 1) / 128 * np.sqrt(k)
-        multiplier, shift = quantize_multiplier(rng.uniform(0.5, 2.0, n) / spread)
+        # Scales that spread the sums of random operands over the whole of the results' type, and some of them beyond it.
+        multiplier, shift = quantize_multiplier(rng.uniform(0.5, 2.0, n) / (75.0 * (limits[1] + 1) / 128 * np.sqrt(k)))
+        sums = wrap32(expected.astype(np.int64) + bias)
+    if out == "int16":
+        multiplier = reduce_multiplier(multiplier)
+        c = accelerator.matmul(a, w, bias=bias, requantise=RequantiseInt16(multiplier=multiplier, shift=shift))
+        expected = requantise(sums, multiplier + ROUND_ONCE, shift, 0, -32768, 32767, dtype=np.int16)
+    elif out == "int8":
         rounding = Requantise(multiplier=multiplier, shift=shift, zero_point=int(rng.integers(-20, 21)), low=-128, high=127)
         c = accelerator.matmul(a, w, bias=bias, requantise=rounding)
-        expected = requantise((expected.astype(np.int64) + bias).astype(np.int32), multiplier, shift, rounding.zero_point)
+        expected = requantise(sums, multiplier, shift, rounding.zero_point)
     else:
         c = accelerator.matmul(a, w)
     mismatches = int(np.count_nonzero(c != expected))
@@ -373,7 +380,8 @@ def compare(m: int, n: int, k: int, *, seed: int = 1, accelerator: Accelerator |
     if accelerator is not None and accelerator.config.array.activations != "int8":
         raise FlowError("array.activations must be 'int8' for a comparison, which is what the other backends multiply, "
                         f"not {accelerator.config.array.activations!r}")
-    a, w, _ = operands(m, n, k, seed, **({} if accelerator is None else {"weights": accelerator.config.array.weight_limits}))
+    weights = (-128, 127) if accelerator is None else accelerator.config.array.weight_limits
+    a, w, _ = operands(m, n, k, seed, weights=weights)
     lines = []
     if accelerator is not None:
         lines.append(_accelerator_line(accelerator, m, n, k, seed, build, progress))

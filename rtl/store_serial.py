@@ -59,7 +59,8 @@ class SerialStoreEngine(wiring.Component):
         # With one loop, the row in turn is in the command's own registers.
         two_loops = config.control.run_loops == 2
         m.submodules.decoder = decoder = store_decoder(config, () if two_loops else ("destination", "row", "count1"))
-        m.submodules.epilogue = epilogue = SerialEpilogue(cols=config.array.cols, channels=config.parameter_groups)
+        m.submodules.epilogue = epilogue = SerialEpilogue(
+            cols=config.array.cols, channels=config.parameter_groups, result_bytes=config.array.activation_bytes)
         command = decoder.o.payload
         wiring.connect(m, decoder.i, wiring.flipped(self.commands))
         wiring.connect(m, epilogue.parameter, wiring.flipped(self.parameter))
@@ -70,7 +71,8 @@ class SerialStoreEngine(wiring.Component):
         lanes = Mux(into_activations, config.activation_lanes, config.weight_lanes)
         depth = Mux(into_activations, config.activation_rows, config.weight_rows)
         raw = command.operation == Operation.RAW
-        row_bytes = Mux(raw, command.columns << 2, command.columns)[:(4 * cols).bit_length()]
+        results = command.columns if config.array.activation_bytes == 1 else command.columns << 1
+        row_bytes = Mux(raw, command.columns << 2, results)[:(4 * cols).bit_length()]
 
         # The row in turn, where its repetition began, and how many follow.
         offset_bits, row_bits = max(config.offset_bits, config.control.row_bits), config.control.row_bits
