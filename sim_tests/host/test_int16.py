@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from devices import simulated, small_config
+from devices import small_config
 from systolith.arch.commands import ProgramError, Store, int16_fields
 from systolith.arch.config import ConfigError
 from systolith.arch.cycles import predict_cycles
@@ -15,8 +15,11 @@ from systolith.arch.registers import Feature, offset_of
 from systolith.arch.settings import resolve
 from systolith.arch.tiling import PlanError
 from systolith.cli import flow
+from systolith.gen.generate import generate
+from systolith.gen.simulate import compile_simulation
 from systolith.host.accelerator import Accelerator, Requantise, RequantiseInt16
 from systolith.host.model_device import ModelDevice
+from systolith.host.simulated import SimulatedDevice
 
 SEED = 20261127
 SHAPES = [(1, 1, 1), (2, 3, 5), (7, 13, 11), (31, 29, 37), (1, 64, 3), (40, 1, 90)]
@@ -36,9 +39,19 @@ def on_model(config, memory_bytes=1 << 20):
     return Accelerator(ModelDevice(manifest, memory_bytes=memory_bytes), manifest)
 
 
-def on_rtl(config, folder, memory_bytes=1 << 20):
-    device = simulated(config, folder, memory_bytes=memory_bytes, latency=30, max_cycles=20_000_000)
-    return Accelerator(device, Manifest.read(folder))
+@pytest.fixture(scope="module")
+def on_rtl(tmp_path_factory):
+    """Accelerators on the RTL of :data:`CONFIGS`, each generated once."""
+    made = {}
+
+    def accelerator(name):
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp(name)
+            generate(CONFIGS[name], made[name])
+        manifest = Manifest.read(made[name])
+        device = SimulatedDevice(compile_simulation(made[name]).path, manifest, memory_bytes=1 << 20, latency=30, max_cycles=20_000_000)
+        return Accelerator(device, manifest)
+    return accelerator
 
 
 def operands(config, m, n, k):
@@ -53,13 +66,21 @@ def exact(a, w):
     return (a.astype(np.int64) @ w.astype(np.int64)).astype(np.int32)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_products(name, tmp_path):
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name not in ON_RTL])
+def test_products_on_the_model(name):
+    config = CONFIGS[name]
+    with on_model(config) as accelerator:
+        for shape in SHAPES[:3]:
+            a, w, _ = operands(config, *shape)
+            assert np.array_equal(accelerator.matmul(a, w), exact(a, w)), (SEED, shape)
+
+
+@pytest.mark.parametrize("name", ON_RTL)
+def test_products(name, on_rtl):
     """Against NumPy; both devices move the same bytes, but that a serial dispatcher reads a command's first word twice."""
     config = CONFIGS[name]
     again = 4 if config.control.engines == "serial" else 0
-    with on_model(config) as model, on_rtl(config, tmp_path / "g") if name in ON_RTL else on_model(config) as rtl:
-        again *= name in ON_RTL
+    with on_model(config) as model, on_rtl(name) as rtl:
         for shape in SHAPES:
             a, w, rng = operands(config, *shape)
             for accelerator in (model, rtl):
@@ -77,10 +98,10 @@ def test_products(name, tmp_path):
             assert model.counters["bytes_written"] == rtl.counters["bytes_written"]
 
 
-def test_the_cycle_model_is_the_rtl(tmp_path):
+def test_the_cycle_model_is_the_rtl(on_rtl):
     """Cycles of products, those that the bus bounds among them."""
     config = CONFIGS["7x5"]
-    with on_rtl(config, tmp_path / "g") as accelerator:
+    with on_rtl("7x5") as accelerator:
         for shape in SHAPES:
             a, w, _ = operands(config, *shape)
             for requantise in (None, RequantiseInt16(multiplier=1 << 30, shift=-20)):
@@ -90,11 +111,11 @@ def test_the_cycle_model_is_the_rtl(tmp_path):
                 assert abs(predicted - accelerator.counters["cycles"]) <= 0.02 * accelerator.counters["cycles"] + 4, shape
 
 
-def test_sums_wrap_at_32_bits(tmp_path):
+def test_sums_wrap_at_32_bits(on_rtl):
     """1024 times −32768 · −128 is 2**32."""
     config = CONFIGS["7x5"]
     a, w = np.full((1, 1025), -32768, np.int16), np.full((1025, 2), -128, np.int8)
-    for accelerator in (on_model(config), on_rtl(config, tmp_path / "g")):
+    for accelerator in (on_model(config), on_rtl("7x5")):
         with accelerator:
             assert accelerator.matmul(a, w).tolist() == [[1 << 22, 1 << 22]]
 
@@ -177,7 +198,7 @@ def lite_rt_outputs(kind, a, w, bias, scales, activation):
 
 @pytest.mark.parametrize("activation", ["NONE", "RELU", "RELU6"])
 @pytest.mark.parametrize("kind", ["CONV_2D", "FULLY_CONNECTED"])
-def test_requantised_as_tflite_does(kind, activation, tmp_path):
+def test_requantised_as_tflite_does(kind, activation, on_rtl):
     """Bit for bit what LiteRT's kernels of int16 activations, int8 weights and 64-bit bias give, on model and RTL."""
     pytest.importorskip("tflite")
     pytest.importorskip("ai_edge_litert.interpreter")
@@ -202,7 +223,7 @@ def test_requantised_as_tflite_does(kind, activation, tmp_path):
     expected = lite_rt_outputs(kind, a, w, bias, (scale_in, scale_w, scale_out), getattr(tflite_writer, activation))
     assert (np.abs(expected.astype(np.int64)) == high).any() and len(np.unique(expected)) > 300
     # RELU6 has all that there is to be clamped: one run of the RTL is enough.
-    for accelerator in (on_model(config), *([on_rtl(config, tmp_path / "g")] if activation == "RELU6" else [])):
+    for accelerator in (on_model(config), *([on_rtl("7x5")] if activation == "RELU6" else [])):
         with accelerator:
             assert np.array_equal(accelerator.matmul(a, w, bias, rounding), expected), (SEED, kind)
 
