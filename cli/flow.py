@@ -288,13 +288,13 @@ def write_command_trace(accelerator: Accelerator, path: str | Path) -> None:
     write_trace(path, accelerator.device.take_events(), end=accelerator.device.cycle, program=program)
 
 
-def check_product(m: int, n: int, k: int, out: str = "int32") -> None:
-    """Raise :class:`FlowError` for a product that is none, before anything is built for it."""
+def check_product(m: int, n: int, k: int, out: str = "int32", *, activations: str = "int8") -> None:
+    """Raise :class:`FlowError` for a product that is none, before anything is built for it: results are int32 or as ``activations``."""
     for name, value in (("m", m), ("n", n), ("k", k)):
         if value < 1:
             raise FlowError(f"{name} must be at least 1, not {value!r}")
-    if out not in ("int32", "int8", "int16"):
-        raise FlowError(f"out must be one of 'int32', 'int8', 'int16', not {out!r}")
+    if out not in ("int32", activations):
+        raise FlowError(f"out must be one of 'int32', {activations!r}, not {out!r}")
 
 
 def operands(m: int, n: int, k: int, seed: int, *, weights: tuple[int, int] = (-128, 127),
@@ -317,10 +317,8 @@ def matmul(accelerator: Accelerator, m: int, n: int, k: int, *, out: str = "int3
     """
     from ..arch.numerics import ROUND_ONCE, quantize_multiplier, reduce_multiplier, requantise, wrap32
     from ..host.matmul import Requantise, RequantiseInt16
-    check_product(m, n, k, out)
     limits, activations = accelerator.config.array.weight_limits, accelerator.config.array.activations
-    if out not in ("int32", activations):
-        raise FlowError(f"out must be 'int32' or {activations!r}, the activations' type, not {out!r}")
+    check_product(m, n, k, out, activations=activations)
     a, w, rng = operands(m, n, k, seed, weights=limits, activations=activations)
     start = time.monotonic()
     expected = exact_product(a, w)

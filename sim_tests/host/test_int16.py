@@ -276,5 +276,5 @@ def test_sums_of_int8_tensors_are_refused():
 def test_the_command_line_checks_int16_products():
     with on_model(CONFIGS["7x5"]) as accelerator:
         assert flow.matmul(accelerator, 9, 8, 7, out="int16")["correct"]
-        with pytest.raises(flow.FlowError, match=r"^out must be 'int32' or 'int16', the activations' type, not 'int8'$"):
+        with pytest.raises(flow.FlowError, match=r"^out must be one of 'int32', 'int16', not 'int8'$"):
             flow.matmul(accelerator, 9, 8, 7, out="int8")
