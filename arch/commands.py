@@ -18,7 +18,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 __all__ = ["COMMANDS", "COMMAND_SET_VERSION", "Bank", "Command", "Engine", "Execute", "Field", "Load", "Opcode",
-           "Operation", "ProgramError", "Store", "fields_of", "pack", "signed16", "unpack"]
+           "Operation", "ProgramError", "Store", "fields_of", "int16_fields", "pack", "signed16", "unpack"]
 
 COMMAND_SET_VERSION = 2
 PARAMETER_WORDS = 3  # 32-bit words per channel in memory: bias, multiplier, shift
@@ -121,7 +121,7 @@ class Load(Command):
 
     Run (i2, i1) starts at byte ``offset + i2·stride2 + i1·stride1`` from the base register and lands at row
     ``row + i2·row_stride2 + i1·row_stride1``, byte lane ``lane``; it goes on into the following rows without a gap. A row is
-    ``rows`` bytes (activations), ``cols`` bytes (weights; of int4 weights half as many, rounded up:
+    ``rows`` bytes (activations; of int16 activations twice as many), ``cols`` bytes (weights; of int4 weights half as many, rounded up:
     :func:`systolith.arch.numerics.pack_int4`), ``cols`` int32 words (accumulator), one group of ``lanes`` channels of 12 bytes
     (parameters: bias, multiplier, shift) or one int32 word (table: 256 rows, written to every lane's copy at once). For accumulator,
     parameters and table, lane must be 0, run a multiple of 4, 12 or 4, and offset and strides multiples of 4.
@@ -171,7 +171,7 @@ class Execute(Command):
     weight_stride: int = _at(1, 16, 16, "rows from vector to vector of a tile", signed=True, default=1)
     activation_row: int = _at(2, 0, 16, "row of output row 0, tap 0 (may lie outside where padding is injected)")
     accumulator_row: int = _at(2, 16, 16, "row of output row 0")
-    pad: int = _at(3, 0, 8, "value of activations outside the tensor", signed=True)
+    pad: int = _at(3, 0, 8, "value of activations outside the tensor; int8, whatever they are", signed=True)
     k_last: int = _at(3, 16, 16, "valid K rows of the last channel tile, 1 to rows", default=1)
     ky_count: int = _at(4, 0, 8, "kernel rows", default=1)
     kx_count: int = _at(4, 8, 8, "kernel columns", default=1)
@@ -211,11 +211,12 @@ class Store(Command):
 
     - RAW: int32, little endian, v plus the bias where ``bias`` is set;
     - REQUANTISE: int8, ``requantise(v + bias, multiplier, shift)``, with ``zero_point``, ``low`` and ``high``
-      (:func:`systolith.arch.numerics.requantise`);
+      (:func:`systolith.arch.numerics.requantise`); where activations are int16, int16 without a zero point, clamped to
+      :attr:`int16_limits`;
     - ADD: v = x1 − 256·x2 holds two int8 operands; ``requantise((x1 << 19) + table[−x2 mod 256], multiplier, shift)``, without bias
       (:func:`systolith.arch.numerics.add`);
-    - MAX_POOL: ``v + zero_point``, clamped to ``low`` … ``high``, without parameters. (It is no condition for a window: REQUANTISE with
-      a window pools the outputs of a layer in the same step, since requantisation never reverses an order.)
+    - MAX_POOL: ``v + zero_point``, clamped to ``low`` … ``high``, without parameters; int16 where REQUANTISE is. (It is no condition for a
+      window: REQUANTISE with a window pools the outputs of a layer in the same step, since requantisation never reverses an order.)
     """
 
     opcode = Opcode.STORE
@@ -239,6 +240,18 @@ class Store(Command):
     lane: int = _at(6, 24, 8, "byte lane of each row's first byte in a scratchpad")
     parameter_group: int = _at(7, 0, 16, "group of the first column's parameters")
     window_stride: int = _at(7, 16, 16, "accumulator rows from one row of a window to the next")
+
+    @property
+    def int16_limits(self) -> tuple[int, int]:
+        """Smallest and largest int16 result: 256·low, and 256·high + 255 less the zero point, of which there is none, modulo 256."""
+        return self.low << 8, (self.high << 8) + 255 - self.zero_point % 256
+
+
+def int16_fields(low: int, high: int) -> dict[str, int]:
+    """The fields of a STORE with these :attr:`Store.int16_limits`; the lower one a multiple of 256."""
+    if low % 256:
+        raise ProgramError(f"low must be a multiple of 256 where activations are int16, not {low!r}")
+    return {"low": low >> 8, "high": high >> 8, "zero_point": (~high & 255 ^ 128) - 128}
 
 
 COMMANDS: dict[Opcode, type[Command]] = {Opcode.LOAD: Load, Opcode.EXECUTE: Execute, Opcode.STORE: Store}

@@ -38,6 +38,8 @@ def _check_choice(subject: str, value: Any, choices: Iterable[Any], *, later: It
 class ArrayConfig:
     """The systolic array: ``rows`` index K and ``cols`` index N (weight-stationary).
 
+    ``activations`` are "int8", or "int16" of which each takes two bytes, the low one first, in memory and on chip; results that are
+    requantised are of the same type.
     ``weights`` "int4" packs two weights per byte in memory and on chip (:func:`~systolith.arch.numerics.pack_int4`).
     ``accumulator_bits`` is the width of one accumulator word; ``transposer`` adds the rows × cols transposer on the
     weight preload path. ``multiplier`` "single" has one multiplier per row and column, "fast-inner-product" one per two rows and
@@ -63,9 +65,15 @@ class ArrayConfig:
         _check_range("array.rows", self.rows, 1, 256)
         _check_range("array.cols", self.cols, 1, 256)
         _check_choice("array.dataflow", self.dataflow, ["ws"], later=["os"])
-        _check_choice("array.activations", self.activations, ["int8"], later=["int16"])
+        _check_choice("array.activations", self.activations, ["int8", "int16"])
         _check_choice("array.weights", self.weights, ["int8", "int4"])
         _check_choice("array.multiplier", self.multiplier, ["auto", "single", "fast-inner-product", "packed", "dual", "lut"])
+        if self.activations == "int16":
+            if self.multiplier not in ("auto", "single", "lut"):
+                raise ConfigError("array.multiplier must be 'auto', 'single' or 'lut' where array.activations is 'int16', "
+                                  f"not {self.multiplier!r}")
+            if self.rows > 128:  # a byte lane has a field of 8 bits
+                raise ConfigError(f"array.rows must be at most 128 where array.activations is 'int16', not {self.rows!r}")
         if self.multiplier in ("packed", "dual") and self.weights == "int4":
             raise ConfigError(f"array.multiplier must not be {self.multiplier!r} where array.weights is 'int4'; use 'fast-inner-product', "
                               "which has two MACs per DSP block as well")
@@ -80,6 +88,11 @@ class ArrayConfig:
     def weight_bits(self) -> int:
         """Width of a weight."""
         return 4 if self.weights == "int4" else 8
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of an activation."""
+        return 2 if self.activations == "int16" else 1
 
     @property
     def weight_limits(self) -> tuple[int, int]:
@@ -151,7 +164,7 @@ class EpilogueConfig:
     or ``serial`` (4 bits of the multiplier per cycle: 8 cycles per output, for parts without enough DSPs).
 
     ``add`` is the element-wise sum of two int8 tensors, with a table of 256 words per lane; ``max_pool`` the maximum over
-    accumulator rows. Serial engines have neither.
+    accumulator rows. Serial engines have neither, and arrays of int16 activations no ``add``.
     """
 
     lanes: int = 4
@@ -243,10 +256,12 @@ class Config:
                 raise ConfigError(f"memory.{name}_kib must give at most 65536 rows, not {rows}; make it smaller than {kib}")
             if rows < need:
                 raise ConfigError(f"memory.{name}_kib must give at least {need} rows, not {rows}; make it larger than {kib}")
-        limit = min(self.array.cols, self.bus_bytes)
+        limit = min(self.array.cols, self.bus_bytes // self.array.activation_bytes)
         if self.epilogue.lanes > limit:
-            raise ConfigError(f"epilogue.lanes must be at most array.cols and the bus bytes, here {limit}, "
-                              f"not {self.epilogue.lanes}")
+            bus = "the bus bytes" if self.array.activation_bytes == 1 else "half the bus bytes"
+            raise ConfigError(f"epilogue.lanes must be at most array.cols and {bus}, here {limit}, not {self.epilogue.lanes}")
+        if self.epilogue.add and self.array.activations == "int16":  # its table is of int8 operands
+            raise ConfigError("epilogue.add must be False where array.activations is 'int16', not True")
 
         rows = max(self.activation_rows, self.weight_rows, self.memory.accumulator_rows, self.parameter_groups, self.table_rows)
         # One number more than there are rows, so that a row outside is seen to be outside; 16 bits are all that a field has.
@@ -266,8 +281,13 @@ class Config:
 
     @property
     def activation_rows(self) -> int:
-        """Rows of the activation scratchpad, each ``array.rows`` bytes."""
-        return self.memory.activation_kib * 1024 // self.array.rows
+        """Rows of the activation scratchpad, each ``activation_lanes`` bytes."""
+        return self.memory.activation_kib * 1024 // self.activation_lanes
+
+    @property
+    def activation_lanes(self) -> int:
+        """Bytes of a row of the activation scratchpad, which holds ``array.rows`` activations."""
+        return self.array.rows * self.array.activation_bytes
 
     @property
     def weight_rows(self) -> int:

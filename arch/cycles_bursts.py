@@ -48,7 +48,7 @@ def load_bursts(config: Config, loads: Sequence[Load], bases: Sequence[int], cyc
         return []
     bus = config.bus_bytes
     block = LOAD_BURST_BEATS * bus
-    widths = {Bank.ACTIVATION: min(bus, config.array.rows), Bank.WEIGHT: min(bus, config.weight_lanes)}
+    widths = {Bank.ACTIVATION: min(bus, config.activation_lanes), Bank.WEIGHT: min(bus, config.weight_lanes)}
     # Of an address only its place in a block matters, so 32 bits are enough, whatever runs over.
     fields = np.array([(bases[c.base] + c.offset & block - 1, c.run, c.count1, c.stride1 & block - 1, c.stride2 & block - 1,
                         widths.get(Bank(c.bank), 4)) for c in loads], np.int32)

@@ -58,13 +58,13 @@ class Rows(NamedTuple):
 def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
     """What a STORE reads and writes; ``base`` is the address behind its base register."""
     raw, lanes, bus = c.operation == Operation.RAW, config.epilogue.lanes, config.bus_bytes
-    chunk_bytes = 4 * config.raw_lanes if raw else lanes
+    chunk_bytes = 4 * config.raw_lanes if raw else lanes * config.array.activation_bytes
     if raw:
         whole, rest = divmod(c.columns, lanes)
         chunks = whole * -(-lanes // config.raw_lanes) + -(-rest // config.raw_lanes)
     else:
         chunks = -(-c.columns // lanes)
-    count, size = footprint.run_count(c), footprint.store_bytes(c)
+    count, size = footprint.run_count(c), footprint.store_bytes(config, c)
     settings = (c.operation, int(raw and c.bias), c.zero_point, c.low, c.high)
     start = base + footprint.memory_offsets(c, np.arange(count))
     joined = np.append(start[1:] == start[:-1] + size, False)   # to the next one
@@ -85,9 +85,9 @@ def store_rows(config: Config, c: Store, base: int, latency: Latency) -> Rows:
     interval, delay = (1, latency.raw) if raw else (latency.interval, latency.requantise)
     walk, pieces, final, share, target = latency.store_walk, chunks, 1, 1, Target(c.target)
     if target is not Target.MEMORY:
-        lanes_there = config.array.rows if target is Target.ACTIVATION else config.weight_lanes
+        lanes_there = config.activation_lanes if target is Target.ACTIVATION else config.weight_lanes
         walk, width = latency.store_walk - latency.lookup + -(-(c.lane + size) // lanes_there), config.write_bytes(lanes_there)
-        share = 1 if raw else max(1, width // lanes)
+        share = 1 if raw else max(1, width // chunk_bytes)
         sent = [chunk_bytes] * (chunks - 1) + [(size - 1) % chunk_bytes + 1]
         if raw:   # no chunk has words of two groups
             most = 4 * lanes

@@ -88,7 +88,7 @@ def _store_objection(config: Config, c: Store) -> ErrorCode:
 
 
 def _target_width(config: Config, c: Store) -> int:
-    return config.array.rows if c.target == Target.ACTIVATION else config.weight_lanes
+    return config.activation_lanes if c.target == Target.ACTIVATION else config.weight_lanes
 
 
 def run_count(c: Load | Store) -> int:
@@ -109,7 +109,7 @@ def _nest(c: Load | Store, runs: np.ndarray, first: int, stride1: int, stride2: 
 
 def load_row_bytes(config: Config, c: Load) -> int:
     """Bytes in memory that fill one row of the bank."""
-    return {Bank.ACTIVATION: config.array.rows, Bank.WEIGHT: config.weight_lanes, Bank.ACCUMULATOR: 4 * config.array.cols,
+    return {Bank.ACTIVATION: config.activation_lanes, Bank.WEIGHT: config.weight_lanes, Bank.ACCUMULATOR: 4 * config.array.cols,
             Bank.PARAMETER: PARAMETER_BYTES * config.epilogue.lanes, Bank.TABLE: 4}[Bank(c.bank)]
 
 
@@ -196,12 +196,12 @@ def parameter_groups(config: Config, c: Store) -> np.ndarray:
     return c.parameter_group + np.arange(-(-c.columns // config.epilogue.lanes) if needed else 0)
 
 
-def store_bytes(c: Store) -> int:
+def store_bytes(config: Config, c: Store) -> int:
     """Bytes of each row of the result."""
-    return c.columns * (4 if c.operation == Operation.RAW else 1)
+    return c.columns * (4 if c.operation == Operation.RAW else config.array.activation_bytes)
 
 
 def target_rows(config: Config, c: Store, runs: np.ndarray) -> np.ndarray:
     """Scratchpad rows that each of ``runs`` of a STORE writes, shape (runs, rows each)."""
     first = _nest(c, runs, c.destination, c.stride1, c.stride2)
-    return (first[:, None] + np.arange(_spread(c.lane + store_bytes(c), _target_width(config, c)))) & _row_mask(config)
+    return (first[:, None] + np.arange(_spread(c.lane + store_bytes(config, c), _target_width(config, c)))) & _row_mask(config)

@@ -108,11 +108,12 @@ class Activations(Operand):
         return slot * self.slot_rows + (m - self.ms[panel[0]].start) * self.pitch + (k - self.ks[panel[1]].start) // self.config.array.rows
 
     def loads(self, piece: Piece, slot: int) -> list[Load]:
-        total, run, count = self.gemm.k, len(piece.k), len(piece.lines)
+        each = self.config.array.activation_bytes
+        total, run, count = self.gemm.k * each, len(piece.k) * each, len(piece.lines)
         row = self.row(slot, piece.panel, piece.lines.start, piece.k.start)
-        if run == total and run % self.config.array.rows == 0 and run * count <= _LONGEST_RUN:
+        if run == total and run % self.config.activation_lanes == 0 and run * count <= _LONGEST_RUN:
             run, count = run * count, 1
-        return [Load(bank=self.bank, base=BASES["a"], offset=piece.lines.start * total + piece.k.start, run=run, count1=count,
+        return [Load(bank=self.bank, base=BASES["a"], offset=piece.lines.start * total + piece.k.start * each, run=run, count1=count,
                      stride1=total if count > 1 else 0, row=row, row_stride1=signed16(self.pitch) if count > 1 else 0)]
 
     def regions(self, piece: Piece, slot: int) -> list[Region]:

@@ -34,7 +34,7 @@ class Costs:
 
     def load(self, bank: Bank, runs: int, run: int) -> int:
         bus = self.config.bus_bytes
-        per_cycle = {Bank.ACTIVATION: min(bus, self.config.array.rows), Bank.WEIGHT: min(bus, self.config.weight_lanes)}.get(bank, 4)
+        per_cycle = {Bank.ACTIVATION: min(bus, self.config.activation_lanes), Bank.WEIGHT: min(bus, self.config.weight_lanes)}.get(bank, 4)
         return runs * max(-(-run // per_cycle), -(-run // bus))
 
     def execute(self, rows: int, tiles: int) -> int:

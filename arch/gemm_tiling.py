@@ -22,7 +22,7 @@ __all__ = ["Block", "Gemm", "Step", "Tiling", "doubling", "k_parts", "panels", "
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Gemm:
-    """C[M, N] = A[M, K] · W[K, N] on one accelerator; ``bias`` and int8 results need parameters, one triple per column.
+    """C[M, N] = A[M, K] · W[K, N] on one accelerator; ``bias`` and requantised results need parameters, one triple per column.
 
     With ``transpose``, memory holds W as (N, K), and the transposer turns the tiles. :meth:`pack` gives W as memory holds it.
     """
@@ -31,7 +31,7 @@ class Gemm:
     m: int
     n: int
     k: int
-    out: Literal["int32", "int8"] = "int32"
+    out: Literal["int32", "int8", "int16"] = "int32"
     bias: bool = False
     transpose: bool = False
 
@@ -41,11 +41,11 @@ class Gemm:
 
     @property
     def parameters(self) -> bool:
-        return self.bias or self.out == "int8"
+        return self.bias or self.out != "int32"
 
     @property
     def result_bytes(self) -> int:
-        return 4 if self.out == "int32" else 1
+        return 4 if self.out == "int32" else self.config.array.activation_bytes
 
     @property
     def width(self) -> int:

@@ -53,7 +53,7 @@ class Machine:
 
     Attributes
     ----------
-    activation : int8, shape (activation_rows, rows)
+    activation : int8, shape (activation_rows, activation_lanes): bytes, of int16 activations two for each
     weight : int8, shape (weight_rows, weight_lanes): bytes, of int4 weights two in each
     accumulator : int32, shape (accumulator_rows, cols)
     parameters : int32, shape (parameter_groups · lanes, 3): bias, multiplier, shift
@@ -65,7 +65,7 @@ class Machine:
             raise TypeError(f"memory must be a one-dimensional uint8 array, not {memory.dtype} with {memory.ndim} dimensions")
         self.config = config
         self.memory = memory
-        self.activation = np.zeros((config.activation_rows, config.array.rows), np.int8)
+        self.activation = np.zeros((config.activation_rows, config.activation_lanes), np.int8)
         self.weight = np.zeros((config.weight_rows, config.weight_lanes), np.int8)
         self.accumulator = np.zeros((2 * config.half_rows, config.array.cols), np.int32)
         self.parameters = np.zeros((config.parameter_groups * config.epilogue.lanes, PARAMETER_WORDS), np.int32)
@@ -150,7 +150,8 @@ class Machine:
             read = taken[inside]
             _check_depth(read, len(self.activation))
             touch(Space.ACTIVATION, read, write=False)
-            activations = np.where(inside[..., None], self.activation[np.where(inside, taken, 0)], np.int8(c.pad))
+            vectors = self.activation.view(f"<i{config.array.activation_bytes}")
+            activations = np.where(inside[..., None], vectors[np.where(inside, taken, 0)], vectors.dtype.type(c.pad))
             activations = activations.transpose(1, 0, 2).reshape(count, -1)
             self.accumulator[target] += packed.matmul(config.array, activations, weights.reshape(-1, cols))
         self.traffic.rows_issued += count * footprint.tile_count(c)
@@ -212,14 +213,18 @@ class Machine:
         match c.operation:
             case Operation.RAW:
                 values += bias if c.bias else 0
+            case Operation.REQUANTISE if self.config.array.activation_bytes == 2:
+                values = numerics.requantise(values + bias, multiplier, shift, 0, *c.int16_limits, dtype=np.int16)
             case Operation.REQUANTISE:
                 values = numerics.requantise(values + bias, multiplier, shift, c.zero_point, c.low, c.high)
             case Operation.ADD:
                 touch(Space.TABLE, np.arange(self.table.size), write=False)
                 values = numerics.add(values, self.table, multiplier, shift, c.zero_point, c.low, c.high)
+            case Operation.MAX_POOL if self.config.array.activation_bytes == 2:
+                values = numerics.requantise(values, *numerics.UNIT, 0, *c.int16_limits, dtype=np.int16)
             case Operation.MAX_POOL:
                 values = numerics.requantise(values, *numerics.UNIT, c.zero_point, c.low, c.high)
-        return np.ascontiguousarray(values).view(np.uint8).reshape(len(rows), footprint.store_bytes(c))
+        return np.ascontiguousarray(values).view(np.uint8).reshape(len(rows), footprint.store_bytes(self.config, c))
 
     def _store_scratchpad(self, c: Store, runs: np.ndarray, data: np.ndarray, touch: Touch) -> None:
         bank, space = ((self.activation, Space.ACTIVATION) if c.target == Target.ACTIVATION else (self.weight, Space.WEIGHT))

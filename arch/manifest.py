@@ -44,6 +44,8 @@ def identity_registers(config: Config, *, build_hash: int = 0) -> dict[str, int]
         features |= Feature.MAX_POOL
     if config.array.weights == "int4":
         features |= Feature.INT4_WEIGHTS
+    if config.array.activations == "int16":
+        features |= Feature.INT16_ACTIVATIONS
     return {
         "MAGIC": MAGIC,
         "VERSION": COMMAND_SET_VERSION,

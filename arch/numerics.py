@@ -24,8 +24,8 @@ import numpy.typing as npt
 from .commands import TABLE_WORDS
 
 __all__ = ["AVERAGE_MAX", "ROUND_ONCE", "SHIFT_MAX", "SHIFT_MIN", "UNIT", "AddParameters", "add", "add_parameters", "add_table_place",
-           "average_pool_multiplier", "matmul", "pack_int4", "quantize_multiplier", "requantise", "round_once", "scale", "unpack_int4",
-           "wrap32"]
+           "average_pool_multiplier", "matmul", "pack_int4", "quantize_multiplier", "reduce_multiplier", "requantise", "round_once",
+           "scale", "unpack_int4", "wrap32"]
 
 SHIFT_MIN, SHIFT_MAX = -31, 30
 ROUND_ONCE = -1 << 31  # bit 31 of an int32
@@ -68,12 +68,15 @@ def unpack_int4(data: np.ndarray, count: int) -> np.ndarray:
 
 
 def matmul(a: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """A·W of int8 arrays, shapes (…, M, K) and (…, K, N), as int32 wrapping modulo 2**32.
+    """A·W, A int8 or int16 and W int8, shapes (…, M, K) and (…, K, N), as int32 wrapping modulo 2**32.
 
-    Exact at the speed of a float32 matrix product: K is cut into pieces whose sums a float32 holds.
+    Exact at the speed of a float32 matrix product where both are int8: K is cut into pieces whose sums a float32 holds. Products of int16
+    reach 2**22, and a float64 holds every sum of them.
     """
-    if a.dtype != np.int8 or w.dtype != np.int8:
+    if a.dtype not in (np.int8, np.int16) or w.dtype != np.int8:
         raise TypeError(f"operands must be int8, not {a.dtype} and {w.dtype}")
+    if a.dtype == np.int16:
+        return wrap32((a.astype(np.float64) @ w.astype(np.float64)).astype(np.int64))
     k = a.shape[-1]
     a32, w32 = a.astype(np.float32), w.astype(np.float32)
     result = (a32[..., :_EXACT_K] @ w32[..., :_EXACT_K, :]).astype(np.int32)
@@ -110,8 +113,10 @@ def scale(acc: npt.ArrayLike, multiplier: npt.ArrayLike, shift: npt.ArrayLike) -
 
 
 def requantise(acc: npt.ArrayLike, multiplier: npt.ArrayLike, shift: npt.ArrayLike, zero_point: int,
-               low: int = -128, high: int = 127) -> np.ndarray:
+               low: int = -128, high: int = 127, *, dtype: type[np.int8] | type[np.int16] = np.int8) -> np.ndarray:
     """int32 accumulators (bias included) to int8: :func:`scale`, add ``zero_point`` without overflow, clamp to [low, high].
+
+    With ``dtype`` int16 to that, low and high of it, and the zero point 0.
 
     Parameters
     ----------
@@ -122,7 +127,7 @@ def requantise(acc: npt.ArrayLike, multiplier: npt.ArrayLike, shift: npt.ArrayLi
     """
     x = scale(acc, multiplier, shift).astype(np.int64)
     x += zero_point
-    return np.clip(x, low, high, out=x).astype(np.int8)
+    return np.clip(x, low, high, out=x).astype(dtype)
 
 
 def quantize_multiplier(real: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -148,6 +153,14 @@ def quantize_multiplier(real: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"scale factor must be below 2**{SHIFT_MAX}, not {float(real.max())!r}")
     tiny = (shift < SHIFT_MIN) | (multiplier == 0)
     return np.where(tiny, 0, multiplier).astype(np.int32), np.where(tiny, 0, shift).astype(np.int8)
+
+
+def reduce_multiplier(multiplier: npt.ArrayLike) -> np.ndarray:
+    """A multiplier of :func:`quantize_multiplier` rounded to 15 bits, the other 16 zero: what TFLite's ``MultiplyByQuantizedMultiplier``
+    takes of it for sums of 64 bits, which are those of int16 activations. With :data:`ROUND_ONCE`, :func:`scale` is that function.
+    """
+    multiplier = np.asarray(multiplier).astype(np.int64)
+    return np.minimum(multiplier + (1 << 15) >> 16, 0x7FFF).astype(np.int32) << 16
 
 
 def round_once(real: npt.ArrayLike, reach: npt.ArrayLike = (1 << 31) - 1, lowest: int = -256,

@@ -63,15 +63,15 @@ class GemmPlan:
                 f"{len(self.program)} commands")
 
 
-def plan_gemm(config: Config, m: int, n: int, k: int, *, out: Literal["int32", "int8"] = "int32", bias: bool = False,
+def plan_gemm(config: Config, m: int, n: int, k: int, *, out: Literal["int32", "int8", "int16"] = "int32", bias: bool = False,
               transpose: bool = False, zero_point: int = 0, low: int = -128, high: int = 127) -> GemmPlan:
     """Plan C[M, N] = A[M, K] · W[K, N].
 
     Parameters
     ----------
     m, n, k : at least 1; each operand at most 4 GiB
-    out : "int8" requantises with ``zero_point``, ``low`` and ``high``
-    bias : whether int32 results get a bias; int8 results always do
+    out : the activations' type requantises, with ``zero_point``, ``low`` and ``high`` as STORE has them
+    bias : whether int32 results get a bias; requantised results always do
     transpose : memory holds W as (N, K)
 
     Raises
@@ -82,10 +82,12 @@ def plan_gemm(config: Config, m: int, n: int, k: int, *, out: Literal["int32", "
     for name, value in (("m", m), ("n", n), ("k", k)):
         if value < 1:
             raise PlanError(f"{name} must be at least 1, not {value!r}")
+    if out not in ("int32", config.array.activations):
+        raise PlanError(f"out must be 'int32' or {config.array.activations!r}, the activations' type, not {out!r}")
     if transpose and not config.array.transposer:
         raise PlanError("array.transposer must be true for a transposed W, not false")
     gemm = Gemm(config=config, m=m, n=n, k=k, out=out, bias=bias, transpose=transpose)
-    regions = {"a": m * k, "w": gemm.matrix_bytes, "c": m * n * gemm.result_bytes}
+    regions = {"a": m * k * config.array.activation_bytes, "w": gemm.matrix_bytes, "c": m * n * gemm.result_bytes}
     if gemm.parameters:
         regions["parameters"] = 4 * PARAMETER_WORDS * n
     for name, size in regions.items():
@@ -100,7 +102,7 @@ def plan_gemm(config: Config, m: int, n: int, k: int, *, out: Literal["int32", "
                     macs_issued=issued * config.macs_per_cycle, estimated_cycles=best.cycles)
 
 
-def split_gemm(m: int, n: int, k: int, *, budget_bytes: int, result_bytes: int = 4,
+def split_gemm(m: int, n: int, k: int, *, budget_bytes: int, result_bytes: int = 4, activation_bytes: int = 1,
                row_bytes: Callable[[int], int] = int) -> Iterator[tuple[range, range]]:
     """Cut a product into (rows of A, columns of W), whole in K, whose operands and result fit ``budget_bytes`` together.
 
@@ -112,7 +114,7 @@ def split_gemm(m: int, n: int, k: int, *, budget_bytes: int, result_bytes: int =
         Not even one row by one column fits.
     """
     def need(rows: int, columns: int) -> int:
-        return (rows + row_bytes(columns)) * k + rows * columns * result_bytes
+        return (rows * activation_bytes + row_bytes(columns)) * k + rows * columns * result_bytes
 
     rows, columns = m, n
     while need(rows, columns) > budget_bytes:
@@ -195,12 +197,13 @@ def _first_sight(gemm: Gemm, tiling: Tiling) -> float:
     k_tiles = -(-gemm.k // config.array.rows)
     array = gemm.n_tiles * (costs.execute(tiling.rows, k_tiles) * (ms - 1) + costs.execute(row_last, k_tiles))
     width = min(tiling.tiles * gemm.width, gemm.n)
-    load = (a_loads * gemm.m * gemm.k / min(config.bus_bytes, config.array.rows)
+    a_bytes = config.array.activation_bytes
+    load = (a_loads * gemm.m * gemm.k * a_bytes / min(config.bus_bytes, config.activation_lanes)
             + w_loads * gemm.k * ns * costs.load(Bank.WEIGHT, 1, config.weight_bytes(width)))
     store = gemm.n_tiles * costs.store(gemm.m, min(gemm.width, gemm.n), gemm.result_bytes)
     # Whole panels over K grow from a small corner; chunks of K are there as a whole before the array is busy.
     tile_bytes = config.weight_bytes(gemm.width)
-    corner = min(tiling.rows, gemm.least_rows) + tile_bytes if ks == 1 else tiling.rows + tiling.tiles * tile_bytes
+    corner = min(tiling.rows, gemm.least_rows) * a_bytes + tile_bytes if ks == 1 else tiling.rows * a_bytes + tiling.tiles * tile_bytes
     start = corner * tiling.depth / config.bus_bytes
     exposed = 0 if (a_slots > 1 and w_slots > 1) or ms * ns * ks == 1 else min(array, load) / 2
     return max(array, load, store) + start + exposed + Costs.COMMAND * ms * (ns + gemm.n_tiles) * ks
@@ -252,7 +255,7 @@ def _add_stores(program: Program, gemm: Gemm, plan: Schedule, block: Block, pane
         if plan.parameters:
             options["parameter_group"] = plan.parameters.row(slot, panel, tiles.start)
             reads += plan.parameters.reads(tiles.start, panel, slot)
-        if gemm.out == "int8":
+        if gemm.out != "int32":
             options |= {"operation": Operation.REQUANTISE, **epilogue}
         elif gemm.bias:
             options["bias"] = 1

@@ -89,6 +89,8 @@ def plan_graph(config: Config, specs: Mapping[str, TensorSpec], layers: Sequence
 
 
 def _check(config: Config, layers: Sequence[Layer]) -> None:
+    if config.array.activations != "int8":
+        raise PlanError(f"array.activations must be 'int8' for the layers of a network, not {config.array.activations!r}")
     if config.array.weights != "int8" and _made(layers):
         raise PlanError(f"array.weights must be 'int8' for a product of two tensors, not {config.array.weights!r}")
     if config.parameter_groups * config.epilogue.lanes < config.array.cols:

@@ -106,7 +106,7 @@ class _Source:
         config = self.config
         target = Target(self.number(0, 2))
         memory = target == Target.MEMORY
-        width = {Target.ACTIVATION: config.array.rows, Target.WEIGHT: config.weight_lanes}.get(target, 1)
+        width = {Target.ACTIVATION: config.activation_lanes, Target.WEIGHT: config.weight_lanes}.get(target, 1)
         low, high = sorted((self.number(-128, 127), self.number(-128, 127)))
         command = Store(
             operation=Operation(self.number(0, max(Operation))), target=target, base=1, bias=self.number(0, 1), **self.pooling(),
@@ -118,7 +118,7 @@ class _Source:
             zero_point=self.number(-128, 127), low=low, high=high, lane=0 if memory else self.below(min(width, 256)),
             parameter_group=self.below(config.parameter_groups))
         runs = np.arange(footprint.run_count(command))
-        rows, octets = footprint.store_rows(command, runs), footprint.store_bytes(command)
+        rows, octets = footprint.store_rows(command, runs), footprint.store_bytes(config, command)
         if rows.min() // config.half_rows != rows.max() // config.half_rows:
             return None
         groups = footprint.parameter_groups(config, command)

@@ -52,6 +52,7 @@ class Feature(enum.IntFlag):
     ADD = 8
     MAX_POOL = 16
     INT4_WEIGHTS = 32
+    INT16_ACTIVATIONS = 64
 
 
 class ErrorCode(enum.IntEnum):

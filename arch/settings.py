@@ -57,7 +57,8 @@ def _filling(array: ArrayConfig, dsp_blocks: int) -> ArrayConfig:
     """``array`` with what multiplies as many of its columns as can be with ``dsp_blocks``, the other columns in look-up tables."""
     if array.rows * array.dsp_columns <= dsp_blocks:
         return array
-    multiplier, each = ("fast-inner-product", array.rows // 2) if array.rows % 2 == 0 else ("single", array.rows)
+    pairs = array.rows % 2 == 0 and array.activations == "int8"
+    multiplier, each = ("fast-inner-product", array.rows // 2) if pairs else ("single", array.rows)
     return dataclasses.replace(array, multiplier=multiplier, dsp_cols=min(array.dsp_columns, dsp_blocks // each))
 
 
@@ -72,7 +73,7 @@ def resolve(settings: Mapping[str, Any] | None = None, *, dsp_blocks: int | None
     memory = dict(settings.get("memory", {}))
     epilogue = dict(settings.get("epilogue", {}))
     # A weight scratchpad holds at least two tiles, so that one loads while the other is used; activations at least 256 rows.
-    memory.setdefault("activation_kib", max(64, array.rows * 256 // 1024))
+    memory.setdefault("activation_kib", max(64, array.rows * array.activation_bytes * 256 // 1024))
     memory.setdefault("weight_kib", max(48, -(-2 * array.rows * array.cols // 1024)))
     shell = settings.get("shell", "axi")
     # Behind a serial link the host is slow for other reasons, and the memory is on the chip.
@@ -81,7 +82,9 @@ def resolve(settings: Mapping[str, Any] | None = None, *, dsp_blocks: int | None
     control = ({"queue_programs": 0, "watchdog_bits": 0} if shell == "serial" else {}) | settings.get("control", {})
     if control.get("engines") == "serial":
         epilogue = {"lanes": 1, "multiplier": "serial", "add": False, "max_pool": False} | epilogue
-    epilogue.setdefault("lanes", min(4, array.cols, memory_config.bus_bits // 8))
+    if array.activations == "int16":
+        epilogue.setdefault("add", False)
+    epilogue.setdefault("lanes", min(4, array.cols, memory_config.bus_bits // (8 * array.activation_bytes)))
     epilogue_config = EpilogueConfig(**epilogue)
     if array.multiplier == "auto" and dsp_blocks is not None:
         array = _filling(array, max(0, dsp_blocks - epilogue_config.dsp_blocks))

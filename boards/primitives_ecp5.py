@@ -89,10 +89,11 @@ def _sign_product(bits: int) -> str:
                       *_carry_chain(halves, 1, "q"), "endmodule", ""])
 
 
+_ROW_BITS = (3, 5, 8, 9, 16)
 # For yosys' techmap: rows of a multiplication that are one carry chain each; yosys' own map has the ANDs in look-up tables before it.
-ROWS = [*(("signed_" if negative else "") + f"partial_products_{bits}" for bits in (3, 5, 8, 9) for negative in (False, True)),
+ROWS = [*(("signed_" if negative else "") + f"partial_products_{bits}" for bits in _ROW_BITS for negative in (False, True)),
         "sign_product_9"]
-ROW_MAP = "\n".join([*(_partial_products(bits, negative) for bits in (3, 5, 8, 9) for negative in (False, True)), _sign_product(9)])
+ROW_MAP = "\n".join([*(_partial_products(bits, negative) for bits in _ROW_BITS for negative in (False, True)), _sign_product(9)])
 
 
 def is_plain_flip_flop(cell: Mapping[str, Any]) -> bool:

@@ -288,20 +288,20 @@ def write_command_trace(accelerator: Accelerator, path: str | Path) -> None:
     write_trace(path, accelerator.device.take_events(), end=accelerator.device.cycle, program=program)
 
 
-def check_product(m: int, n: int, k: int, out: str = "int32") -> None:
-    """Raise :class:`FlowError` for a product that is none, before anything is built for it."""
+def check_product(m: int, n: int, k: int, out: str = "int32", *, activations: str = "int8") -> None:
+    """Raise :class:`FlowError` for a product that is none, before anything is built for it: results are int32 or as ``activations``."""
     for name, value in (("m", m), ("n", n), ("k", k)):
         if value < 1:
             raise FlowError(f"{name} must be at least 1, not {value!r}")
-    if out not in ("int32", "int8"):
-        raise FlowError(f"out must be one of 'int32', 'int8', not {out!r}")
+    if out not in ("int32", activations):
+        raise FlowError(f"out must be one of 'int32', {activations!r}, not {out!r}")
 
 
-def operands(m: int, n: int, k: int, seed: int, *, weights: tuple[int, int] = (-128, 127)) -> tuple[np.ndarray, np.ndarray,
-                                                                                                   np.random.Generator]:
-    """Random int8 A (M, K) and W (K, N), W between the limits ``weights``, and the generator for what else is random."""
-    rng = np.random.default_rng(seed)
-    return rng.integers(-128, 128, (m, k), np.int8), rng.integers(weights[0], weights[1] + 1, (k, n), np.int8), rng
+def operands(m: int, n: int, k: int, seed: int, *, weights: tuple[int, int] = (-128, 127),
+             activations: str = "int8") -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
+    """Random A (M, K) of type ``activations``, int8 W (K, N) between the limits ``weights``, and the generator for what else is random."""
+    rng, kind = np.random.default_rng(seed), np.iinfo(activations)
+    return rng.integers(kind.min, kind.max + 1, (m, k), kind.dtype), rng.integers(weights[0], weights[1] + 1, (k, n), np.int8), rng
 
 
 def exact_product(a: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -315,20 +315,26 @@ def matmul(accelerator: Accelerator, m: int, n: int, k: int, *, out: str = "int3
 
     Where ``memory`` is known, the cycle model's prediction and the roofs stand beside the measured cycles.
     """
-    from ..arch.numerics import quantize_multiplier, requantise
-    from ..host.matmul import Requantise
-    check_product(m, n, k, out)
-    limits = accelerator.config.array.weight_limits
-    a, w, rng = operands(m, n, k, seed, weights=limits)
+    from ..arch.numerics import ROUND_ONCE, quantize_multiplier, reduce_multiplier, requantise, wrap32
+    from ..host.matmul import Requantise, RequantiseInt16
+    limits, activations = accelerator.config.array.weight_limits, accelerator.config.array.activations
+    check_product(m, n, k, out, activations=activations)
+    a, w, rng = operands(m, n, k, seed, weights=limits, activations=activations)
     start = time.monotonic()
     expected = exact_product(a, w)
-    if out == "int8":
+    if out != "int32":
         bias = rng.integers(-1000, 1000, n, np.int32)
-        # Scales that spread the sums of random operands over the whole of int8, and some of them beyond it.
+        # Scales that spread the sums of random operands over the whole of the results' type, and some of them beyond it.
         multiplier, shift = quantize_multiplier(rng.uniform(0.5, 2.0, n) / (75.0 * (limits[1] + 1) / 128 * np.sqrt(k)))
+        sums = wrap32(expected.astype(np.int64) + bias)
+    if out == "int16":
+        multiplier = reduce_multiplier(multiplier)
+        c = accelerator.matmul(a, w, bias=bias, requantise=RequantiseInt16(multiplier=multiplier, shift=shift))
+        expected = requantise(sums, multiplier + ROUND_ONCE, shift, 0, -32768, 32767, dtype=np.int16)
+    elif out == "int8":
         rounding = Requantise(multiplier=multiplier, shift=shift, zero_point=int(rng.integers(-20, 21)), low=-128, high=127)
         c = accelerator.matmul(a, w, bias=bias, requantise=rounding)
-        expected = requantise((expected.astype(np.int64) + bias).astype(np.int32), multiplier, shift, rounding.zero_point)
+        expected = requantise(sums, multiplier, shift, rounding.zero_point)
     else:
         c = accelerator.matmul(a, w)
     mismatches = int(np.count_nonzero(c != expected))
@@ -369,7 +375,11 @@ def compare(m: int, n: int, k: int, *, seed: int = 1, accelerator: Accelerator |
             progress: Progress = _quiet) -> list[dict[str, Any]]:
     """The same product by the accelerator (cycles ÷ Fmax of ``build``) and by every backend: what ``systolith compare`` prints."""
     from ..host import reference
-    a, w, _ = operands(m, n, k, seed, **({} if accelerator is None else {"weights": accelerator.config.array.weight_limits}))
+    if accelerator is not None and accelerator.config.array.activations != "int8":
+        raise FlowError("array.activations must be 'int8' for a comparison, which is what the other backends multiply, "
+                        f"not {accelerator.config.array.activations!r}")
+    weights = (-128, 127) if accelerator is None else accelerator.config.array.weight_limits
+    a, w, _ = operands(m, n, k, seed, weights=weights)
     lines = []
     if accelerator is not None:
         lines.append(_accelerator_line(accelerator, m, n, k, seed, build, progress))

@@ -186,17 +186,18 @@ def selftest(device: Annotated[str, typer.Option("--device", metavar="DEVICE", h
 
 @app.command()
 def matmul(m: Annotated[int, Size], n: Annotated[int, Size], k: Annotated[int, Size],
-           out: Annotated[str, typer.Option("--out", metavar="TYPE", help="int32, or int8 through the epilogue.")] = "int32",
+           out: Annotated[str, typer.Option("--out", metavar="TYPE", help="int32, or what A is through the epilogue.")] = "int32",
            device: DeviceName = "sim", directory: GeneratedFolder = None, board: Board = None, config: ConfigFile = None,
            assignments: Assignments = None, memory_latency: Latency = 30,
            memory: Memory = "ideal", seed: Seed = 1,
            vcd: Annotated[Path | None, typer.Option("--vcd", metavar="FILE", help="Write waveforms of the simulation.")] = None,
            trace: Annotated[Path | None, typer.Option("--trace", metavar="FILE", help="Write what the engines did, for Perfetto.")] = None,
            as_json: Json = False) -> None:
-    """Multiply random int8 matrices, C[M,N] = A[M,K] · W[K,N], and check against NumPy."""
+    """Multiply random matrices, C[M,N] = A[M,K] · W[K,N], and check against NumPy."""
     with console.guarded(as_json=as_json):
         from . import flow
-        flow.check_product(m, n, k, out)
+        # What the array's activations are is known when it has been built, and then looked at again.
+        flow.check_product(m, n, k, out, activations="int16" if out == "int16" else "int8")
         settings = _settings(seed, memory_latency, memory, vcd=vcd, trace=trace is not None)
         with flow.connect(device, board=board, config=config, directory=directory, assignments=assignments or (), settings=settings,
                           progress=console.progress) as accelerator:

@@ -32,7 +32,7 @@ def blocks_needed(config: Config, board: Board) -> dict[str, int]:
         bytes_deep, words_deep, words_per_ram = 512, 256, 2
         device_memory, memory_rams = 0, board.memory_bytes // 32768
     memory, epilogue = config.memory, config.epilogue
-    rams = array.rows * -(-config.activation_rows // bytes_deep) + config.weight_lanes * -(-config.weight_rows // bytes_deep)
+    rams = config.activation_lanes * -(-config.activation_rows // bytes_deep) + config.weight_lanes * -(-config.weight_rows // bytes_deep)
     rams += device_memory + epilogue.lanes * words_per_ram * epilogue.add  # and tables
     if config.control.engines == "serial":
         # Both halves of the accumulator in one; words of parameters, base registers, commands that wait, counters but for the first.
@@ -53,7 +53,7 @@ def blocks_needed(config: Config, board: Board) -> dict[str, int]:
 def _blocks_by_bits(config: Config, board: Board) -> dict[str, int]:
     """The same on Gowin and GateMate. Memories of few rows are left out: look-up tables or flip-flops may hold them."""
     array = config.array
-    memories = [(array.rows, config.activation_rows, 8), (config.weight_lanes, config.weight_rows, 8),
+    memories = [(config.activation_lanes, config.activation_rows, 8), (config.weight_lanes, config.weight_rows, 8),
                 (array.cols, config.memory.accumulator_rows, 32), (1, board.memory_bytes, 8)]
     rams = sum(count * -(-depth * bits // (_KIBIBITS[board.family] * 1024)) for count, depth, bits in memories if depth > 256)
     # A lane of the epilogue multiplies 32 × 32 bits, with four times two of Gowin's 9 × 9.

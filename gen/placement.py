@@ -92,7 +92,7 @@ def _memories_beside(cells: Cells, elements: Sequence[Sequence[Site]], free: lis
     beside: dict[re.Pattern[str], Callable[[int], tuple[int, int]]] = {
         _SUMS: lambda col: (-1, col // cols_of_one),
         _WEIGHTS: lambda bank: (0, bank * cols_of_bank // cols_of_one),
-        _ACTIVATIONS: lambda row: (row // rows_of_one, 0),
+        _ACTIVATIONS: lambda bank: (bank // array.activation_bytes // rows_of_one, 0),
     }
     pins = {}
     for memory, element in beside.items():

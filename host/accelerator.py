@@ -15,9 +15,9 @@ from ..arch.manifest import Manifest
 from ..arch.plan_gemm import GemmPlan
 from ..arch.registers import BASES, ERROR_HELP, STALLS, Control, ErrorCode, State, Status, offset_of
 from .device import Device, DeviceError, check_identity
-from .matmul import MatmulJob, Requantise
+from .matmul import MatmulJob, Requantise, RequantiseInt16
 
-__all__ = ["Accelerator", "CounterError", "ProgramFailed", "Requantise"]
+__all__ = ["Accelerator", "CounterError", "ProgramFailed", "Requantise", "RequantiseInt16"]
 
 
 _WAITED_FOR = {Engine.FETCH: "words of the program", Engine.LOAD: "data that it reads", Engine.STORE: "the end of its writes"}
@@ -201,23 +201,24 @@ class Accelerator:
         self.counters = counters
         return counters
 
-    def matmul(self, a: npt.NDArray[np.int8], w: npt.NDArray[np.int8], bias: npt.NDArray[np.int32] | None = None,
-               requantise: Requantise | None = None) -> npt.NDArray[Any]:
-        """A·W (+ bias): int32 of shape (M, N), wrapping, or int8 with ``requantise``. Operands go to the device as they lie in memory.
+    def matmul(self, a: npt.NDArray[Any], w: npt.NDArray[np.int8], bias: npt.NDArray[np.int32] | None = None,
+               requantise: Requantise | RequantiseInt16 | None = None) -> npt.NDArray[Any]:
+        """A·W (+ bias): int32 of shape (M, N), wrapping, or the type of A with ``requantise``. Operands go to the device as they lie.
 
         Work that does not fit the device memory is done in parts, of which ``notify`` is told; ``counters`` are of all parts
         together, with ``programs``, ``macs``, ``macs_issued`` and ``host_bytes_rearranged`` besides.
 
         Parameters
         ----------
-        a : int8, shape (M, K)
+        a : int8, or int16 where ``array.activations`` is "int16", shape (M, K)
         w : int8, shape (K, N); from −8 to 7 where ``array.weights`` is "int4"
         bias : int32, shape (N,)
+        requantise : a :class:`Requantise`, or a :class:`RequantiseInt16` where A is int16
 
         Raises
         ------
         TypeError, ValueError
-            An operand has another type or shape, or a weight is too large.
+            An operand has another type or shape, a weight is too large, or sums to be requantised to int16 may be.
         PlanError
             K is too long for the device memory.
         """

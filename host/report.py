@@ -64,5 +64,5 @@ def _work(config: Config, commands: Sequence[Command]) -> dict[str, int]:
                 words = (starts + command.run - 1) // config.bus_bytes - starts // config.bus_bytes + 1
                 read += int(words.sum()) * config.bus_bytes
             case Store(target=Target.MEMORY):
-                written += run_count(command) * store_bytes(command)
+                written += run_count(command) * store_bytes(config, command)
     return {"macs_issued": rows * config.macs_per_cycle, "bytes_read": read, "bytes_written": written}

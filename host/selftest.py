@@ -108,8 +108,9 @@ def _tokens(accelerator: Accelerator, rng: np.random.Generator, quick: bool, mem
 def _operands(accelerator: Accelerator, rng: np.random.Generator, m: int, n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Random A and W, the least value of each at its beginning."""
     low, high = accelerator.config.array.weight_limits
-    a, w = rng.integers(-128, 128, (m, k), np.int8), rng.integers(low, high + 1, (k, n), np.int8)
-    a[0, 0], w[0, 0] = -128, low
+    kind = np.iinfo(accelerator.config.array.activations)
+    a, w = rng.integers(kind.min, kind.max + 1, (m, k), kind.dtype), rng.integers(low, high + 1, (k, n), np.int8)
+    a[0, 0], w[0, 0] = kind.min, low
     return a, w
 
 

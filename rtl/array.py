@@ -51,10 +51,11 @@ class SystolicArray(wiring.Component):
     dsp_cols : columns with DSP blocks, those on the left; None: all
     block_rows : after so many rows of multipliers there is a register in all that goes down (:class:`ArrayCrossing`); 0: nowhere
     weight_bits : width of a weight: 8, or 4 except with ``packed``
+    activation_bits : width of an activation: 8, or 16 with ``single``
 
     Members
     -------
-    a : activations, int8, one per row
+    a : activations, signed, one per row
     swap : one per row, with ``a``
     w, w_shift : weights, signed, and their enables, one per column; ``col_delay`` skews these too
     psum : ``psum_bits`` wide, one per column
@@ -67,7 +68,7 @@ class SystolicArray(wiring.Component):
     psum: list[Signal]
 
     def __init__(self, *, rows: int, cols: int, multiplier: str = "single", dsp_cols: int | None = None, block_rows: int = 0,
-                 weight_bits: int = 8):
+                 weight_bits: int = 8, activation_bits: int = 8):
         for subject, value in (("rows", rows), ("cols", cols)):
             if value < 1:
                 raise ValueError(f"{subject} must be at least 1, not {value!r}")
@@ -83,6 +84,11 @@ class SystolicArray(wiring.Component):
         self.block_rows = block_rows
         self.weight_bits = weight_bits
         kind, fabric = MULTIPLIERS[multiplier]
+        if activation_bits not in PE.activation_widths:
+            raise ValueError(f"activation_bits must be {' or '.join(map(str, PE.activation_widths))}, not {activation_bits!r}")
+        if activation_bits not in kind.activation_widths:
+            raise ValueError(f"activation_bits must be 8 where multiplier is {multiplier!r}; 'single' takes 16")
+        self.activation_bits = activation_bits
         self._elements = ((kind,) * (self.dsp_cols // kind.cols) + (PE,) * (self.dsp_cols % kind.cols)
                           + (fabric,) * (cols - self.dsp_cols))
         self._columns = [(i, kind) for i, kind in enumerate(self._elements) for _ in range(kind.cols)]
@@ -91,7 +97,7 @@ class SystolicArray(wiring.Component):
             raise ValueError(f"rows must be even for fast-inner-product, not {rows!r}")
         self._rows_of_elements = rows // kind.rows
         super().__init__({
-            "a": In(signed(8)).array(rows), "swap": In(1).array(rows),
+            "a": In(signed(activation_bits)).array(rows), "swap": In(1).array(rows),
             "w": In(signed(weight_bits)).array(cols), "w_shift": In(1).array(cols),
             "psum": Out(signed(self.psum_bits)).array(cols),
         })
@@ -103,9 +109,10 @@ class SystolicArray(wiring.Component):
 
     @property
     def psum_bits(self) -> int:
-        """Width of an exact sum of ``rows`` products, the largest of which is that of the least operands, 2**(6 + weight_bits); less of
-        them is packed."""
-        return max(8 + self.weight_bits, 7 + self.weight_bits + (self.rows - (PackedPE in self._elements)).bit_length())
+        """Width of an exact sum of ``rows`` products, the largest of which is that of the least operands,
+        2**(activation_bits + weight_bits − 2); less of them is packed."""
+        product_bits = self.activation_bits + self.weight_bits
+        return max(product_bits, product_bits - 1 + (self.rows - (PackedPE in self._elements)).bit_length())
 
     def _crossings(self, element: int) -> int:
         """Crossings above row ``element`` of elements."""
@@ -157,7 +164,7 @@ class SystolicArray(wiring.Component):
                 if self.pairs:
                     psum, side = psum[:-self.psum_bits], psum[-self.psum_bits:].as_signed()
             m.submodules[f"row_{e}"] = row = shared(ArrayRow, platform, elements=self._elements, psum_bits=self.psum_bits,
-                                                            weight_bits=self.weight_bits)
+                                                    weight_bits=self.weight_bits, activation_bits=self.activation_bits)
             first = e * self._element_rows
             m.d.comb += [
                 row.a.eq(Cat(self.a[first:first + self._element_rows])), row.swap.eq(self.swap[first]),

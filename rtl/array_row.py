@@ -19,7 +19,7 @@ class ArrayRow(wiring.Component):
     Parameters
     ----------
     elements : their kinds, from the left; all of the same number of rows
-    weight_bits : width of a weight
+    weight_bits, activation_bits : widths of a weight and of an activation
 
     Members
     -------
@@ -37,15 +37,16 @@ class ArrayRow(wiring.Component):
     psum_in: Signal
     psum_out: Signal
 
-    def __init__(self, *, elements: tuple[Element, ...], psum_bits: int, weight_bits: int = 8):
+    def __init__(self, *, elements: tuple[Element, ...], psum_bits: int, weight_bits: int = 8, activation_bits: int = 8):
         self.elements = elements
         self.psum_bits = psum_bits
         self.weight_bits = weight_bits
+        self.activation_bits = activation_bits
         self.w_widths = [kind.w_bits(weight_bits) for kind in elements]
         self.sum_widths = [kind.sum_bits(psum_bits) for kind in elements]
-        rows, w_bits, sum_bits = elements[0].rows, sum(self.w_widths), sum(self.sum_widths)
+        a_bits, w_bits, sum_bits = activation_bits * elements[0].rows, sum(self.w_widths), sum(self.sum_widths)
         super().__init__({
-            "a": In(8 * rows), "a_first": Out(8 * rows), "swap": In(1),
+            "a": In(a_bits), "a_first": Out(a_bits), "swap": In(1),
             "w_in": In(w_bits), "w_out": Out(w_bits), "w_shift": In(len(elements)),
             "psum_in": In(sum_bits), "psum_out": Out(sum_bits),
         })
@@ -56,7 +57,8 @@ class ArrayRow(wiring.Component):
         w_in, w_out = (pieces(value, self.w_widths) for value in (self.w_in, self.w_out))
         psum_in, psum_out = (pieces(value, self.sum_widths) for value in (self.psum_in, self.psum_out))
         for i, kind in enumerate(self.elements):
-            m.submodules[f"pe_{i}"] = pe = shared(kind, platform, psum_bits=self.psum_bits, weight_bits=self.weight_bits)
+            m.submodules[f"pe_{i}"] = pe = shared(kind, platform, psum_bits=self.psum_bits, weight_bits=self.weight_bits,
+                                                     activation_bits=self.activation_bits)
             m.d.comb += [
                 pe.a_in.eq(a), pe.swap_in.eq(swap), pe.w_in.eq(w_in[i]), pe.w_shift.eq(self.w_shift[i]), pe.psum_in.eq(psum_in[i]),
                 w_out[i].eq(pe.w_out), psum_out[i].eq(pe.psum_out),

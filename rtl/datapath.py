@@ -51,14 +51,17 @@ class Datapath(wiring.Component):
         array: SystolicArray | TreeArray = (
             TreeArray(rows=rows, cols=cols) if config.array.multiplier_kind == "dual" else SystolicArray(
                 rows=rows, cols=cols, multiplier=config.array.multiplier_kind, dsp_cols=config.array.dsp_columns,
-                block_rows=config.array.block_rows, weight_bits=config.array.weight_bits))
+                block_rows=config.array.block_rows, weight_bits=config.array.weight_bits,
+                activation_bits=8 * config.array.activation_bytes))
         self._array = array
         self._serial = config.control.engines == "serial"
         scratchpad_cycles = (SerialScratchpad if self._serial else Scratchpad).latency_cycles
         # From a control to its byte, in each row and in each column.
         self._activation_delay = [scratchpad_cycles + delay for delay in array.row_delay]
         self._weight_delay = [scratchpad_cycles + delay for delay in array.col_delay]
-        self._activations = self._scratchpad(rows, config.activation_rows, array.row_delay)
+        self._activations = self._scratchpad(
+            config.activation_lanes, config.activation_rows,
+            [delay for delay in array.row_delay for _ in range(config.array.activation_bytes)])
         self._unpacker = Unpacker(delay=array.col_delay) if config.array.weight_bits == 4 else None
         self._weights = self._scratchpad(
             config.weight_lanes, config.weight_rows, self._unpacker.byte_delay if self._unpacker else array.col_delay)
@@ -129,8 +132,10 @@ class Datapath(wiring.Component):
             accumulator.touch.valid.eq(row.valid), accumulator.touch.row.eq(row.accumulator_row),
             accumulator.touch.accumulate.eq(row.accumulate),
         ]
+        each = self.config.array.activation_bytes
         for r in range(rows):
-            m.d.comb += [array.a[r].eq(Mux(pad.o[r].pad, pad.o[r].value, activations.o[r])), array.swap[r].eq(swap.o[r])]
+            activation = activations.o[r] if each == 1 else Cat(activations.o[each * r:each * (r + 1)]).as_signed()
+            m.d.comb += [array.a[r].eq(Mux(pad.o[r].pad, pad.o[r].value, activation)), array.swap[r].eq(swap.o[r])]
 
         # Weights, from their memory, unpacked, straight or through the transposer.
         weight = self.weight_control

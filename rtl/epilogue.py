@@ -18,7 +18,7 @@ _RADIX_BITS = 3  # inputs of one multiplexer stage: 8, which an FPGA builds from
 
 
 class Settings(data.StructLayout):
-    """What holds for all groups in flight: raw words or, with ``requantise``, bytes.
+    """What holds for all groups in flight: raw words or, with ``requantise``, results.
 
     ``bias``: the channel's bias is added. ``add``: a word holds two operands, one of which the table replaces. ``unit``: all channels
     have the multiplier and the shift of a factor of one.
@@ -71,6 +71,7 @@ class Epilogue(wiring.Component):
     drain_cycles : from a group to its row's words, at least 1
     add : there is a table, and ``settings.add`` may be set
     max_pool : windows may have more than one row, and ``settings.unit`` may be set
+    result_bytes : of a requantised value, 1 or 2
 
     Members
     -------
@@ -94,7 +95,7 @@ class Epilogue(wiring.Component):
     o: stream.Interface
 
     def __init__(self, *, cols: int, lanes: int, raw_lanes: int, parameter_groups: int, multiplier: str, drain_cycles: int,
-                 add: bool = True, max_pool: bool = True):
+                 add: bool = True, max_pool: bool = True, result_bytes: int = 1):
         if not 1 <= raw_lanes <= lanes <= cols:
             raise ValueError(f"raw_lanes, lanes and cols must not decrease, from 1 on, not {raw_lanes!r}, {lanes!r}, {cols!r}")
         if drain_cycles < 1:
@@ -107,8 +108,9 @@ class Epilogue(wiring.Component):
         self.drain_cycles = drain_cycles
         self.add = add
         self.max_pool = max_pool
-        self.chunk_bytes = max(lanes, 4 * raw_lanes)
-        self._requantisers = [requantiser(multiplier) for _ in range(lanes)]
+        self.result_bytes = result_bytes
+        self.chunk_bytes = max(lanes * result_bytes, 4 * raw_lanes)
+        self._requantisers = [requantiser(multiplier, 8 * result_bytes) for _ in range(lanes)]
         super().__init__({
             "settings": In(Settings()),
             "group": In(Group(cols=cols, lanes=lanes, raw_lanes=raw_lanes, parameter_groups=parameter_groups,

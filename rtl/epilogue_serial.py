@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..arch.commands import PARAMETER_WORDS
 from .epilogue import Settings
 from .interfaces import ParameterLoad
-from .requantise import MULTIPLIER_BITS, SHIFT_BITS
+from .requantise import MULTIPLIER_BITS, SHIFT_BITS, int16_limits
 
 __all__ = ["SerialEpilogue"]
 
@@ -16,7 +16,7 @@ _WORD_BITS = 32
 
 
 class SerialEpilogue(wiring.Component):
-    """Makes four bytes of an accumulator word (raw, with the bias or not), or one (requantised).
+    """Makes four bytes of an accumulator word (raw, with the bias or not), or one or two (requantised).
 
     Exact to :func:`systolith.arch.numerics.requantise`; :mod:`~systolith.rtl.requantise` says why its steps are. There are two
     shift registers. ``x``, the word, leaves at its low end, and what enters at the other replaces it: the sum with the bias, and
@@ -30,6 +30,7 @@ class SerialEpilogue(wiring.Component):
     ----------
     cols : words of a row
     channels : channels in the parameter memory
+    result_bytes : of a requantised value, 1 or 2
 
     Members
     -------
@@ -47,9 +48,10 @@ class SerialEpilogue(wiring.Component):
     parameter: wiring.PureInterface
     o: stream.Interface
 
-    def __init__(self, *, cols: int, channels: int):
+    def __init__(self, *, cols: int, channels: int, result_bytes: int = 1):
         self.cols = cols
         self.channels = channels
+        self.result_bytes = result_bytes
         super().__init__({
             "start": In(1), "column": In(range(cols)), "channel": In(range(channels)), "words": In(signed(_WORD_BITS)).array(cols),
             "settings": In(Settings()), "parameter": In(ParameterLoad(lanes=1)),
@@ -135,7 +137,7 @@ class SerialEpilogue(wiring.Component):
                 m.d.comb += moves.eq(1)
                 m.d.sync += shift.eq(shift + 1)
                 with m.If(shift == 0):
-                    m.d.comb += [over.eq(settings.zero_point), carry.eq(product[0])]
+                    m.d.comb += [over.eq(settings.zero_point if self.result_bytes == 1 else 0), carry.eq(product[0])]
                     m.next = "BYTES"
             with m.State("BYTES"):
                 m.d.comb += self.o.valid.eq(1)
@@ -148,19 +150,23 @@ class SerialEpilogue(wiring.Component):
                 with m.If(step[:3] == 7):
                     m.next = "BYTES"
 
-        narrow = product[:8].as_signed()
+        bits = 8 * self.result_bytes
+        low, high = (settings.low, settings.high) if bits == 8 else int16_limits(settings)
+        narrow = product[:bits].as_signed()
         sign = product[-1]
-        wide = (product[7:] != sign.replicate(27)).any()  # beyond int8
-        clamped = Signal(signed(8))
-        with m.If(Mux(wide, sign, narrow < settings.low)):
-            m.d.comb += clamped.eq(settings.low)
-        with m.Elif(Mux(wide, ~sign, narrow > settings.high)):
-            m.d.comb += clamped.eq(settings.high)
+        wide = (product[bits - 1:] != sign.replicate(35 - bits)).any()  # beyond the result's range
+        clamped = Signal(signed(bits))
+        with m.If(Mux(wide, sign, narrow < low)):
+            m.d.comb += clamped.eq(low)
+        with m.Elif(Mux(wide, ~sign, narrow > high)):
+            m.d.comb += clamped.eq(high)
         with m.Else():
             m.d.comb += clamped.eq(narrow)
+        result, complete = (clamped, settings.requantise) if bits == 8 else (
+            clamped.word_select(step[3], 8), settings.requantise & step[3])
         m.d.comb += [
-            self.o.payload.data.eq(Mux(settings.requantise, clamped, x[:8])),
-            self.o.payload.last.eq(settings.requantise | (step[3:] == 3)),
+            self.o.payload.data.eq(Mux(settings.requantise, result, x[:8])),
+            self.o.payload.last.eq(complete | (step[3:] == 3)),
         ]
         return m
 

@@ -39,7 +39,7 @@ def load_ports(config: Config) -> dict[str, wiring.Member]:
         "lookup": Out(BaseLookup(address_bits)),
         "read": Out(ReadPort(address_bits, config.memory.bus_bits)), "read_address": In(address_bits),
         **{name: Out(ScratchpadWrite(lanes=lanes, row_bits=16, width=config.write_bytes(lanes)))
-           for name, lanes in (("activation", array.rows), ("weight", config.weight_lanes))},
+           for name, lanes in (("activation", config.activation_lanes), ("weight", config.weight_lanes))},
         "accumulator": Out(AccumulatorLoad(cols=array.cols)),
         "parameter": Out(ParameterLoad(lanes=config.epilogue.lanes)),
         "claim": Out(HALVES), "granted": In(HALVES),

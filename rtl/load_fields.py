@@ -16,7 +16,7 @@ __all__ = ["bank_lanes", "bank_of_words", "bank_rows", "load_decoder", "load_obj
 
 def bank_lanes(config: Config) -> dict[Bank, int]:
     """Lanes of each bank that there is, in the order of their numbers: bytes of a row, channels of a group, words of a row."""
-    return {Bank.ACTIVATION: config.array.rows, Bank.WEIGHT: config.weight_lanes,
+    return {Bank.ACTIVATION: config.activation_lanes, Bank.WEIGHT: config.weight_lanes,
             Bank.PARAMETER: config.epilogue.lanes, Bank.ACCUMULATOR: config.array.cols} | ({Bank.TABLE: 1} if config.epilogue.add else {})
 
 
@@ -41,7 +41,7 @@ def load_decoder(config: Config, moving: Iterable[str] = ()) -> Decoder:
 def load_objection(config: Config, command: data.View) -> Value:
     """UNSUPPORTED, VALUE or NONE: what the fields of a decoded :class:`Load` tell."""
     is_words = bank_of_words(command.bank)
-    lanes = Mux(command.bank == Bank.ACTIVATION, config.array.rows, Mux(is_words, 1, config.weight_lanes))
+    lanes = Mux(command.bank == Bank.ACTIVATION, config.activation_lanes, Mux(is_words, 1, config.weight_lanes))
     # Powers of four leave 1 when divided by 3, so the base-4 digits of a multiple of 3 add up to one.
     run = command.run[:field_bits(config, Load).get("run", len(command.run))]
     digits = [run[i:i + 2] for i in range(0, len(run), 2)]

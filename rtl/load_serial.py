@@ -63,7 +63,7 @@ class SerialLoadEngine(wiring.Component):
         wiring.connect(m, decoder.i, wiring.flipped(self.commands))
         visible_cycles = max(self.timing.write_cycles, self.timing.load_cycles)
         # What fills a row of each bank, in the order of their numbers: bytes; of parameters and accumulator, words.
-        widths = Array([config.array.rows, config.weight_lanes, PARAMETER_WORDS, config.array.cols])
+        widths = Array([config.activation_lanes, config.weight_lanes, PARAMETER_WORDS, config.array.cols])
         to_scratchpad = ~bank_of_words(command.bank)
 
         # The run in turn, where its repetition began, and how many follow.
@@ -77,7 +77,7 @@ class SerialLoadEngine(wiring.Component):
         # The byte or word in turn: its address and its place, and how many bytes of the run follow.
         address = Signal(config.memory.address_bits, reset_less=True)
         row = Signal(row_bits, reset_less=True)
-        lane = Signal(range(max(config.array.rows, config.array.cols, PARAMETER_WORDS)), reset_less=True)
+        lane = Signal(range(max(config.activation_lanes, config.array.cols, PARAMETER_WORDS)), reset_less=True)
         left = Signal(decoder.bits["run"], reset_less=True)
 
         whole_run = command.run[:decoder.bits["run"]]

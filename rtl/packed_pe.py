@@ -82,12 +82,15 @@ class PackedPE(wiring.Component):
     a_latency_cycles = 1
     psum_latency_cycles = 1
     latency_cycles = 3
+    activation_widths = (8,)
 
-    def __init__(self, *, psum_bits: int, weight_bits: int = 8):
+    def __init__(self, *, psum_bits: int, weight_bits: int = 8, activation_bits: int = 8):
+        if activation_bits != 8:
+            raise ValueError(f"activation_bits must be 8, not {activation_bits!r}")
         if psum_bits < 15:
             raise ValueError(f"psum_bits must be at least 15, not {psum_bits!r}")
         self.psum_bits = psum_bits
-        super().__init__(pe_ports(self.rows, self.w_bits(weight_bits), self.sum_bits(psum_bits)))
+        super().__init__(pe_ports(activation_bits, self.w_bits(weight_bits), self.sum_bits(psum_bits)))
 
     @staticmethod
     def w_bits(weight_bits: int) -> int:

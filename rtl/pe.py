@@ -13,15 +13,15 @@ from .shared import shared
 __all__ = ["PE", "FabricPE", "FabricPairPE", "PairPE", "RowTermPE", "pe_ports", "pieces"]
 
 
-def _check_psum_bits(psum_bits: int, weight_bits: int) -> None:
-    if psum_bits < 8 + weight_bits:
-        raise ValueError(f"psum_bits must be at least {8 + weight_bits}, not {psum_bits!r}")
+def _check_psum_bits(psum_bits: int, least: int) -> None:
+    if psum_bits < least:
+        raise ValueError(f"psum_bits must be at least {least}, not {psum_bits!r}")
 
 
-def pe_ports(rows: int, w_bits: int, sum_bits: int) -> dict[str, wiring.Member]:
-    """Of an element that takes ``rows`` rows of activations; ``w_bits`` and ``sum_bits`` are the widths of what goes down."""
+def pe_ports(a_bits: int, w_bits: int, sum_bits: int) -> dict[str, wiring.Member]:
+    """Of an element that takes activations of ``a_bits`` together; ``w_bits`` and ``sum_bits`` are the widths of what goes down."""
     return {
-        "a_in": In(8 * rows), "a_out": Out(8 * rows), "swap_in": In(1), "swap_out": Out(1),
+        "a_in": In(a_bits), "a_out": Out(a_bits), "swap_in": In(1), "swap_out": Out(1),
         "w_in": In(w_bits), "w_out": Out(w_bits), "w_shift": In(1),
         "psum_in": In(signed(sum_bits)), "psum_out": Out(signed(sum_bits)),
     }
@@ -50,12 +50,16 @@ class _Element(wiring.Component):
     cols = 1
     a_latency_cycles = 1
     psum_latency_cycles = 1
+    activation_widths: tuple[int, ...] = (8,)
 
-    def __init__(self, *, psum_bits: int, weight_bits: int = 8):
-        _check_psum_bits(psum_bits, weight_bits)
+    def __init__(self, *, psum_bits: int, weight_bits: int = 8, activation_bits: int = 8):
+        if activation_bits not in self.activation_widths:
+            raise ValueError(f"activation_bits must be {' or '.join(map(str, self.activation_widths))}, not {activation_bits!r}")
+        _check_psum_bits(psum_bits, activation_bits + weight_bits)
         self.psum_bits = psum_bits
         self.weight_bits = weight_bits
-        super().__init__(pe_ports(self.rows, self.w_bits(weight_bits), self.sum_bits(psum_bits)))
+        self.activation_bits = activation_bits
+        super().__init__(pe_ports(activation_bits * self.rows, self.w_bits(weight_bits), self.sum_bits(psum_bits)))
 
     @staticmethod
     def w_bits(weight_bits: int) -> int:
@@ -77,8 +81,9 @@ class PE(_Element):
 
     Parameters
     ----------
-    psum_bits : width of a partial sum, at least 8 + ``weight_bits``; sums are modulo 2**psum_bits
+    psum_bits : width of a partial sum, at least ``activation_bits`` + ``weight_bits``; sums are modulo 2**psum_bits
     weight_bits : width of a weight, 8 or 4
+    activation_bits : width of an activation, 8 or 16
 
     Members
     -------
@@ -90,10 +95,11 @@ class PE(_Element):
 
     rows = 1
     latency_cycles = 3
+    activation_widths = (8, 16)
 
     def elaborate(self, platform):
         m = Module()
-        a = Signal(signed(8), reset_less=True)
+        a = Signal(signed(self.activation_bits), reset_less=True)
         shadow, active = (Signal(signed(self.weight_bits), name=name, reset_less=True) for name in ("shadow", "active"))
         swap = Signal(reset_less=True)  # at power-up it may load a weight that no row uses
         psum = Signal(signed(self.psum_bits), reset_less=True)
@@ -108,7 +114,7 @@ class PE(_Element):
         return m
 
     def _product(self, m, platform, a, w):
-        product = Signal(signed(8 + self.weight_bits), reset_less=True)
+        product = Signal(signed(self.activation_bits + self.weight_bits), reset_less=True)
         m.d.sync += product.eq(a * w)
         return product
 
@@ -119,7 +125,7 @@ class FabricPE(PE):
     latency_cycles = 1 + FabricMultiplier.latency_cycles + 1
 
     def _product(self, m, platform, a, w):
-        m.submodules.multiplier = multiplier = shared(FabricMultiplier, platform, x_bits=8, y_bits=self.weight_bits)
+        m.submodules.multiplier = multiplier = shared(FabricMultiplier, platform, x_bits=self.activation_bits, y_bits=self.weight_bits)
         m.d.comb += [multiplier.x.eq(a), multiplier.y.eq(w)]
         return multiplier.p
 

@@ -1,10 +1,10 @@
-"""int32 to int8 by a multiplier and a shift: one lane of the epilogue, exact to :func:`systolith.arch.numerics.requantise`."""
+"""int32 to int8 or int16 by a multiplier and a shift: one lane of the epilogue, exact to :func:`systolith.arch.numerics.requantise`."""
 
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["ParallelRequantise", "SerialRequantise", "requantiser"]
+__all__ = ["ParallelRequantise", "SerialRequantise", "int16_limits", "requantiser"]
 
 MULTIPLIER_BITS = 31  # and one more, which says that rounding is done once
 SHIFT_BITS = 6
@@ -29,17 +29,19 @@ class _Finish(wiring.Component):
       where y = 0, and there y − 1 gives the same z. e − 1 is the complement of the shift;
     - the same with ``once``: y = ⌊v ÷ 2⌋, without the first rounding and what it needs.
 
-    Of s, bits 0 … 9 saturated are enough: no zero point brings what lies beyond back into int8.
+    Of s, two bits more than the result has are enough, saturated: no zero point brings what lies beyond back into int8, and int16 has
+    none: its limits are those of :attr:`~systolith.arch.commands.Store.int16_limits`.
     Latency: ``latency_cycles``; ``shift``, ``once`` and the settings come in the same cycle as ``v`` does.
     """
 
     latency_cycles = 5
 
-    def __init__(self):
+    def __init__(self, result_bits: int):
+        self.result_bits = result_bits
         super().__init__({
             "v": In(signed(33)), "shift": In(signed(SHIFT_BITS)), "once": In(1),
             "zero_point": In(signed(8)), "low": In(signed(8)), "high": In(signed(8)),
-            "o": Out(signed(8)),
+            "o": Out(signed(result_bits)),
         })
 
     def elaborate(self, platform):
@@ -52,21 +54,33 @@ class _Finish(wiring.Component):
         whole = Signal(signed(33), reset_less=True)
         m.d.sync += whole.eq(base + (nearest & (self.v < 0)).replicate(33).as_signed() + (nearest & self.v[0]))
         amount = _register(m, Mux(divide, ~self.shift[:5], 0), "amount")
-        # Coarse shift by multiples of 8, then by 0 … 7. Meanwhile, which of the lowest 16 bits are beyond s, and whether any above differs.
-        coarse = _register(m, (whole >> (amount[3:] << 3))[:17].as_signed(), "coarse")
+        # Coarse shift by multiples of 8, then by 0 … 7. Meanwhile, which of the lowest bits are beyond s, and whether any above differs.
+        bits = self.result_bits
+        coarse = _register(m, (whole >> (amount[3:] << 3))[:bits + 9].as_signed(), "coarse")
         fine_amount = _register(m, amount[:3], "fine_amount")
         beyond = _register(m, Cat(i >= amount[:3] for i in range(7)), "beyond")
-        differs = [(whole[first:first + 8] != whole[-1].replicate(8)).any() for first in (16, 24)]
-        far = _register(m, Mux(amount[3:] == 0, differs[0] | differs[1], (amount[3:] == 1) & differs[1]), "far")
+        differs = [(whole[first:first + 8] != whole[-1].replicate(8)).any() for first in range(bits + 8, 32, 8)]
+        none = amount[3:] == 0
+        far = _register(m, Mux(none, differs[0] | differs[1], (amount[3:] == 1) & differs[1]) if bits == 8 else none & differs[0], "far")
         sign = _register(m, whole[-1], "sign")
-        outside = Cat((coarse[9 + i] != sign) & beyond[i] for i in range(7)).any() | far
-        s = Signal(signed(10), reset_less=True)
-        m.d.sync += s.eq(Mux(outside, Cat((~sign).replicate(9), sign), (coarse >> fine_amount)[:10]))
+        outside = Cat((coarse[bits + 1 + i] != sign) & beyond[i] for i in range(7)).any() | far
+        s = Signal(signed(bits + 2), reset_less=True)
+        m.d.sync += s.eq(Mux(outside, Cat((~sign).replicate(bits + 1), sign), (coarse >> fine_amount)[:bits + 2]))
         # zero point and clamp
-        total = Signal(signed(10), reset_less=True)
-        m.d.sync += total.eq((s >> 1) + self.zero_point + s[0])
-        m.d.sync += self.o.eq(Mux((total - self.low)[-1], self.low, Mux((self.high - total)[-1], self.high, total)))
+        total = Signal(signed(bits + 2), reset_less=True)
+        if bits == 8:
+            low, high = self.low, self.high
+            m.d.sync += total.eq((s >> 1) + self.zero_point + s[0])
+        else:
+            low, high = int16_limits(self)
+            m.d.sync += total.eq((s >> 1) + s[0])
+        m.d.sync += self.o.eq(Mux((total - low)[-1], low, Mux((high - total)[-1], high, total)))
         return m
+
+
+def int16_limits(settings) -> tuple[Value, Value]:
+    """As :attr:`~systolith.arch.commands.Store.int16_limits`, of anything with the three fields."""
+    return Cat(C(0, 8), settings.low).as_signed(), Cat(~settings.zero_point, settings.high).as_signed()
 
 
 class _Requantise(wiring.Component):
@@ -82,7 +96,7 @@ class _Requantise(wiring.Component):
     acc : bias included
     multiplier, shift : of :func:`systolith.arch.numerics.scale`
     zero_point, low, high : settings
-    o : result
+    o : result, of ``result_bits``
     """
 
     start: Signal
@@ -98,11 +112,12 @@ class _Requantise(wiring.Component):
     interval_cycles: int
     multiplier_cycles = 0
 
-    def __init__(self):
+    def __init__(self, result_bits: int = 8):
+        self.result_bits = result_bits
         super().__init__({
             "start": In(1), "acc": In(signed(32)), "multiplier": In(MULTIPLIER_BITS + 1), "shift": In(signed(SHIFT_BITS)),
             "zero_point": In(signed(8)), "low": In(signed(8)), "high": In(signed(8)),
-            "o": Out(signed(8)),
+            "o": Out(signed(result_bits)),
         })
 
     def _left(self):
@@ -110,7 +125,7 @@ class _Requantise(wiring.Component):
         return Mux(self.shift < 0, 0, self.shift[:5])
 
     def _finish(self, m, v, shift, once):
-        m.submodules.finish = finish = _Finish()
+        m.submodules.finish = finish = _Finish(self.result_bits)
         m.d.comb += [
             finish.v.eq(v), finish.shift.eq(shift), finish.once.eq(once),
             finish.zero_point.eq(self.zero_point), finish.low.eq(self.low), finish.high.eq(self.high),
@@ -185,9 +200,9 @@ class SerialRequantise(_Requantise):
         return m
 
 
-def requantiser(multiplier: str) -> _Requantise:
-    """A lane of the kind ``multiplier``: ``parallel`` or ``serial``."""
+def requantiser(multiplier: str, result_bits: int = 8) -> _Requantise:
+    """A lane of the kind ``multiplier``, ``parallel`` or ``serial``, with results of 8 or 16 bits."""
     kinds = {"parallel": ParallelRequantise, "serial": SerialRequantise}
     if multiplier not in kinds:
         raise ValueError(f"multiplier must be one of {', '.join(map(repr, kinds))}, not {multiplier!r}")
-    return kinds[multiplier]()
+    return kinds[multiplier](result_bits)

@@ -46,7 +46,7 @@ def store_ports(config: Config) -> dict[str, wiring.Member]:
         "parameter": In(ParameterLoad(lanes=config.epilogue.lanes)),
         "write": Out(WritePort(address_bits, config.memory.bus_bits)),
         **{name: Out(ScratchpadWrite(lanes=lanes, row_bits=16, width=config.write_bytes(lanes)))
-           for name, lanes in (("activation", array.rows), ("weight", config.weight_lanes))},
+           for name, lanes in (("activation", config.activation_lanes), ("weight", config.weight_lanes))},
     }
 
 
@@ -58,7 +58,7 @@ class StoreEngine(wiring.Component):
                          └─► bursts, to the memory writer            └─► placer ────────► weight scratchpad
 
     The walk checks rows and sends each three ways; the ways meet again where chunks are written. Throughput: ``raw_lanes``
-    words or ``lanes`` bytes per cycle, without gaps between rows; rows of which each begins where the last one ended share bursts
+    words or ``lanes`` results per cycle, without gaps between rows; rows of which each begins where the last one ended share bursts
     and bus words. A command that goes elsewhere than the one before (memory, either scratchpad) waits until that is
     complete, so that tokens are given in order.
 
@@ -99,13 +99,14 @@ class StoreEngine(wiring.Component):
         self._epilogue = Epilogue(
             cols=array.cols, lanes=config.epilogue.lanes, raw_lanes=config.raw_lanes, parameter_groups=config.parameter_groups,
             multiplier=config.epilogue.multiplier, drain_cycles=timing.drain_cycles, add=config.epilogue.add,
-            max_pool=config.epilogue.max_pool)
+            max_pool=config.epilogue.max_pool, result_bytes=array.activation_bytes)
         # A row's place in a scratchpad; of one in memory it holds the byte in its bus word.
-        self._place = LanePlace(depth=max(config.activation_rows, config.weight_rows, config.bus_bytes), lanes=max(array.rows, array.cols))
+        self._place = LanePlace(depth=max(config.activation_rows, config.weight_rows, config.bus_bytes),
+                                lanes=max(config.activation_lanes, array.cols))
         self._placers = {
             target: Placer(place=self._place, lanes=lanes, width=config.write_bytes(lanes), chunk_bytes=self._epilogue.chunk_bytes,
-                           slot_bytes=config.epilogue.lanes, write_cycles=timing.write_cycles)
-            for target, lanes in ((Target.ACTIVATION, array.rows), (Target.WEIGHT, config.weight_lanes))}
+                           slot_bytes=config.epilogue.lanes * array.activation_bytes, write_cycles=timing.write_cycles)
+            for target, lanes in ((Target.ACTIVATION, config.activation_lanes), (Target.WEIGHT, config.weight_lanes))}
         super().__init__(store_ports(config))
 
     def elaborate(self, platform):

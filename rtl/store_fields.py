@@ -18,7 +18,7 @@ WINDOW_BITS = next(field.width for field in fields_of(Store) if field.name == "w
 
 def store_decoder(config: Config, moving: Iterable[str] = ()) -> Decoder:
     """Of STORE commands, with no more bits of a field than tell what it is or that it is too large."""
-    lanes = max(config.array.rows, config.array.cols)
+    lanes = max(config.activation_lanes, config.array.cols)
     return Decoder(Store, field_bits(config, Store), saturate={
         "columns": (config.array.cols + 1).bit_length(), "row": config.memory.accumulator_rows.bit_length(),
         "window_stride": config.half_rows.bit_length(),
@@ -29,7 +29,7 @@ def store_decoder(config: Config, moving: Iterable[str] = ()) -> Decoder:
 def store_objection(config: Config, command: data.View) -> Value:
     """VALUE, UNSUPPORTED or NONE: what the fields of a decoded :class:`Store` tell. VALUE goes first, but for fields that are too large."""
     local = command.target != Target.MEMORY
-    lanes = Mux(command.target == Target.ACTIVATION, config.array.rows, config.weight_lanes)
+    lanes = Mux(command.target == Target.ACTIVATION, config.activation_lanes, config.weight_lanes)
     value = (
         (command.count1 == 0) | (command.count2 == 0) | (command.window == 0) | (command.columns == 0)
         | (command.columns > config.array.cols)

@@ -60,6 +60,7 @@ class RowReader(wiring.Component):
         self.cols = epilogue.cols
         self.lanes = epilogue.lanes
         self.raw_lanes = epilogue.raw_lanes
+        self.result_bytes = epilogue.result_bytes
         self.half_rows = half_rows
         self.others_bits = WINDOW_BITS if epilogue.max_pool else 0
         super().__init__({
@@ -106,7 +107,7 @@ class RowReader(wiring.Component):
             self.group.read.eq(self.reads), self.group.fresh.eq(fresh), self.group.valid.eq(self.reads & complete),
             self.group.last.eq(last),
             count.eq(Mux(last, left, width)),
-            self.group.bytes.eq(Mux(requantise, count, count << 2)),
+            self.group.bytes.eq(Mux(requantise, count << self.result_bytes - 1 if self.result_bytes > 1 else count, count << 2)),
             self.finish.eq(self.reads & final),
         ]
         next_last = left <= width + self._width(requantise, next_part)

@@ -59,7 +59,8 @@ class SerialStoreEngine(wiring.Component):
         # With one loop, the row in turn is in the command's own registers.
         two_loops = config.control.run_loops == 2
         m.submodules.decoder = decoder = store_decoder(config, () if two_loops else ("destination", "row", "count1"))
-        m.submodules.epilogue = epilogue = SerialEpilogue(cols=config.array.cols, channels=config.parameter_groups)
+        m.submodules.epilogue = epilogue = SerialEpilogue(
+            cols=config.array.cols, channels=config.parameter_groups, result_bytes=config.array.activation_bytes)
         command = decoder.o.payload
         wiring.connect(m, decoder.i, wiring.flipped(self.commands))
         wiring.connect(m, epilogue.parameter, wiring.flipped(self.parameter))
@@ -67,10 +68,11 @@ class SerialStoreEngine(wiring.Component):
         address_bits, cols = config.memory.address_bits, config.array.cols
         to_memory = command.target == Target.MEMORY
         into_activations = command.target == Target.ACTIVATION
-        lanes = Mux(into_activations, config.array.rows, config.weight_lanes)
+        lanes = Mux(into_activations, config.activation_lanes, config.weight_lanes)
         depth = Mux(into_activations, config.activation_rows, config.weight_rows)
         raw = command.operation == Operation.RAW
-        row_bytes = Mux(raw, command.columns << 2, command.columns)[:(4 * cols).bit_length()]
+        results = command.columns if config.array.activation_bytes == 1 else command.columns << 1
+        row_bytes = Mux(raw, command.columns << 2, results)[:(4 * cols).bit_length()]
 
         # The row in turn, where its repetition began, and how many follow.
         offset_bits, row_bits = max(config.offset_bits, config.control.row_bits), config.control.row_bits
@@ -82,7 +84,7 @@ class SerialStoreEngine(wiring.Component):
                                      for value, name in ((offset, "offset"), (source, "source"), (left1, "left1")))
         # The byte in turn: its place (address or scratchpad row, and lane), and how many bytes of the row follow.
         place = Signal(max(address_bits, row_bits), reset_less=True)
-        lane = Signal(range(max(config.array.rows, cols)), reset_less=True)
+        lane = Signal(range(max(config.activation_lanes, cols)), reset_less=True)
         bytes_left = Signal.like(row_bytes, reset_less=True)
         column = Signal(range(cols), reset_less=True)
         wraps = lane == lanes - 1

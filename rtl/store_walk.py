@@ -111,11 +111,12 @@ class StoreWalk(wiring.Component):
         config, command = self.config, self.command.payload
         to_memory = command.target == Target.MEMORY
         row_bytes = Signal(range(4 * config.array.cols + 1))
-        m.d.comb += row_bytes.eq(Mux(command.operation == Operation.RAW, command.columns << 2, command.columns))
+        results = command.columns if config.array.activation_bytes == 1 else command.columns << 1
+        m.d.comb += row_bytes.eq(Mux(command.operation == Operation.RAW, command.columns << 2, results))
 
         refused = Signal(ErrorCode)  # one cycle after the fields are there
         m.d.sync += refused.eq(store_objection(config, command))
-        lanes = Mux(command.target == Target.ACTIVATION, config.array.rows, config.weight_lanes)
+        lanes = Mux(command.target == Target.ACTIVATION, config.activation_lanes, config.weight_lanes)
         depth = Mux(command.target == Target.ACTIVATION, config.activation_rows, config.weight_rows)
         base = Signal(config.memory.address_bits, reset_less=True)
         size = Signal(config.memory.address_bits, reset_less=True)

@@ -27,7 +27,7 @@ class WeightControl(data.StructLayout):
 class RowControl(data.StructLayout):
     """One cycle of the activation path: nothing happens unless ``valid``.
 
-    Activation row ``row``, or ``pad_value`` in every lane with ``pad``, is multiplied by the active tile (the shadow weights
+    Activation row ``row``, or ``pad_value`` for every activation with ``pad``, is multiplied by the active tile (the shadow weights
     become active with ``swap``) and added to accumulator row ``accumulator_row``, or overwrites it without ``accumulate``.
     """
 

@@ -14,10 +14,13 @@ __all__ = ["check_product", "start_product"]
 
 
 async def check_product(bench: Testbench, rng: np.random.Generator, m: int, n: int, k: int, out: str) -> None:
-    """One matrix product; everything outside the result must keep its bytes."""
+    """One matrix product, ``out`` int32 or requantised to the activations' type; everything outside the result must keep its bytes."""
+    out = "int32" if out == "int32" else CONFIG.array.activations
     low, high = CONFIG.array.weight_limits
-    a, w = rng.integers(-128, 128, (m, k), dtype=np.int8), rng.integers(low, high + 1, (k, n), dtype=np.int8)
-    a.flat[0], w.flat[0] = -128, low
+    kind = np.iinfo(CONFIG.array.activations)
+    a = rng.integers(kind.min, kind.max + 1, (m, k), dtype=kind.dtype)
+    w = rng.integers(low, high + 1, (k, n), dtype=np.int8)
+    a.flat[0], w.flat[0] = kind.min, low
     bias = rng.integers(-(1 << 16), 1 << 16, n, dtype=np.int32)
     multiplier, shift = numerics.quantize_multiplier(rng.uniform(2**-12, 2**-7, n))
     plan = plan_gemm(CONFIG, m, n, k, out=out, bias=True, zero_point=-3, low=-120, high=115)  # type: ignore[arg-type]
@@ -32,8 +35,11 @@ async def check_product(bench: Testbench, rng: np.random.Generator, m: int, n: i
     before = bench.memory.copy()
     error = await bench.finish(cycles=200_000)
     assert error == ErrorCode.NONE, f"{m}×{n}×{k} {out}: {error.name}"
-    sums = (a.astype(np.int64) @ w.astype(np.int64) + bias).astype(np.int32)
-    expected = sums if out == "int32" else numerics.requantise(sums, multiplier, shift, -3, -120, 115)
+    expected = (a.astype(np.int64) @ w.astype(np.int64) + bias).astype(np.int32)
+    if out == "int8":
+        expected = numerics.requantise(expected, multiplier, shift, -3, -120, 115)
+    elif out == "int16":  # −120·256 and 115·256 + 255 − 253
+        expected = numerics.requantise(expected, multiplier, shift, 0, -30720, 29442, dtype=np.int16)
     size = expected.nbytes
     result = bench.memory[at["c"]:at["c"] + size].copy()
     wrong = np.flatnonzero(result != np.ascontiguousarray(expected).view(np.uint8).ravel())

@@ -70,7 +70,7 @@ ROW = {
 
 
 @pytest.mark.parametrize(("name", "bits"), [
-    *((name, bits) for name in ("partial_products", "signed_partial_products") for bits in (3, 5, 8, 9)), ("sign_product", 9)])
+    *((name, bits) for name in ("partial_products", "signed_partial_products") for bits in (3, 5, 8, 9, 16)), ("sign_product", 9)])
 def test_a_carry_chain_is_its_row(tmp_path, name, bits):
     """Against yosys' own model of CCU2C, two bits in each."""
     ports, more, formula = ROW[name]

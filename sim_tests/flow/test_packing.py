@@ -27,18 +27,20 @@ def cells(module, kind):
     return [cell for cell in module["cells"].values() if cell["type"] == kind]
 
 
-@pytest.mark.parametrize(("rows", "cols", "multiplier", "dsp_cols", "block_rows", "weights"), [
-    (4, 2, "single", 2, 2, "int8"), (4, 2, "fast-inner-product", 2, 1, "int8"), (3, 4, "packed", 4, 2, "int8"),
-    (3, 5, "packed", 3, 0, "int8"), (3, 2, "single", 0, 0, "int8"), (4, 2, "fast-inner-product", 1, 0, "int8"),
-    (4, 2, "single", 2, 2, "int4"), (4, 2, "fast-inner-product", 2, 1, "int4"), (3, 2, "single", 0, 0, "int4")])
-def test_array_after_synthesis(tmp_path, rows, cols, multiplier, dsp_cols, block_rows, weights):
+@pytest.mark.parametrize(("rows", "cols", "multiplier", "dsp_cols", "block_rows", "weights", "activation_bits"), [
+    *((*options, weights, 8) for *options, weights in (
+        (4, 2, "single", 2, 2, "int8"), (4, 2, "fast-inner-product", 2, 1, "int8"), (3, 4, "packed", 4, 2, "int8"),
+        (3, 5, "packed", 3, 0, "int8"), (3, 2, "single", 0, 0, "int8"), (4, 2, "fast-inner-product", 1, 0, "int8"),
+        (4, 2, "single", 2, 2, "int4"), (4, 2, "fast-inner-product", 2, 1, "int4"), (3, 2, "single", 0, 0, "int4"))),
+    (3, 2, "single", 1, 2, "int8", 16), (2, 2, "single", 0, 0, "int4", 16)])
+def test_array_after_synthesis(tmp_path, rows, cols, multiplier, dsp_cols, block_rows, weights, activation_bits):
     """Two tiles and their vectors through the netlist; each multiplier has its own registers."""
     seed = 1
     print(f"seed {seed}")
     rng = np.random.default_rng(seed)
     options = {"rows": rows, "cols": cols, "multiplier": multiplier, "dsp_cols": dsp_cols, "block_rows": block_rows}
     config = ArrayConfig(**options, weights=weights)
-    dut = SystolicArray(**options, weight_bits=config.weight_bits)
+    dut = SystolicArray(**options, weight_bits=config.weight_bits, activation_bits=activation_bits)
     packed, module = synthesise(tmp_path, dut, "array")
     multipliers = cells(module, "MULT18X18D")
     assert len(multipliers) == config.dsp_blocks
@@ -51,7 +53,8 @@ def test_array_after_synthesis(tmp_path, rows, cols, multiplier, dsp_cols, block
 
     low, high = config.weight_limits
     tiles = [rng.choice([low, high, *rng.integers(low, high + 1, 6)], (rows, cols)) for _ in range(2)]
-    blocks = [rng.choice([-128, 127, *rng.integers(-128, 128, 6)], (12, rows)) for _ in range(2)]
+    least = -1 << activation_bits - 1
+    blocks = [rng.choice([least, ~least, *rng.integers(least, -least, 6)], (12, rows)) for _ in range(2)]
     inputs, starts = array_schedule(dut, tiles, blocks, config.weight_bits)
     end = starts[-1] + dut.latency_cycles + dut.col_delay[-1] + 1
     player = Netlist(module)

@@ -28,6 +28,8 @@ CONFIGS = {
     "5x7-int4": small_config(5, 7, array={"weights": "int4"}),
     "4x2-int4-one-byte": small_config(4, 2, array={"weights": "int4", "multiplier": "fast-inner-product"}),
     "6x8-int4-byte-by-byte": small_config(6, 8, array={"weights": "int4"}, memory={"bus_bits": 32}, control={"engines": "serial"}),
+    "7x5-int16": small_config(7, 5, array={"activations": "int16"}),
+    "6x4-int16-byte-by-byte": small_config(6, 4, array={"activations": "int16"}, memory={"bus_bits": 32}, control={"engines": "serial"}),
     "icebreaker": resolve(merge(BOARDS["icebreaker"].settings, {"shell": "native", "memory": {"address_bits": 18}})),
 }
 

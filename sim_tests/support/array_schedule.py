@@ -14,7 +14,7 @@ def array_schedule(dut, tiles, blocks, weight_bits):
         start = max(start, shift_from + dut.rows - 1 + dut.shift_to_swap_cycles)
         for i, vector in enumerate(block):
             for r, delay in enumerate(dut.row_delay):
-                inputs[start + i + delay, f"a__{r}"] = int(vector[r]) & 255
+                inputs[start + i + delay, f"a__{r}"] = int(vector[r]) & (1 << dut.activation_bits) - 1
                 inputs[start + i + delay, f"swap__{r}"] = int(i == 0)
             starts.append(start + i)
         shift_from = max(shift_from + dut.rows, start + dut.swap_to_shift_cycles)

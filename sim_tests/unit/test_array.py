@@ -86,6 +86,22 @@ def test_tiles_back_to_back(rows, cols, options, weight_bits):
     np.testing.assert_array_equal(psums, np.concatenate([b @ t for b, t in zip(blocks, tiles, strict=True)]))
 
 
+@pytest.mark.parametrize("weight_bits", [8, 4])
+@pytest.mark.parametrize(("rows", "cols", "options"), [shape for shape in SHAPES if shape[2].get("multiplier", "single") == "single"])
+def test_int16_activations(rows, cols, options, weight_bits):
+    """Over the whole range of both, −32768 · −128 among the products."""
+    seed = 4
+    print(f"seed {seed}")
+    rng = np.random.default_rng(seed)
+    low, high = -1 << weight_bits - 1, (1 << weight_bits - 1) - 1
+    tiles = [rng.integers(low, high + 1, (rows, cols)) for _ in range(4)] + [rng.choice([low, high], (rows, cols))]
+    blocks = [rng.integers(-32768, 32768, (count, rows)) for count in (1, 2 * rows + 2, 2, rows)] + [rng.choice([-32768, 32767], (5, rows))]
+    tiles[-1][0, 0] = low
+    blocks[-1][0, 0] = -32768
+    psums = stream(SystolicArray(rows=rows, cols=cols, weight_bits=weight_bits, activation_bits=16, **options), tiles, blocks)
+    np.testing.assert_array_equal(psums, np.concatenate([b @ t for b, t in zip(blocks, tiles, strict=True)]))
+
+
 @pytest.mark.parametrize(("rows", "cols"), [(1, 2), (3, 4), (8, 5)])
 def test_a_weight_that_packed_columns_cannot_hold(rows, cols):
     """What −128 gives there is written down in arch/packed.py, so that programs on random memory have one meaning."""
@@ -127,6 +143,21 @@ def test_psums_are_just_wide_enough(rows, multiplier, weight_bits):
     assert largest >= 2**(dut.psum_bits - 2) or dut.psum_bits == 8 + weight_bits
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 8, 9])
+@pytest.mark.parametrize("weight_bits", [8, 4])
+def test_psums_of_int16_are_just_wide_enough(rows, weight_bits):
+    """The largest sum, rows · 2**22 or rows · 2**18, fits exactly, and not in one bit less."""
+    dut = SystolicArray(rows=rows, cols=2, weight_bits=weight_bits, activation_bits=16)
+    low = -1 << weight_bits - 1
+    largest = -32768 * low * rows
+    assert (stream(dut, [np.full((rows, 2), low)], [np.full((1, rows), -32768)]) == largest).all()
+    assert largest >= 2**(dut.psum_bits - 2) or dut.psum_bits == 16 + weight_bits
+
+
+def test_the_largest_array_of_int16_sums_within_an_accumulator_word():
+    assert SystolicArray(rows=256, cols=1, activation_bits=16).psum_bits == 32
+
+
 def test_delays_of_three_by_two():
     dut = SystolicArray(rows=3, cols=2)
     assert (dut.row_delay, dut.col_delay, dut.latency_cycles) == ([0, 1, 2], [0, 1], 5)
@@ -151,7 +182,10 @@ def test_delays_with_pairs_and_crossings():
     ({"multiplier": "double"}, "multiplier must be one of 'single', 'fast-inner-product', 'packed', not 'double'"),
     ({"dsp_cols": -1}, "dsp_cols must be at least 0, not -1"),
     ({"rows": 3, "multiplier": "fast-inner-product"}, "rows must be even for fast-inner-product, not 3"),
-    ({"block_rows": -1}, "block_rows must be at least 0, not -1")])
+    ({"block_rows": -1}, "block_rows must be at least 0, not -1"),
+    ({"activation_bits": 12}, "activation_bits must be 8 or 16, not 12"),
+    *(({"rows": 2, "multiplier": kind, "activation_bits": 16}, f"activation_bits must be 8 where multiplier is {kind!r}; 'single' takes 16")
+      for kind in ("fast-inner-product", "packed"))])
 def test_arguments_are_checked(arguments, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         SystolicArray(**{"rows": 1, "cols": 1, **arguments})

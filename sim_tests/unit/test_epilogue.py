@@ -27,7 +27,7 @@ class Bench:
         channels = parameter_groups * self.dut.lanes
         self.bias = self.rng.integers(MIN, MAX, channels, endpoint=True)
         self.multiplier = self.rng.integers(1 << 30, MAX, channels, endpoint=True) + self.rng.integers(0, 2, channels) * ROUND_ONCE
-        self.shift = self.rng.integers(-26, -20, channels)
+        self.shift = self.rng.integers(-26, -20, channels) + 8 * (self.dut.result_bytes - 1)
         self.table = self.rng.integers(MIN, MAX, 256, endpoint=True)
         self.settings = {"requantise": 1, "bias": 1, "add": 0, "unit": 0, "zero_point": 0, "low": -128, "high": 127}
         self.cycle = 0
@@ -54,8 +54,11 @@ class Bench:
             for part, start in enumerate(range(first, min(first + dut.lanes, columns), step)):
                 end = min(start + step, first + dut.lanes, columns)
                 if settings["requantise"]:
-                    result = requantise(values[start:end], multiplier[start:end], shift[start:end],
-                                        settings["zero_point"], settings["low"], settings["high"]).tobytes()
+                    limits, dtype = [settings[name] for name in ("zero_point", "low", "high")], np.int8
+                    if dut.result_bytes == 2:
+                        zero_point, low, high = limits
+                        limits, dtype = (0, 256 * low, 256 * high + 255 - zero_point % 256), np.int16
+                    result = requantise(values[start:end], multiplier[start:end], shift[start:end], *limits, dtype=dtype).tobytes()
                 else:
                     result = values[start:end].astype("<i4").tobytes()
                 for place, row in enumerate(rows):
@@ -143,7 +146,9 @@ KINDS = [(0, 0, 0, 0), (0, 1, 0, 0), (1, 1, 0, 0), (1, 0, 1, 0), (1, 0, 0, 1)]
 
 
 @pytest.mark.parametrize("shape, add, pool", [*((shape, True, True) for shape in SHAPES), (SHAPES[2], True, False),
-                                              (SHAPES[2], False, True), (SHAPES[2], False, False)],
+                                              (SHAPES[2], False, True), (SHAPES[2], False, False),
+                                              (SHAPES[2] | {"result_bytes": 2}, False, True),
+                                              (SHAPES[3] | {"result_bytes": 2}, False, False)],
                          ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else None)
 @pytest.mark.parametrize("multiplier, drain_cycles", [("parallel", 3), ("serial", 1)])
 def test_random_commands(shape, multiplier, drain_cycles, add, pool):

@@ -34,12 +34,13 @@ async def results(ctx, dut, *, column, channel, pace):
     raise AssertionError("no last byte")
 
 
-@pytest.mark.parametrize("mode", ["raw", "bias", "requantise"])
+@pytest.mark.parametrize("mode", ["raw", "bias", "requantise", "int16"])
 def test_equals_numerics(mode):
+    requantises = mode in ("requantise", "int16")
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     rng, pace = np.random.default_rng(seed), random.Random(seed)
-    cases, cols = 250 if mode == "requantise" else 40, 3
+    cases, cols = 250 if requantises else 40, 3
     words = np.array([*CORNERS, *rng.integers(-(1 << 31), 1 << 31, cases - len(CORNERS))])
     words = np.where(rng.random(cases) < 0.3, words >> 16, words)
     bias = rng.choice([0, 1, -1, -(1 << 31), int(rng.integers(-(1 << 31), 1 << 31))], cases)
@@ -47,7 +48,10 @@ def test_equals_numerics(mode):
     shift = np.where(rng.random(cases) < 0.3, rng.integers(-32, 32, cases), rng.integers(-28, 0, cases))
     low, high = np.sort(rng.integers(-128, 128, 2))
     zero_point = int(rng.integers(-128, 128))
-    dut = SerialEpilogue(cols=cols, channels=cases)
+    dut = SerialEpilogue(cols=cols, channels=cases, result_bytes=1 + (mode == "int16"))
+    limits, dtype = (zero_point, int(low), int(high)), np.int8
+    if mode == "int16":
+        limits, dtype = (0, 256 * int(low), 256 * int(high) + 255 - zero_point % 256), np.int16
 
     async def bench(ctx):
         port = dut.parameter
@@ -59,7 +63,7 @@ def test_equals_numerics(mode):
                 ctx.set(port.word, int(values[channel]) & 0xFFFF_FFFF)
                 await ctx.tick()
         ctx.set(port.valid, 0)
-        ctx.set(dut.settings, {"requantise": mode == "requantise", "bias": mode != "raw", "zero_point": zero_point, "low": int(low),
+        ctx.set(dut.settings, {"requantise": requantises, "bias": mode != "raw", "zero_point": zero_point, "low": int(low),
                                "high": int(high)})
         for channel in range(cases):
             column = channel % cols
@@ -67,9 +71,9 @@ def test_equals_numerics(mode):
                 ctx.set(word, int(words[channel]) if index == column else 0x5555_5555)
             octets, cycles = await results(ctx, dut, column=column, channel=channel, pace=pace)
             total = wrap32(words[channel] + (bias[channel] if mode != "raw" else 0))
-            if mode == "requantise":
-                expected = requantise(total, multiplier[channel], shift[channel], zero_point, int(low), int(high)).view(np.uint8)
-                assert octets == [int(expected)], f"channel {channel}"
+            if requantises:
+                expected = requantise(total, multiplier[channel], shift[channel], *limits, dtype=dtype)
+                assert octets == list(expected.tobytes()), f"channel {channel}"
                 left, right = max(0, shift[channel]), max(0, -shift[channel])
                 assert cycles == 68 + right + 33 * left, f"shift {shift[channel]}"
             else:

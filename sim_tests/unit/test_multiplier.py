@@ -28,7 +28,7 @@ def run(dut, pairs):
     return products
 
 
-@pytest.mark.parametrize(("x_bits", "y_bits"), [(8, 8), (9, 9), (17, 17), (3, 12), (5, 8), (12, 9), (8, 4), (5, 4)])
+@pytest.mark.parametrize(("x_bits", "y_bits"), [(8, 8), (9, 9), (17, 17), (3, 12), (5, 8), (12, 9), (8, 4), (5, 4), (16, 8), (16, 4)])
 def test_extremes_and_random_operands(x_bits, y_bits):
     seed = 1
     print(f"seed {seed}")

@@ -42,24 +42,30 @@ def run(dut, columns, settings, *, gap=0):
 def check(dut, columns, settings, **options):
     columns = [np.asarray(column) for column in columns]
     acc, multiplier, shift = columns
-    expected = [requantise(np.int32(a), m, np.int8(s), *settings)
+    limits, dtype = settings, np.int8
+    if dut.result_bits == 16:  # the fields of a STORE say it so
+        zero_point, low, high = settings
+        limits, dtype = (0, 256 * low, 256 * high + 255 - zero_point % 256), np.int16
+    expected = [requantise(np.int32(a), m, np.int8(s), *limits, dtype=dtype)
                 for a, m, s in zip(acc, multiplier, shift, strict=True)]
     np.testing.assert_array_equal(run(dut, columns, settings, **options), expected)
 
 
 KINDS = [ParallelRequantise, SerialRequantise]
 EVERY = pytest.mark.parametrize("kind", KINDS)
+BITS = pytest.mark.parametrize("bits", [8, 16])
 
 
+@BITS
 @EVERY
-def test_corners(kind):
+def test_corners(kind, bits):
     accs = [0, 1, -1, 2, -3, MAX, MIN, MAX - 1, MIN + 1, 1 << 30, -(1 << 30), 0x5555_5555, -0x5555_5555, 3 << 14, -(3 << 14)]
     multipliers = [0, 1, MAX, 1 << 30, (1 << 30) + 1, 0x6000_0000, 0xFFFF, 0x1_0000, ROUND_ONCE, 0x6000_0000 + ROUND_ONCE, MAX + ROUND_ONCE]
     shifts = [SHIFT_MIN, -30, -16, -9, -8, -7, -2, -1, 0, 1, 15, SHIFT_MAX]
     if kind is SerialRequantise:
         multipliers, shifts = multipliers[2:6] + multipliers[9:], shifts[::2]
     cases = [(a, m, s) for a in accs for m in multipliers for s in shifts]
-    check(kind(), list(zip(*cases, strict=True)), (0, -128, 127))
+    check(kind(bits), list(zip(*cases, strict=True)), (0, -128, 127))
 
 
 @EVERY
@@ -73,18 +79,30 @@ def test_ties_and_results_near_the_clamp(kind, settings):
 
 
 @EVERY
-def test_random(kind):
+@pytest.mark.parametrize("settings", [(0, -128, 127), (100, 0, 23), (-1, 0, 0), (0, -17, -17)])
+def test_int16_results_near_the_clamp(kind, settings):
+    """The same around the limits of int16, and around those that the settings give."""
+    edges = [-32768, 32767, 256 * settings[1], 256 * settings[2] + 255 - settings[0] % 256, 0]
+    acc = np.concatenate([2 * edge + np.arange(-9, 10, 1 if kind is ParallelRequantise else 3) for edge in edges])
+    for shift, once in ((0, 0), (-1, 0), (-1, ROUND_ONCE)):
+        check(kind(16), (acc << -shift, np.full_like(acc, (1 << 30) + once), np.full_like(acc, shift)), settings)
+
+
+@BITS
+@EVERY
+def test_random(kind, bits):
     rng = np.random.default_rng(SEED)
     print("seed", SEED)
     count = 4000 if kind is ParallelRequantise else 600
     shift = rng.integers(SHIFT_MIN, SHIFT_MAX, count, endpoint=True)
-    # Mostly accumulators whose result is within int8, so that rounding shows.
+    # Mostly accumulators whose result is within its type, so that rounding shows.
     multiplier = rng.integers(0, MAX, count, endpoint=True)
     acc = rng.integers(MIN, MAX, count, endpoint=True)
-    fitting = np.clip(rng.uniform(-140, 140, count) * 2.0 ** (31 - shift) / np.maximum(multiplier, 1), MIN, MAX).astype(np.int64)
+    reach = 140 << bits - 8
+    fitting = np.clip(rng.uniform(-reach, reach, count) * 2.0 ** (31 - shift) / np.maximum(multiplier, 1), MIN, MAX).astype(np.int64)
     acc = np.where(rng.random(count) < 0.8, fitting, acc)
     multiplier += rng.integers(0, 2, count) * ROUND_ONCE
-    check(kind(), (acc, multiplier, shift), (int(rng.integers(-128, 128)), -128, 127), gap=int(kind is SerialRequantise))
+    check(kind(bits), (acc, multiplier, shift), (int(rng.integers(-128, 128)), -128, 127), gap=int(kind is SerialRequantise))
 
 
 def test_kinds():
