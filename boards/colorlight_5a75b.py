@@ -26,7 +26,8 @@ BOARD = Board(
     memory_kib=32,
     # Two chips of 1 M × 16 bits; their byte masks, clock enable and chip select are fixed on the board.
     external_memory=ExternalMemory(
-        title="SDRAM, 32 bits", bytes=4 << 20, bytes_per_cycle=4, half_duplex=True, chip="M12L16161A", clock_degrees=180,
+        title="SDRAM, 32 bits", bytes=4 << 20, bytes_per_cycle=4, half_duplex=True, chip="M12L16161A", clock_mhz=45,
+        clock_degrees=180,
         pins={
             "clk": "C6", "ras_n": "D7", "cas_n": "E7", "we_n": "C7", "ba": "A7", "a": "A9 E10 B12 D13 C12 D11 D10 E9 D9 B7 C8",
             "dq": "B13 C11 C10 A11 C9 E8 B6 B9 A6 B5 A5 B4 B3 C3 A2 B2 E2 D3 A4 E4 D4 C4 E5 D5 E6 D6 D8 A8 B8 B10 B11 E11",

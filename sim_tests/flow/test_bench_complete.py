@@ -2,7 +2,6 @@
 
 from systolith.cli import bench_complete
 from systolith.cli.bench_complete import COLUMNS, DESIGNS
-from systolith.cli.settings import choose
 
 REPORT = {
     "macs_per_cycle": 288, "fmax_mhz": 95.25, "fmax_limited_by": "x → y", "peak_gops": 54.86,
@@ -35,11 +34,3 @@ def test_what_is_built_and_written(monkeypatch, tmp_path):
     assert "seeds 1 to 3" in lines[2]
     cells = [cell.strip() for cell in lines[-1].strip("|").split("|")]
     assert dict(zip(COLUMNS, cells, strict=True))["nextpnr's Fmax by seed"] == "91.0, 92.0, 93.0"
-
-
-def test_the_large_one_fills_the_part():
-    """576 MACs per cycle: half of them in DSP blocks at two each, with what the epilogue takes."""
-    target = choose(board=bench_complete.BOARD, assignments=DESIGNS[1].assignments)
-    array = target.config.array
-    assert (target.config.macs_per_cycle, array.multiplier) == (576, "fast-inner-product")
-    assert array.dsp_columns == 12
