@@ -48,7 +48,7 @@ class FrameQueue(Module):
     """Frames from ``sink``, in clock domain ``write``, to ``source``, in ``read``, each complete before it begins. Octets lie in a block
     RAM with a port for each domain; only where frames end, and how far they were read, crosses.
 
-    Throughput: an octet per cycle of either, but ``gap`` cycles of ``read`` between frames.
+    Throughput: an octet per cycle of either, but more than ``gap`` cycles of ``read`` between frames.
 
     Parameters
     ----------
@@ -89,15 +89,17 @@ class FrameQueue(Module):
             self.comb += sink.ready.eq(~full)
             self.sync.write += If(ended, complete.eq(place))
 
-        following, there, leaves, pause = Signal(bits + 1), Signal(), Signal(), Signal(max=gap + 2)
+        # A register behind the RAM, whose output is late: what follows a frame's end waits in front of it.
+        following, there, moves, pause = Signal(bits + 1), Signal(), Signal(), Signal(max=gap + 2)
+        octet, loaded = Signal(9), Signal()
         self.comb += [
-            leaves.eq(there & source.ready), following.eq(Mux(leaves, taken + 1, taken)), read.adr.eq(following[:bits]),
-            reads.i.eq(taken), source.valid.eq(there), source.data.eq(read.dat_r[:8]), source.last.eq(read.dat_r[8])]
+            moves.eq(there & (pause == 0) & (~loaded | source.ready & ~octet[8])),
+            following.eq(Mux(moves, taken + 1, taken)), read.adr.eq(following[:bits]), reads.i.eq(taken),
+            source.valid.eq(loaded), source.data.eq(octet[:8]), source.last.eq(octet[8])]
         self.sync.read += [
-            taken.eq(following), there.eq((following != ends.o) & (pause == 0)),
-            If(pause != 0, pause.eq(pause - 1))]
-        if gap:
-            self.sync.read += If(leaves & source.last, pause.eq(gap), there.eq(0))
+            taken.eq(following), there.eq(following != ends.o),
+            If(moves, octet.eq(read.dat_r), loaded.eq(1)).Elif(source.ready, loaded.eq(0)),
+            If(loaded & source.ready & octet[8], pause.eq(gap)).Elif(pause != 0, pause.eq(pause - 1))]
 
 
 class _Frames(Module):

@@ -219,7 +219,7 @@ def test_constraints_name_every_pin_of_the_memory(name):
     assert text.startswith(constraints(board).rpartition("FREQUENCY")[0]), "and the others as they are"
     assert "sdram" not in constraints(board) and board.in_variant("bare") is board
     # LiteX's own targets run DDR3 on an ECP5 at 48 … 75 MHz; Lattice has 133 MHz, twice the clock, for an ECP3's delay-locked loop.
-    slowest, fastest = (133 / 2, 75) if name in DDR3 else (0, 50)
+    slowest, fastest = (133 / 2, 75) if name in DDR3 else (0, 45 if get_board(name).ethernet else 50)
     clock_mhz = board.in_variant("litex").clock_mhz
     assert slowest <= clock_mhz <= min(board.clock_mhz, fastest) and (name in DDR3 or clock_mhz == min(board.clock_mhz, fastest))
 
