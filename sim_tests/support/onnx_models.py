@@ -100,6 +100,8 @@ def session(model: bytes, *, optimised: bool = True) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
+    # Its kernels for processors without VNNI saturate sums of two products of uint8 and int8, but not of two uint8.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
