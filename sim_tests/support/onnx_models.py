@@ -100,11 +100,15 @@ def session(model: bytes, *, optimised: bool = True) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
-    # Its kernels for processors without VNNI saturate sums of two products of uint8 and int8, but not of two uint8.
-    options.add_session_config_entry("session.x64quantprecision", "1")
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    # Kernels for processors without VNNI saturate sums of two products of uint8 and int8, but not of two uint8.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except onnxruntime.capi.onnxruntime_pybind11_state.Fail:  # it cannot make them of weights without a name of their own
+        options.add_session_config_entry("session.x64quantprecision", "0")
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def oracle(model: bytes, *arrays: np.ndarray, optimised: bool = True) -> list[np.ndarray]:
