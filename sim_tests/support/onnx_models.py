@@ -96,19 +96,17 @@ class Maker:
         return self.rng.integers(limits.min, limits.max + 1, shape).astype(self.dtype)
 
 
-def session(model: bytes, *, optimised: bool = True) -> Any:
+def session(model: bytes, *, optimised: bool = True, any_weights: bool = False) -> Any:
+    """ONNX Runtime with ``model``. ``any_weights`` : they may exceed :func:`largest_weight`, and are made uint8 where that matters, which
+    it can do with what it has quantised itself."""
     options = onnxruntime.SessionOptions()
+    if any_weights:
+        options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    # Kernels for processors without VNNI saturate sums of two products of uint8 and int8, but not of two uint8.
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except onnxruntime.capi.onnxruntime_pybind11_state.Fail:  # it cannot make them of weights without a name of their own
-        options.add_session_config_entry("session.x64quantprecision", "0")
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def oracle(model: bytes, *arrays: np.ndarray, optimised: bool = True) -> list[np.ndarray]:
