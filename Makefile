@@ -48,7 +48,8 @@ bench: setup
 bench-boards: setup
 	$(BIN)/python -m systolith.cli.bench_boards --variant $(or $(VARIANT),bare) $(BOARDS)
 
-# Places and routes the ULX3S-85F's complete accelerators with five seeds, hours, and writes their clocks. SEEDS=2 is two.
+# Places and routes the ULX3S-85F's complete accelerator with five seeds, 15 minutes of a processor each, and writes its
+# clocks. SEEDS=2 is two.
 bench-complete: setup
 	$(BIN)/python -m systolith.cli.bench_complete --seeds $(or $(SEEDS),5)
 

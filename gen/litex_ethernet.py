@@ -13,6 +13,7 @@ from typing import Any
 from liteeth.common import eth_phy_description
 from liteeth.core import LiteEthUDPIPCore
 from liteeth.frontend.etherbone import LiteEthEtherbone
+from liteeth.mac.crc import LiteEthMACCRCEngine
 from liteeth.phy.ecp5rgmii import LiteEthPHYRGMII
 from litex.soc.interconnect import stream
 from migen import READ_FIRST, Cat, ClockDomainsRenamer, If, Memory, Module, Mux, Signal
@@ -24,24 +25,8 @@ __all__ = ["ETHERBONE_WORDS", "add_etherbone"]
 
 ETHERBONE_WORDS = 125  # of a datagram; with their address, the number of the answer and what is read, as much as 7 bits count
 _BUFFER_WORDS = 128
-_POLYNOMIAL, _RESIDUE = 0xEDB88320, 0xDEBB20E3  # IEEE 802.3, 3.2.9, lowest bit first: of a frame with its right sequence
+_POLYNOMIAL, _RESIDUE = 0x04C11DB7, 0xC704DD7B  # IEEE 802.3, 3.2.9: of a frame with its right sequence
 _START = 0xD5
-
-
-def _after(crc: Signal, octet: Signal) -> Any:
-    """``crc`` one octet later."""
-    state = [frozenset({("c", bit)}) for bit in range(32)]
-    for bit in range(8):
-        back = state[0] ^ {("o", bit)}
-        state = [(state[place + 1] if place < 31 else frozenset()) ^ (back if _POLYNOMIAL >> place & 1 else frozenset())
-                 for place in range(32)]
-    bits = []
-    for terms in state:
-        total: Any = 0
-        for source, bit in sorted(terms):
-            total = total ^ {"c": crc, "o": octet}[source][bit]
-        bits.append(total)
-    return Cat(*bits)
 
 
 class FrameQueue(Module):
@@ -68,7 +53,7 @@ class FrameQueue(Module):
         self.submodules.reads = reads = BusSynchronizer(bits + 1, "read", "write")
 
         # Of the two domains one may be reset alone.
-        place, complete, taken = (Signal(bits + 1, reset_less=True) for _ in range(3))
+        place, complete = (Signal(bits + 1, reset_less=True) for _ in range(2))
         level, full, writes, ended = Signal(bits + 1), Signal(), Signal(), Signal()
         self.comb += [
             level.eq(place - reads.o), writes.eq(sink.valid & ~full), ends.i.eq(complete),
@@ -78,9 +63,10 @@ class FrameQueue(Module):
             If(writes, place.eq(place + 1)), ended.eq(sink.valid & sink.ready & sink.last)]
         if checks:
             crc, started, lost, right, decided = Signal(32, reset=0xFFFF_FFFF), Signal(), Signal(), Signal(), Signal()
-            self.comb += sink.ready.eq(1)
+            self.submodules.engine = engine = LiteEthMACCRCEngine(8, 32, _POLYNOMIAL)
+            self.comb += [sink.ready.eq(1), engine.data.eq(sink.data), engine.crc_prev.eq(crc)]
             self.sync.write += [
-                If(sink.valid, If(started, crc.eq(_after(crc, sink.data))).Elif(sink.data == _START, started.eq(1)),
+                If(sink.valid, If(started, crc.eq(engine.crc_next)).Elif(sink.data == _START, started.eq(1)),
                    If(full, lost.eq(1))),
                 right.eq((crc == _RESIDUE) & ~lost), decided.eq(ended),
                 If(ended, crc.eq(0xFFFF_FFFF), started.eq(0), lost.eq(0)),
@@ -90,16 +76,18 @@ class FrameQueue(Module):
             self.sync.write += If(ended, complete.eq(place))
 
         # A register behind the RAM, whose output is late: what follows a frame's end waits in front of it.
-        following, there, moves, pause = Signal(bits + 1), Signal(), Signal(), Signal(max=gap + 2)
+        taken, following = Signal(bits + 1, reset_less=True), Signal(bits + 1, reset=1, reset_less=True)
+        here, there, moves, pause, rests = Signal(bits + 1), Signal(), Signal(), Signal(max=gap + 2), Signal()
         octet, loaded = Signal(9), Signal()
         self.comb += [
-            moves.eq(there & (pause == 0) & (~loaded | source.ready & ~octet[8])),
-            following.eq(Mux(moves, taken + 1, taken)), read.adr.eq(following[:bits]), reads.i.eq(taken),
+            moves.eq(there & ~rests & (~loaded | source.ready & ~octet[8])),
+            here.eq(Mux(moves, following, taken)), read.adr.eq(here[:bits]), reads.i.eq(taken),
             source.valid.eq(loaded), source.data.eq(octet[:8]), source.last.eq(octet[8])]
         self.sync.read += [
-            taken.eq(following), there.eq(following != ends.o),
-            If(moves, octet.eq(read.dat_r), loaded.eq(1)).Elif(source.ready, loaded.eq(0)),
-            If(loaded & source.ready & octet[8], pause.eq(gap)).Elif(pause != 0, pause.eq(pause - 1))]
+            taken.eq(here), there.eq(here != ends.o),
+            If(moves, following.eq(following + 1), octet.eq(read.dat_r), loaded.eq(1)).Elif(source.ready, loaded.eq(0)),
+            If(loaded & source.ready & octet[8], pause.eq(gap), rests.eq(gap > 0)).Else(
+                rests.eq(pause > 1), If(pause != 0, pause.eq(pause - 1)))]
 
 
 class _Frames(Module):

@@ -187,13 +187,19 @@ def test_ethernet_pins_are_those_of_amaranth_boards(name):
     assert ethernet.pin_attributes == ({"rx_data": {"PULLMODE": "UP"}} if name.startswith("ecpix5") else {})
 
 
+def located(board, ports):
+    """The constraints of the LiteX variant, in which each of ``ports`` has its place."""
+    text = constraints(board.in_variant("litex"))
+    for port, pin in ports.items():
+        assert f'LOCATE COMP "{port}" SITE "{pin.site}";' in text
+    return text
+
+
 @pytest.mark.parametrize("name", ETHERNET)
 def test_constraints_of_ethernet(name):
     """Every pin, and the clock that comes in at one; in the LiteX variant only."""
     board = get_board(name)
-    text = constraints(board.in_variant("litex"))
-    for port, pin in board.ethernet.ports.items():
-        assert f'LOCATE COMP "{port}" SITE "{pin.site}";' in text
+    text = located(board, board.ethernet.ports)
     assert 'FREQUENCY PORT "eth_rx_clk" 125 MHZ;' in text and "eth" not in constraints(board)
     assert "eth" not in constraints(get_board("ulx3s-85f").in_variant("litex"))
 
@@ -213,9 +219,7 @@ def test_addresses_that_a_board_cannot_have(changed, message):
 @pytest.mark.parametrize("name", SDRAM)
 def test_constraints_name_every_pin_of_the_memory(name):
     board = get_board(name)
-    text = constraints(board.in_variant("litex"))
-    for port, pin in board.external_memory.ports.items():
-        assert f'LOCATE COMP "{port}" SITE "{pin.site}";' in text
+    text = located(board, board.external_memory.ports)
     assert text.startswith(constraints(board).rpartition("FREQUENCY")[0]), "and the others as they are"
     assert "sdram" not in constraints(board) and board.in_variant("bare") is board
     # LiteX's own targets run DDR3 on an ECP5 at 48 … 75 MHz; Lattice has 133 MHz, twice the clock, for an ECP3's delay-locked loop.
