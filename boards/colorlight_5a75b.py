@@ -25,7 +25,7 @@ BOARD = Board(
     baud=1_000_000,
     memory_kib=32,
     # Two chips of 1 M × 16 bits; their byte masks, clock enable and chip select are fixed on the board. The clock is what routing leaves
-    # with Ethernet beside it, 47 MHz, less a little.
+    # with Ethernet beside it, 46 MHz, less a little.
     external_memory=ExternalMemory(
         title="SDRAM, 32 bits", bytes=4 << 20, bytes_per_cycle=4, half_duplex=True, chip="M12L16161A", clock_mhz=45,
         clock_degrees=180,
