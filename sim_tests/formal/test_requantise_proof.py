@@ -1,5 +1,6 @@
-"""The rounding half of the requantiser equals its definition, for every value, shift, zero point and clamp."""
+"""The rounding half of the requantiser equals its definition, for every value, shift, zero point and clamp, in 8 bits and in 16."""
 
+import pytest
 from amaranth import *
 from amaranth.hdl import Assert, Assume
 from formal import Harness, prove, refute
@@ -10,12 +11,13 @@ from systolith.rtl.requantise import _Finish
 class Finish(Harness):
     """A pipeline of constants: what comes out once it is full is compared with the definition, written as in ``arch/numerics.py``."""
 
-    def __init__(self, *, ties_up=False):
+    def __init__(self, result_bits, *, ties_up=False):
         super().__init__()
+        self.result_bits = result_bits
         self.ties_up = ties_up  # the wrong definition, for the proof to refuse
 
     def properties(self, m):
-        m.submodules.finish = finish = _Finish()
+        m.submodules.finish = finish = _Finish(self.result_bits)
         values = {}
         for name in ("v", "shift", "once", "zero_point", "low", "high"):
             port = getattr(finish, name)
@@ -34,20 +36,24 @@ class Finish(Harness):
             y.eq((v + Mux(once, 0, 1)) >> 1),
             nudge.eq(((1 << exponent) >> 1) - (0 if self.ties_up else (y < 0) & ~once)),
             z.eq(Mux(shift < 0, (y + nudge) >> exponent, y)),
-            total.eq(z + values["zero_point"]),
+            total.eq(z + (values["zero_point"] if self.result_bits == 8 else 0)),
         ]
         low, high = values["low"], values["high"]
+        if self.result_bits == 16:  # as arch/commands.py has it: these, and no zero point, are int16's settings
+            low, high = low << 8, (high << 8) + 255 - values["zero_point"].as_unsigned()
         expected = Mux(total < low, low, Mux(total > high, high, total))
         cycles = Signal(range(_Finish.latency_cycles + 1))
         with m.If(cycles != _Finish.latency_cycles):
             m.d.sync += cycles.eq(cycles + 1)
         with m.Else():
-            m.d.comb += Assert(finish.o == expected[:8].as_signed())
+            m.d.comb += Assert(finish.o == expected[:self.result_bits].as_signed())
 
 
-def test_rounding(tmp_path):
-    prove(Finish(), tmp_path, depth=_Finish.latency_cycles + 2)
+@pytest.mark.parametrize("result_bits", [8, 16])
+def test_rounding(result_bits, tmp_path):
+    prove(Finish(result_bits), tmp_path, depth=_Finish.latency_cycles + 2)
 
 
-def test_another_rounding_is_refused(tmp_path):
-    refute(Finish(ties_up=True), tmp_path, depth=_Finish.latency_cycles + 2)
+@pytest.mark.parametrize("result_bits", [8, 16])
+def test_another_rounding_is_refused(result_bits, tmp_path):
+    refute(Finish(result_bits, ties_up=True), tmp_path, depth=_Finish.latency_cycles + 2)

@@ -28,7 +28,7 @@ MUTATIONS = {
     "weight swap one cycle early": Mutation("rtl/array.py", {"return 1\n": "return 0\n"}),
     "halves crossed": Mutation("rtl/accumulator.py", {"Mux(drain_half.o[0], words[1], words[0])": "Mux(drain_half.o[0], *words)"}),
     "tie rounding": Mutation("rtl/requantise.py", {"base + (nearest & (self.v < 0)).replicate(33).as_signed() +": "base +"}),
-    "clamp": Mutation("rtl/requantise.py", {"Mux((self.high - total)[-1], self.high, total)": "total"}),
+    "clamp": Mutation("rtl/requantise.py", {"Mux((high - total)[-1], high, total)": "total"}),
     "stride": Mutation("rtl/stream_rows.py", {'.eq(command[f"{value}_step"])': ".eq(1)"}),
     "pad value": Mutation("rtl/datapath.py", {"Mux(pad.o[r].pad, pad.o[r].value,": "Mux(pad.o[r].pad, 0,"}),
     "last-row strobe": Mutation("rtl/packer.py", {"Cat(over > i for i in range(width))": "Cat(over >= i for i in range(width))"}),
