@@ -36,8 +36,10 @@ def _check_choice(subject: str, value: Any, choices: Iterable[Any], *, later: It
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ArrayConfig:
-    """The systolic array: ``rows`` index K and ``cols`` index N (weight-stationary).
+    """The systolic array: ``rows`` index K and ``cols`` index N.
 
+    ``dataflow`` "ws" keeps weights in the array (weight-stationary), "os" the sums, of as many output rows at a time as there are
+    ``rows`` (output-stationary): the same programs and results in other times.
     ``activations`` are "int8", or "int16" of which each takes two bytes, the low one first, in memory and on chip; results that are
     requantised are of the same type.
     ``weights`` "int4" packs two weights per byte in memory and on chip (:func:`~systolith.arch.numerics.pack_int4`).
@@ -64,7 +66,13 @@ class ArrayConfig:
     def __post_init__(self) -> None:
         _check_range("array.rows", self.rows, 1, 256)
         _check_range("array.cols", self.cols, 1, 256)
-        _check_choice("array.dataflow", self.dataflow, ["ws"], later=["os"])
+        _check_choice("array.dataflow", self.dataflow, ["ws", "os"])
+        if self.dataflow == "os":
+            if self.multiplier not in ("auto", "single", "lut"):
+                raise ConfigError("array.multiplier must be 'auto', 'single' or 'lut' where array.dataflow is 'os', "
+                                  f"not {self.multiplier!r}")
+            if self.block_rows:
+                raise ConfigError(f"array.block_rows must be 0 where array.dataflow is 'os', not {self.block_rows!r}")
         _check_choice("array.activations", self.activations, ["int8", "int16"])
         _check_choice("array.weights", self.weights, ["int8", "int4"])
         _check_choice("array.multiplier", self.multiplier, ["auto", "single", "fast-inner-product", "packed", "dual", "lut"])
@@ -267,6 +275,8 @@ class Config:
         # One number more than there are rows, so that a row outside is seen to be outside; 16 bits are all that a field has.
         if rows >> self.control.row_bits and self.control.row_bits < 16:
             raise ConfigError(f"control.row_bits must be at least {rows.bit_length()} for {rows} rows, not {self.control.row_bits!r}")
+        if self.control.engines == "serial" and self.array.dataflow == "os":
+            raise ConfigError("array.dataflow must be 'ws' where control.engines is 'serial', not 'os'")
         if self.control.engines == "serial" and self.epilogue.lanes > 1:
             raise ConfigError(f"epilogue.lanes must be 1 where control.engines is 'serial', not {self.epilogue.lanes!r}")
         for name in ("add", "max_pool"):

@@ -18,14 +18,15 @@ from .cycles_store import Known
 from .cycles_words import WordMarks
 from .latency import LOAD_BURST_BEATS, Latency, Memory
 
-__all__ = ["ENGINES", "Kind", "Shapes", "Stream", "pair", "shapes_of"]
+__all__ = ["ENGINES", "Kind", "Passes", "Shapes", "Stream", "pair", "shapes_of"]
 
 ENGINES = (Engine.LOAD, Engine.EXECUTE, Engine.STORE)
 _MOST = 20_000   # commands to remember
 
 # Fields that matter to time, in the order in which :meth:`Shapes.kinds` takes them apart.
 _LOAD_FIELDS = ("wait", "post", "bank", "run", "count1", "count2", "stride1", "stride2", "base", "offset")
-_EXECUTE_FIELDS = ("wait", "post", "accumulator_row", "x_count", "y_count", "b_count", "ky_count", "kx_count", "ct_count", "transpose")
+_EXECUTE_FIELDS = ("wait", "post", "accumulator_row", "x_count", "y_count", "b_count", "ky_count", "kx_count", "ct_count", "transpose",
+                   "accumulate")
 _STORE_FIELDS = ("wait", "post", "row", "operation", "target", "lane", "window", "columns", "count1", "count2", "stride1", "stride2",
                  "bias", "zero_point", "low", "high", "base", "destination")
 _LOAD, _EXECUTE, _STORE = (attrgetter(*names) for names in (_LOAD_FIELDS, _EXECUTE_FIELDS, _STORE_FIELDS))
@@ -48,6 +49,21 @@ class Stream(NamedTuple):
     each: int
 
 
+class Passes(NamedTuple):
+    """Passes of one EXECUTE on sums that stay.
+
+    ``rows``, ``tiles``, ``counting`` : as of :class:`Stream`; ``slots`` : cycles of all passes but the last one; ``last`` : of that one;
+    ``drained`` : rows of the last block
+    """
+
+    rows: int
+    tiles: int
+    counting: int
+    slots: int
+    last: int
+    drained: int
+
+
 class Kind:
     """Commands alike.
 
@@ -61,7 +77,7 @@ class Kind:
 
     __slots__ = ("detail", "engine", "half", "number", "posts", "waits", "words")
 
-    def __init__(self, number: int, command: Command, half: int, detail: Bursts | Stream | Rows):
+    def __init__(self, number: int, command: Command, half: int, detail: Bursts | Stream | Passes | Rows):
         engine = command.engine
         self.number, self.engine, self.words = number, int(engine) - 1, command.words
         peers = [int(peer) - 1 for peer in PEERS[engine]]
@@ -76,9 +92,15 @@ def pair(giver: int, taker: int) -> int:
     return 3 * giver + taker
 
 
-def stream(config: Config, c: Execute, latency: Latency) -> Stream:
+def stream(config: Config, c: Execute, latency: Latency) -> Stream | Passes:
     array = config.array
     rows, tiles = footprint.accumulator_count(c), footprint.tile_count(c)
+    if array.dataflow == "os":
+        passes = -(-rows // array.rows) * tiles
+        slot = latency.transposed_slot if c.transpose else latency.slot
+        first = latency.adding_slot if c.accumulate and not c.transpose else slot
+        return Passes(rows, tiles, latency.counting(c), first + (passes - 2) * slot if passes > 1 else 0, slot if passes > 1 else first,
+                      (rows - 1) % array.rows + 1)
     vectors = max(array.rows + 1 + latency.shift_to_swap, latency.tile)
     lead, gap = latency.execute_preload, latency.swap_to_shift - 2
     if c.transpose:
@@ -171,7 +193,7 @@ class Shapes:
                 self._kinds[same] = Kind(len(self._kinds), command, half, what)
             self._by_fields[key] = self._kinds[same]
 
-    def _same(self, made: Bursts | Stream | Rows) -> Any:
+    def _same(self, made: Bursts | Stream | Passes | Rows) -> Any:
         """One object for all that move the same."""
         match made:
             case Bursts():

@@ -82,6 +82,7 @@ class Machine:
         self.decoded = [latency.load_begin, latency.execute_check, latency.store_begin]
         self.written = latency.load_write + latency.visible
         self.settle = latency.settle
+        self.outputs_stay = config.array.dataflow == "os"
         self.repeats = Repeats(self) if len(kinds) >= _LONG else None
 
     def run(self) -> Prediction:
@@ -284,6 +285,9 @@ class Machine:
         """Tile after tile: the vectors of a tile come once the rows of the one before have begun."""
         number, time = self.rows_waiting.popleft()
         kind = self.kinds[number]
+        if self.outputs_stay:
+            self._pass(granted, number, kind)
+            return
         rows, tiles, _, lead, gap, vectors, each = kind.detail
         step = max(time + lead, self.first_row + gap)
         first = max(step + vectors, self.last_row, granted + self.latency.lock_rows)
@@ -295,6 +299,31 @@ class Machine:
         self.first_row, self.last_row = last, last + rows
         self.busy[_EXECUTE] += rows * tiles
         settled = last + rows - 1 + self.settle
+        self.complete[number] = settled
+        self.halves[kind.half] = _EXECUTE, settled + 1
+        self._known(_EXECUTE, kind)
+
+    def _pass(self, granted: int, number: int, kind: Kind) -> None:
+        """Pass after pass, the first one in the slot behind the one before's last reading, or in the next one, or after a rest.
+
+        ``first_row`` and ``last_row`` are the ends of the slots in which the last pass is read and multiplied.
+        """
+        rows, tiles, _, slots, last, drained = kind.detail
+        latency, ended, rested = self.latency, self.first_row, self.last_row
+        ready = granted + (latency.pass_claimed if self.halves[kind.half][0] == _EXECUTE else latency.pass_granted)
+        slot = latency.slot
+        if ready <= ended:
+            time, slot = ended, rested - ended
+        elif ready <= rested:
+            time = rested
+        else:
+            time = max(ready, rested + latency.pass_control + 1)
+        self.fields_free[_EXECUTE] = time
+        self.pending = self.preloader = time + 1
+        self.first_row = time + slot + slots
+        self.last_row = self.first_row + last
+        self.busy[_EXECUTE] += rows * tiles
+        settled = self.last_row + latency.pass_control + drained + self.settle
         self.complete[number] = settled
         self.halves[kind.half] = _EXECUTE, settled + 1
         self._known(_EXECUTE, kind)

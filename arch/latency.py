@@ -56,6 +56,11 @@ class Latency:
     execute_preload = 2
     tile = 4          # from a tile's first vector's step to its first row, at least
     row_pending = -2
+    # EXECUTE with sums that stay: from the step of a pass to its controls, which is also a slot's least length, and from its tokens to what
+    # it may begin in, if the half was EXECUTE's before and if not.
+    pass_control = 4
+    pass_claimed = 1
+    pass_granted = 2
     # STORE: from fields to tokens, from tokens to the first row, from a row to its reading.
     store_begin = 2
     store_walk = 10
@@ -122,6 +127,8 @@ class Latency:
     def settle(self) -> int:
         """From a row until it can be drained."""
         array = self.config.array
+        if array.dataflow == "os":  # from a touch: down all rows and across all columns, and through the element behind
+            return array.rows + array.cols + (3 if array.dsp_columns == array.cols else 4)
         if array.multiplier_kind == "dual":  # product, tree, accumulator
             return 2 + max(1, (array.rows - 1).bit_length()) + 3
         crossings = (array.multiplier_rows - 1) // array.block_rows if array.block_rows else 0
@@ -146,9 +153,48 @@ class Latency:
     @cached_property
     def emit_to_fill(self) -> int:
         """Of the transposer: from the last vector that leaves to the first of the next tile; the decision takes 3 cycles."""
+        return max(3, self._emitted)
+
+    @cached_property
+    def _emitted(self) -> int:
+        array, delay = self.config.array, self.config.array.col_delay
+        return max(1, *(delay[-1] - (array.rows - 1 - row) - delay[row % array.cols] - row // array.cols for row in range(array.rows)))
+
+    @cached_property
+    def distance(self) -> int:
+        """From a touch of an accumulator row to the next one of the same that adds."""
+        return 4
+
+    @cached_property
+    def slot(self) -> int:
+        """Cycles of a pass, where sums stay."""
+        return max(self.config.array.rows, self.pass_control)
+
+    @cached_property
+    def adding_slot(self) -> int:
+        """The same of a command's first pass where it adds to what the accumulator holds."""
+        return self.slot + self.distance - 1
+
+    @cached_property
+    def transposed_slot(self) -> int:
+        """The same of a pass whose weights are transposed: they are filled in before."""
         array = self.config.array
-        delay = array.col_delay
-        return max(3, *(delay[-1] - (array.rows - 1 - row) - delay[row % array.cols] - row // array.cols for row in range(array.rows)))
+        fills = self._emitted - 1 + array.cols * -(-array.rows // array.cols) + self.fill_to_emit - 1
+        return max(self.adding_slot, array.rows + fills)
+
+    @cached_property
+    def tile_change(self) -> int:
+        """From a weight tile's first row to the next one's, at least."""
+        array = self.config.array
+        if array.dataflow == "os":
+            return self.slot
+        return self.swap_to_shift - 2 + max(array.rows + 1 + self.shift_to_swap, self.tile)
+
+    def rows_cycles(self, rows: int) -> int:
+        """Of a weight tile with so many output rows, in steady state."""
+        if self.config.array.dataflow == "os":
+            return -(-rows // self.config.array.rows) * self.slot
+        return max(rows, self.tile_change)
 
     @cached_property
     def select(self) -> int:

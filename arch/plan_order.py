@@ -14,7 +14,7 @@ from .commands import Command, Engine, Execute, Load
 from .config import Config
 from .cycles_bursts import load_bursts
 from .footprint import accumulator_count, tile_count
-from .plan_passes import tile_cycles
+from .latency import Latency
 from .program import Region
 from .registers import BASES
 
@@ -41,7 +41,7 @@ class Order:
     """
 
     def __init__(self, config: Config, items: Sequence[Item]) -> None:
-        self.config, self.tile = config, tile_cycles(config)
+        self.config, self.latency = config, Latency(config)
         self.others = [item for item in items if item.command.engine is not Engine.LOAD]
         self.loads: list[tuple[Item, int]] = []   # each with the number of others before it
         at = 0
@@ -75,7 +75,7 @@ class Order:
                 command = self.others[len(starts)].command
                 starts.append(time)
                 if isinstance(command, Execute):
-                    time += tile_count(command) * max(accumulator_count(command), self.tile)
+                    time += tile_count(command) * self.latency.rows_cycles(accumulator_count(command))
             free = max(free, starts[behind - 1] if behind else 0)
             while at_work < len(starts) and starts[at_work] < free:
                 at_work += 1

@@ -11,11 +11,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from .config import Config
-from .latency import Latency
 from .layers import Constant, Layer, Part, Term
 from .tiling import Chunk, chunks, pieces
 
-__all__ = ["Pass", "joined", "passes", "tile_cycles"]
+__all__ = ["Pass", "joined", "passes"]
 
 _ANY = 1 << 30    # rows of weights that need no loading: no limit
 _TILES = 4        # weight tiles of a pass, at least
@@ -32,12 +31,6 @@ class Pass(NamedTuple):
     @property
     def tiles(self) -> int:
         return self.chunk.ky_count * self.chunk.kx_count * self.chunk.ct_count
-
-
-def tile_cycles(config: Config) -> int:
-    """Cycles from one weight tile's first row to the next one's, at least."""
-    latency, rows = Latency(config), config.array.rows
-    return latency.swap_to_shift - 2 + max(rows + 1 + latency.shift_to_swap, latency.tile)
 
 
 def passes(config: Config, layer: Layer, part: Part, ring: int) -> list[Pass]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from .config import Config
 from .latency import Latency
 from .layers import Layer, Task, TensorSpec
-from .plan_passes import Pass, passes, tile_cycles
+from .plan_passes import Pass, passes
 from .plan_progress import Constants, Progress, constants
 from .views import Box
 
@@ -63,8 +63,8 @@ class Scheduler:
     def __init__(self, config: Config, specs: Mapping[str, TensorSpec], layers: Sequence[Layer], boxes: Sequence[Sequence[Box]], *,
                  ahead: int, ring: int) -> None:
         self.config, self.layers, self.ahead, self.ring = config, layers, ahead, ring
-        self._settle, self._preload = Latency(config).settle, config.array.rows + 4 + _BEGIN
-        self._tile = tile_cycles(config)
+        self._latency = latency = Latency(config)
+        self._settle, self._preload = latency.settle, config.array.rows + 4 + _BEGIN
         self._queues = [deque(_sequence(config, layer, many, index, ring // 2)) for index, (layer, many) in
                         enumerate(zip(layers, boxes, strict=True))]
         self._passes: dict[tuple[int, int], list[Pass]] = {}
@@ -121,7 +121,7 @@ class Scheduler:
             every = self.passes(task)
             ready = self._progress.ready(task, every)
             self._waiting[index] = None if ready is None else _Open(
-                task, ready, [one.tiles * max(task.box.pixels, self._tile) for one in every])
+                task, ready, [one.tiles * self._latency.rows_cycles(task.box.pixels) for one in every])
         return self._waiting.get(index)
 
     def _start(self, one: _Open, time: int) -> int:

@@ -62,8 +62,7 @@ class Roofline:
 def roofline(config: Config, program: Iterable[Command], *, macs: int, bytes_read: int, bytes_written: int, memory: Memory) -> Roofline:
     """The roofs of a program that moves so many bytes for ``macs`` useful multiplications."""
     latency, bus = Latency(config), config.bus_bytes
-    change = latency.swap_to_shift + config.array.rows - 1 + latency.shift_to_swap
-    compute = sum(footprint.tile_count(command) * max(footprint.accumulator_count(command), change)
+    compute = sum(footprint.tile_count(command) * latency.rows_cycles(footprint.accumulator_count(command))
                   for command in program if isinstance(command, Execute))
     reads, writes = -(-bytes_read // bus), -(-bytes_written // bus)
     together = reads + writes if memory.half_duplex else max(reads, writes)

@@ -57,7 +57,7 @@ def _filling(array: ArrayConfig, dsp_blocks: int) -> ArrayConfig:
     """``array`` with what multiplies as many of its columns as can be with ``dsp_blocks``, the other columns in look-up tables."""
     if array.rows * array.dsp_columns <= dsp_blocks:
         return array
-    pairs = array.rows % 2 == 0 and array.activations == "int8"
+    pairs = array.rows % 2 == 0 and array.activations == "int8" and array.dataflow == "ws"
     multiplier, each = ("fast-inner-product", array.rows // 2) if pairs else ("single", array.rows)
     return dataclasses.replace(array, multiplier=multiplier, dsp_cols=min(array.dsp_columns, dsp_blocks // each))
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from .. import __version__
 from . import console, flow
+from .bench_dataflow import dataflow_page
 from .bench_fabric import fabric_page, floorplan_page
 from .bench_networks import networks_page
 from .bench_simulators import Stopwatch, simulator_page
@@ -23,7 +24,7 @@ from .bench_simulators import Stopwatch, simulator_page
 __all__ = ["main"]
 
 
-PAGES = ("matmul", "networks", "simulation", "fabric", "floorplan")
+PAGES = ("matmul", "networks", "dataflow", "simulation", "fabric", "floorplan")
 
 
 class Case(NamedTuple):
@@ -208,6 +209,8 @@ def main() -> None:
         wrong = matmul_page(arguments.output, arguments.seed)
     if "networks" in wanted:
         write(arguments.output / "networks.md", networks_page(arguments.output, arguments.models, arguments.seed, made, _markdown))
+    if "dataflow" in wanted:
+        write(arguments.output / "dataflow.md", dataflow_page(arguments.models, arguments.seed, made, _markdown))
     if "simulation" in wanted:
         write(arguments.output / "simulation.md", simulator_page(arguments.seed, made))
     if "fabric" in wanted:

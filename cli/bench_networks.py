@@ -14,7 +14,7 @@ from ..host.session import Session, load_model
 from ..host.timeline import timeline
 from . import console, flow
 
-__all__ = ["networks_page"]
+__all__ = ["networks", "networks_page"]
 
 COLUMNS = ["network", "array", "MACs", "cycles", "predicted", "difference", "utilisation", "tiles allow", "bytes read, written",
            "roof", "of its roof", "bound by", "the array waits most for", "bar"]
@@ -56,7 +56,7 @@ def _digits() -> tuple[Graph, np.ndarray, np.ndarray]:
     return network.graph(1), x, network.reference(x)
 
 
-def _networks(models: Path) -> Iterator[tuple[str, Graph, np.ndarray, np.ndarray, Bar | None]]:
+def networks(models: Path) -> Iterator[tuple[str, Graph, np.ndarray, np.ndarray, Bar | None]]:
     """(title, graph, input, what it must give, bar) of each."""
     yield ("digits", *_digits(), None)
     if not (models / "samples.npz").exists():
@@ -108,13 +108,13 @@ def networks_page(output: Path, models: Path, seed: int, made: str,
     ``models`` is the folder of the MLPerf Tiny models and their ``samples.npz``; ``made`` says what made the page; ``markdown`` writes
     a table.
     """
-    networks, table, details = list(_networks(models)), [], []
+    known, table, details = list(networks(models)), [], []
     settings = flow.Settings(seed=seed)
     for rows, cols in ARRAYS:
         with flow.connect("sim", assignments=(f"array.rows={rows}", f"array.cols={cols}"), settings=settings,
                           progress=console.progress) as accelerator:
             memory = flow.device_memory(accelerator.manifest, settings)[1]
-            for title, graph, x, expected, bar in networks:
+            for title, graph, x, expected, bar in known:
                 console.progress(f"{title} on {rows} × {cols}")
                 session = Session(graph, accelerator, memory=memory)
                 y = session.run(x.reshape(graph.tensors[graph.inputs[0]].shape))
@@ -131,6 +131,6 @@ def networks_page(output: Path, models: Path, seed: int, made: str,
             "Outputs are equal byte for byte to those of LiteRT's reference kernels (digits: to NumPy). *Tiles allow*: utilisation if the "
             "array streamed a row in every cycle. The roof is what the array's tiles or the bus take at least. The models are the int8 "
             "ones of MLPerf Tiny (github.com/mlcommons/tiny).", ""]
-    if len(networks) == 1:
+    if len(known) == 1:
         head += ["Their folder was not there (`--models`), so only the demo's network was measured.", ""]
     return [*head, *markdown(COLUMNS, table), *details]

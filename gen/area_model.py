@@ -46,8 +46,8 @@ def _bits(count: int) -> int:
 def _array(config: Config, dsp: bool) -> dict[str, float]:
     array = config.array
     kind, weights, rows = array.multiplier_kind, array.weights, array.multiplier_rows
-    if array.activations == "int16":  # of which nothing was counted
-        weights = f"int16 × {weights}"
+    if array.activations == "int16" or array.dataflow == "os":  # of which nothing was counted
+        weights = f"{array.activations} × {weights}, {array.dataflow}"
     in_dsp, sum_bits = array.dsp_columns * dsp, array.weight_bits + 7 + log2(array.rows)
     terms: Counter[str] = Counter()
     if kind == "packed":

@@ -14,6 +14,8 @@ from amaranth.lib.wiring import In, Out
 
 from ..boards import Board
 from ..rtl.array import SystolicArray
+from ..rtl.array_output import OutputArray
+from ..rtl.pe import pieces
 from . import tools
 from .fmax import Fmax, credible_fmax
 from .packing import pack_registers
@@ -39,7 +41,7 @@ class ArrayHarness(wiring.Component):
     load: Signal
     o: Signal
 
-    def __init__(self, array: SystolicArray, *, empty: bool = False) -> None:
+    def __init__(self, array: SystolicArray | OutputArray, *, empty: bool = False) -> None:
         self.array = array
         self.empty = empty
         super().__init__({"i": In(1), "load": In(1), "o": Out(1)})
@@ -47,15 +49,16 @@ class ArrayHarness(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         array = self.array
-        lanes = [*(Cat(a, swap) for a, swap in zip(array.a, array.swap, strict=True)),
-                 *(Cat(w, shift) for w, shift in zip(array.w, array.w_shift, strict=True))]
+        rows = (array.a, array.swap) if isinstance(array, SystolicArray) else (array.a, array.first, array.end, array.shift)
+        cols = (array.w, array.w_shift) if isinstance(array, SystolicArray) else (array.w,)
+        lanes = [Cat(lane) for side in (rows, cols) for lane in zip(*side, strict=True)]
         inputs = Cat(lanes)
         chain, held = Signal(len(inputs)), Signal(len(inputs))
         loads = Signal(len(lanes))
         m.d.sync += [chain.eq(Cat(self.i, chain)), loads.eq(Cat(self.load, loads))]
-        for n in range(len(lanes)):
+        for n, (old, new) in enumerate(zip(pieces(held, map(len, lanes)), pieces(chain, map(len, lanes)), strict=True)):
             with m.If(loads[n]):
-                m.d.sync += held.word_select(n, len(lanes[0])).eq(chain.word_select(n, len(lanes[0])))
+                m.d.sync += old.eq(new)
         width = len(Cat(array.psum))
         m.submodules.array = array  # of which synthesis leaves nothing where nobody reads its outputs
         m.d.comb += inputs.eq(held)
@@ -116,7 +119,7 @@ def _place(directory: Path, board: Board, seed: int) -> Timing:
 
 
 def measure_array(board: Board, directory: Path, *, rows: int, cols: int, multiplier: str, dsp_cols: int | None = None,
-                  weight_bits: int = 8, block_rows: int = 0, pinned: bool = False, seed: int = 1) -> Fabric:
+                  weight_bits: int = 8, block_rows: int = 0, dataflow: str = "ws", pinned: bool = False, seed: int = 1) -> Fabric:
     """Synthesise an array in its harness, and place and route it where there are tools for the board's part.
 
     Raises
@@ -124,8 +127,10 @@ def measure_array(board: Board, directory: Path, *, rows: int, cols: int, multip
     ToolError
         A tool is missing or fails; an array that does not fit the part is such a failure.
     """
-    arrays = [SystolicArray(rows=rows, cols=cols, multiplier=multiplier, dsp_cols=dsp_cols, block_rows=block_rows, weight_bits=weight_bits)
-              for _ in range(2)]
+    sizes: dict[str, Any] = {"rows": rows, "cols": cols, "dsp_cols": dsp_cols, "weight_bits": weight_bits}
+    if dataflow == "ws":
+        sizes |= {"multiplier": multiplier, "block_rows": block_rows}
+    arrays = [OutputArray(**sizes) if dataflow == "os" else SystolicArray(**sizes) for _ in range(2)]
     empty = _build(directory, ArrayHarness(arrays[0], empty=True), board, False)
     whole = _build(directory, ArrayHarness(arrays[1]), board, pinned)
     area = {kind: sum(block[kind] for block in whole.area.values()) - sum(block[kind] for block in empty.area.values())

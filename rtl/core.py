@@ -14,9 +14,11 @@ from .controller import Controller
 from .counters import Counters
 from .csr import RegisterMap
 from .datapath import Datapath
+from .datapath_output import OutputDatapath
 from .dispatch import Dispatch
 from .dispatch_serial import SerialDispatch
 from .execute import ExecuteEngine
+from .execute_output import OutputExecuteEngine
 from .fetch import Fetch
 from .fetch_serial import SerialFetch
 from .interfaces import ReadPort, WritePort
@@ -73,11 +75,12 @@ class Core(wiring.Component):
         m = Module()
         config = self.config
         address_bits, bus_bits = config.memory.address_bits, config.memory.bus_bits
-        datapath = Datapath(config)
+        outputs_stay = config.array.dataflow == "os"
+        datapath = (OutputDatapath if outputs_stay else Datapath)(config)
         timing = datapath.timing
         serial = config.control.engines == "serial"
         load = (SerialLoadEngine if serial else LoadEngine)(config=config, timing=timing)
-        execute = ExecuteEngine(config=config, timing=timing)
+        execute = (OutputExecuteEngine if outputs_stay else ExecuteEngine)(config=config, timing=timing)
         store = (SerialStoreEngine if serial else StoreEngine)(config=config, timing=timing)
         engines = {"load": load, "execute": execute, "store": store}
         memory_port = {"address_bits": address_bits, "bus_bits": bus_bits}

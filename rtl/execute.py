@@ -1,7 +1,7 @@
 """EXECUTE: preloader and streamer over the same commands, with tokens, locks and errors around them."""
 
 from amaranth import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arch.commands import Engine
@@ -47,7 +47,9 @@ class ExecuteEngine(wiring.Component):
     claim: Signal
     granted: Signal
     weight: Signal
-    row: Signal
+    row: data.View
+
+    control_layout: type[data.StructLayout] = RowControl
 
     def __init__(self, *, config: Config, timing: DatapathTiming):
         self.config = config
@@ -58,7 +60,7 @@ class ExecuteEngine(wiring.Component):
             "control": Out(EngineControl(Engine.EXECUTE, config.memory.address_bits)),
             "claim": Out(2), "granted": In(2),
             "weight": Out(WeightControl(rows=config.array.rows, cols=config.array.cols)),
-            "row": Out(RowControl()),
+            "row": Out(self.control_layout()),
         })
 
     def elaborate(self, platform):
@@ -98,7 +100,9 @@ class ExecuteEngine(wiring.Component):
             preloader.i.payload.eq(command), streamer.i.payload.eq(command), self.control.started.eq(begins),
         ]
 
-        settling = self._settle(m, streamer, stop)
+        settling = self._settle(
+            m, touch=self.row.valid, touched=self.row.accumulator_row, last=streamer.last, post=streamer.post,
+            using=Mux(stop, 0, streamer.using))
         quiet = ~settling & ~streamer.busy
         waits = front.o.valid & ~self.tokens.taken & ~begins & ~begun
         m.d.comb += [
@@ -127,22 +131,22 @@ class ExecuteEngine(wiring.Component):
         m.d.comb += self.control.activity.eq(activity)
         return m
 
-    def _settle(self, m: Module, streamer: RowStreamer, stop: Value) -> Value:
-        """Claims halves and gives tokens until rows have settled; whether any has not."""
+    def _settle(self, m: Module, *, touch: Value, touched: Value, last: Value, post: Value, using: Value) -> Value:
+        """Claims halves and gives tokens until touches have settled; whether any has not."""
         cycles = self.timing.settle_cycles
         half_bit = (self.config.half_rows - 1).bit_length()
         unsettled = Signal(2)
         for half in range(2):
             left = Signal(range(cycles + 1), name=f"unsettled_cycles{half}")
-            issued = streamer.row_control.valid & (streamer.row_control.accumulator_row[half_bit] == half)
+            issued = touch & (touched[half_bit] == half)
             with m.If(issued):
                 m.d.sync += left.eq(cycles)
             with m.Elif(left != 0):
                 m.d.sync += left.eq(left - 1)
             m.d.comb += unsettled[half].eq(issued | (left != 0))
-        m.d.comb += self.claim.eq(unsettled | Mux(stop, 0, streamer.using))
+        m.d.comb += self.claim.eq(unsettled | using)
 
-        ends = Mux(streamer.last, Cat(C(1, 1), streamer.post), 0)
+        ends = Mux(last, Cat(C(1, 1), post), 0)
         for age in range(1, cycles + 1):
             delayed = Signal(3, name=f"end{age}")
             m.d.sync += delayed.eq(ends)

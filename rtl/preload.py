@@ -9,9 +9,11 @@ from .execute_front import OUTER_LEVELS, execute_fields
 from .nest import Nest
 from .timing import DatapathTiming, WeightControl
 
-__all__ = ["TILE_LATENCY_CYCLES", "Preloader", "TileStart"]
+__all__ = ["TILE_LATENCY_CYCLES", "TILE_STARTS", "Preloader", "TileStart", "tile_nest"]
 
 TILE_LATENCY_CYCLES = 3  # from accepting a tile to its first row on the row control: see `stream_rows`
+# Where the values of the nest over tiles begin: fields of a command.
+TILE_STARTS = {"weight": "vector_row", "row": "activation_row", "y": "y_origin", "x": "x_origin"}
 VECTOR_LATENCY_CYCLES = 2  # from stepping to a vector to its appearance on the weight control
 
 
@@ -32,6 +34,22 @@ def countdown(m: Module, cycles: int, restart: Value, name: str) -> Value:
     with m.Elif(left >= 0):
         m.d.sync += left.eq(left - 1)
     return left < 0
+
+
+def tile_nest(m: Module, config: Config, command: data.View) -> Nest:
+    """The nest over weight tiles, with counts and strides from a command of :func:`execute_fields`."""
+    control = config.control
+    levels = OUTER_LEVELS[-control.outer_loops:]
+    coordinates = {"y": levels[-3:-2], "x": levels[-2:-1]} if control.padding else {}
+    nest = Nest(
+        levels={level: min(control.row_bits, len(command[f"{level}_count"])) for level in levels},
+        values={"weight": levels, "row": levels, **coordinates}, bits=dict.fromkeys(("weight", "row"), control.row_bits),
+        held=not control.looks_ahead)
+    m.d.comb += [nest.counts[level].eq(command[f"{level}_count"]) for level in levels]
+    for value, stride in (("weight", "weight_{}"), ("row", "activation_{}"), ("y", "y_dilation"), ("x", "x_dilation")):
+        if value in nest.values:
+            m.d.comb += [nest.strides[value][level].eq(command[stride.format(level)]) for level in nest.values[value]]
+    return nest
 
 
 class Preloader(wiring.Component):
@@ -85,8 +103,10 @@ class Preloader(wiring.Component):
         command = self.i.payload
         waits = Signal(init=1)  # in state COMMAND
         steps = Signal()  # to the next tile
-        m.submodules.nest = nest = self._nest(m, waits)
-        m.d.comb += nest.advance.eq(waits | steps)
+        m.submodules.nest = nest = tile_nest(m, self.config, command)
+        # It begins anew as long as no command comes: that depends on less.
+        m.d.comb += [nest.advance.eq(waits | steps), nest.start.eq(waits), nest.configure.eq(waits)]
+        m.d.comb += [nest.starts[value].eq(command[start]) for value, start in TILE_STARTS.items() if value in nest.values]
 
         transpose, first_tile = Signal(reset_less=True), Signal(reset_less=True)
         stride = Signal(row_bits, reset_less=True)
@@ -204,23 +224,3 @@ class Preloader(wiring.Component):
             self.o.payload.eq(tile),
             self.o.valid.eq(waiting & countdown(m, cycles, begun, "until_offer")),
         ]
-
-    def _nest(self, m: Module, waits: Value) -> Nest:
-        """The nest over tiles, which begins with each accepted command."""
-        command = self.i.payload
-        control = self.config.control
-        levels = OUTER_LEVELS[-control.outer_loops:]
-        coordinates = {"y": levels[-3:-2], "x": levels[-2:-1]} if control.padding else {}
-        nest = Nest(
-            levels={level: min(control.row_bits, len(command[f"{level}_count"])) for level in levels},
-            values={"weight": levels, "row": levels, **coordinates}, bits=dict.fromkeys(("weight", "row"), control.row_bits),
-            held=not control.looks_ahead)
-        # It begins anew as long as no command comes: that depends on less.
-        m.d.comb += [nest.start.eq(waits), nest.configure.eq(waits)]
-        m.d.comb += [nest.counts[level].eq(command[f"{level}_count"]) for level in levels]
-        for value, start, stride in (("weight", "vector_row", "weight_{}"), ("row", "activation_row", "activation_{}"),
-                                     ("y", "y_origin", "y_dilation"), ("x", "x_origin", "x_dilation")):
-            if value in nest.values:
-                m.d.comb += nest.starts[value].eq(command[start])
-                m.d.comb += [nest.strides[value][level].eq(command[stride.format(level)]) for level in nest.values[value]]
-        return nest

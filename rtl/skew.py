@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Skew"]
+__all__ = ["LaneSkew", "Skew"]
 
 
 class Skew(wiring.Component):
@@ -51,4 +51,37 @@ class Skew(wiring.Component):
             m.d.sync += stage.eq(chain[-1])
             chain.append(stage)
         m.d.comb += [lane.eq(chain[delay]) for lane, delay in zip(self.o, self.delays, strict=True)]
+        return m
+
+
+class LaneSkew(wiring.Component):
+    """Lane l of a vector after l cycles, where lanes have values of their own. Throughput: one vector per cycle.
+
+    Parameters
+    ----------
+    width : bits of a value
+    lanes : values
+
+    Members
+    -------
+    i, o : signed, one per lane
+    """
+
+    i: list[Signal]
+    o: list[Signal]
+
+    def __init__(self, *, width: int, lanes: int):
+        self.width = width
+        self.lanes = lanes
+        super().__init__({"i": In(signed(width)).array(lanes), "o": Out(signed(width)).array(lanes)})
+
+    def elaborate(self, platform):
+        m = Module()
+        rest: Value = Cat(self.i)
+        for lane, o in enumerate(self.o):
+            m.d.comb += o.eq(rest[:self.width])
+            if lane + 1 < self.lanes:  # one register of all that have further to go: in large arrays there are ten thousands of values
+                stage = Signal(len(rest) - self.width, name=f"stage{lane + 1}", reset_less=True)
+                m.d.sync += stage.eq(rest[self.width:])
+                rest = stage
         return m

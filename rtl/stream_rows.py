@@ -12,9 +12,23 @@ from .nest import Nest
 from .preload import TileStart
 from .timing import RowControl
 
-__all__ = ["ExecuteActivity", "RowStreamer"]
+__all__ = ["ExecuteActivity", "RowStreamer", "row_nest"]
 
 ExecuteActivity = activity_enum(Engine.EXECUTE)
+
+
+def row_nest(m: Module, config: Config, command: data.View) -> Nest:
+    """The nest over the rows of a tile, with counts and strides from a command of :func:`execute_fields`."""
+    control = config.control
+    levels = INNER_LEVELS[-control.inner_loops:]
+    nest = Nest(
+        levels={level: config.half_rows.bit_length() for level in levels},  # more rows were refused
+        values={"row": levels, **({"y": levels[-2:-1], "x": levels[-1:]} if control.padding else {})},
+        bits={"row": control.row_bits}, held=not control.looks_ahead)
+    m.d.comb += [nest.counts[level].eq(command[f"{level}_count"]) for level in levels]
+    m.d.comb += [nest.strides.row[level].eq(command[f"activation_{level}"]) for level in levels]
+    m.d.comb += [nest.strides[value][value].eq(command[f"{value}_step"]) for value in ("y", "x") if control.padding and value in levels]
+    return nest
 
 
 class RowStreamer(wiring.Component):
@@ -101,7 +115,8 @@ class RowStreamer(wiring.Component):
 
         # Stage 1: indices and what follows them. After the last row of a tile comes the first of the next, if that is offered.
         move, room = Signal(), Signal()
-        m.submodules.nest = nest = self._nest(m, pending)
+        m.submodules.nest = nest = row_nest(m, self.config, pending)
+        m.d.comb += [nest.starts[value].eq(self.tile.payload[value]) for value in nest.values]
         active, valid = Signal(), Signal()  # a command's tiles are being taken; a row is here
         command = Signal(data.StructLayout({
             "accumulator_row": row_shape, "pad": signed(8), "height": 16, "width": 16, "post": 2}), reset_less=True)
@@ -178,21 +193,6 @@ class RowStreamer(wiring.Component):
         with m.Else():
             m.d.comb += self.activity.eq(ExecuteActivity.IDLE)
         return m
-
-    def _nest(self, m: Module, command: data.View) -> Nest:
-        """The nest over the rows of a tile."""
-        control = self.config.control
-        levels = INNER_LEVELS[-control.inner_loops:]
-        nest = Nest(
-            levels={level: self.half_rows.bit_length() for level in levels},  # more rows were refused
-            values={"row": levels, **({"y": levels[-2:-1], "x": levels[-1:]} if control.padding else {})},
-            bits={"row": control.row_bits}, held=not control.looks_ahead)
-        m.d.comb += [nest.counts[level].eq(command[f"{level}_count"]) for level in levels]
-        m.d.comb += [nest.strides.row[level].eq(command[f"activation_{level}"]) for level in levels]
-        m.d.comb += [nest.strides[value][value].eq(command[f"{value}_step"]) for value in ("y", "x")
-                     if control.padding and value in levels]
-        m.d.comb += [nest.starts[value].eq(self.tile.payload[value]) for value in nest.values]
-        return nest
 
     def _hazard(self, m: Module, row: Value, accumulate: Value, next_row: Value, next_valid: Value, enter: Value) -> Value:
         """Whether the row in stage 2 has to wait, known from a flip-flop.

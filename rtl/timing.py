@@ -5,7 +5,7 @@ import dataclasses
 from amaranth import *
 from amaranth.lib import data
 
-__all__ = ["DatapathTiming", "RowControl", "WeightControl"]
+__all__ = ["DatapathTiming", "PassControl", "RowControl", "WeightControl"]
 
 
 class WeightControl(data.StructLayout):
@@ -35,6 +35,22 @@ class RowControl(data.StructLayout):
         super().__init__({
             "valid": 1, "row": unsigned(16), "pad": 1, "pad_value": signed(8), "swap": 1,
             "accumulator_row": unsigned(16), "accumulate": 1,
+        })
+
+
+class PassControl(data.StructLayout):
+    """One cycle of an output-stationary array: reading, multiplying and draining, of three passes that follow each other.
+
+    Activation row ``row``, or ``pad_value`` for every activation with ``pad``, is read with ``valid``. With ``move`` it enters the corner
+    turn in the direction ``down``, and a vector leaves it, which meets the weights of this cycle: the ``first`` one of its sums or their
+    ``end``. With ``touch`` a row of complete sums is added to accumulator row ``accumulator_row``, or overwrites it without
+    ``accumulate``; the first one in the cycle after ``end``.
+    """
+
+    def __init__(self):
+        super().__init__({
+            "valid": 1, "row": unsigned(16), "pad": 1, "pad_value": signed(8), "move": 1, "down": 1, "first": 1, "end": 1,
+            "touch": 1, "accumulator_row": unsigned(16), "accumulate": 1,
         })
 
 

@@ -8,10 +8,10 @@ from systolith.gen.tools import ToolError
 from systolith.gen.verify import VerifyError, verify
 
 
-@pytest.mark.parametrize("shell, programs, least, weights", [
-    ("axi", 200, 32, "int8"), ("native", 30, 25, "int8"), ("native", 30, 25, "int4")])
-def test_benches_pass(shell, programs, least, weights, tmp_path):
-    generate(small_config(3, 5, shell=shell, array={"weights": weights}), tmp_path / "g")
+@pytest.mark.parametrize("shell, programs, least, array", [
+    ("axi", 200, 32, {}), ("native", 12, 25, {"weights": "int4"}), ("native", 12, 25, {"dataflow": "os"})])
+def test_benches_pass(shell, programs, least, array, tmp_path):
+    generate(small_config(3, 5, shell=shell, array=array), tmp_path / "g")
     result = verify(tmp_path / "g", seed=7, programs=programs)
     assert not result.failures, f"seed 7: {result.failures}"
     assert result.passed >= least and all(case.cycles > 20 for case in result.cases)

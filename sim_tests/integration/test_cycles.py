@@ -13,7 +13,8 @@ from systolith.arch.program import Program, Region
 from systolith.arch.registers import ErrorCode
 
 CONFIGS = {"3x5": small_config(3, 5), "8x8-narrow-bus": small_config(8, 8, memory={"bus_bits": 32}),
-           "5x7-int4": small_config(5, 7, array={"weights": "int4"}), "8x8-int4": small_config(8, 8, array={"weights": "int4"})}
+           "5x7-int4": small_config(5, 7, array={"weights": "int4"}), "8x8-int4": small_config(8, 8, array={"weights": "int4"}),
+           "3x5-os": small_config(3, 5, array={"dataflow": "os"}), "8x6-os": small_config(8, 6, array={"dataflow": "os", "dsp_cols": 4})}
 STORES = {"3x5": CONFIGS["3x5"], "24x12-serial": small_config(24, 12, epilogue={"multiplier": "serial"})}
 SHAPES = [(1, 1, 1), (20, 30, 40), (64, 48, 96), (97, 31, 103)]
 MEMORY = 1 << 17

@@ -1,4 +1,4 @@
-"""Each kind of multiplier in the compiled RTL: products, random programs, networks, and the cycle model's cycles."""
+"""Each kind of multiplier and each dataflow in the compiled RTL: products, random programs, networks, and the cycle model's cycles."""
 
 import dataclasses
 import functools
@@ -29,6 +29,8 @@ ARRAYS = {
     "packed-rest-lut": {"rows": 3, "cols": 6, "multiplier": "packed", "dsp_cols": 3},
     "lut": {"rows": 8, "cols": 3, "multiplier": "lut"},
     "single-rest-lut": {"rows": 3, "cols": 5, "multiplier": "single", "dsp_cols": 2},
+    "os": {"rows": 8, "cols": 6, "dataflow": "os"},
+    "os-rest-lut": {"rows": 5, "cols": 7, "dataflow": "os", "dsp_cols": 3},
     "pairs-rest-lut": {"rows": 8, "cols": 6, "multiplier": "fast-inner-product", "dsp_cols": 4, "block_rows": 2},
 }
 

@@ -38,6 +38,19 @@ MUTATIONS = {
     "window of the group before": Mutation("rtl/epilogue.py", {"read & (fresh | less)": "read & less"}),
     "transposer off": Mutation("rtl/datapath.py", {"transposer.emit.eq(weight.emit)": "transposer.emit.eq(0)"}),
 }
+OUTPUT_CONFIG = small_config(3, 5, array={"dataflow": "os"})
+# Of what only an output-stationary array has.
+OUTPUT_MUTATIONS = {
+    "sums go on": Mutation("rtl/pe_output.py", {"(held & ~first.replicate(self.sum_bits)).as_signed()": "held"}),
+    "sums come down over others": Mutation("rtl/datapath_output.py", {"above.eq(above << 1)": "above.eq(above)"}),
+    "weights between vectors": Mutation("rtl/datapath_output.py", {"flags.shift & ~flags.zero": "~flags.zero"}),
+    "no turn of the corner": Mutation("rtl/datapath_output.py", {"turn.down.eq(moves.o[0].down)": "turn.down.eq(0)"}),
+    "places of the block before": Mutation("rtl/passes.py", {"Mux(walks, place.as_value(), read.data.as_value())": "read.data.as_value()"}),
+    "next command's tiles": Mutation("rtl/passes.py", {"tiles.configure.eq(boundary & ends)": "tiles.configure.eq(ends)"}),
+    "touched too soon": Mutation("rtl/passes.py", {"Mux(reads & fresh & command.accumulate, self.adding_cycles, self.plain_cycles)":
+                                                   "self.plain_cycles"}),
+    "filled too soon": Mutation("rtl/passes.py", {"return max(0, self.timing.emit_to_fill_cycles - 1)": "return 0"}),
+}
 
 
 def _requantised_halves() -> list:
@@ -52,13 +65,25 @@ def _requantised_halves() -> list:
     ]
 
 
+def _commands_behind_each_other() -> list:
+    """Sums on rows that the command before has just touched, and a command of more tiles that waits behind one of one."""
+    return [
+        Load(bank=0, base=1, run=1200), Load(bank=1, base=1, run=1200, post=1),
+        Execute(transpose=1, x_count=15, activation_x=1, k_last=3, wait=1),
+        Execute(accumulate=1, accumulator_row=14, x_count=17, activation_x=1, weight_row=7, k_last=3),
+        Execute(accumulator_row=31, ct_count=3, activation_ct=1, weight_ct=3, k_last=2, post=2),
+        Store(operation=Operation.RAW, base=2, columns=5, count1=32, stride1=20, wait=2),
+    ]
+
+
 def _check(device: SimulatedDevice, config) -> str | None:
     """What is wrong with the device, or None: programs against the functional model, memory compared byte by byte."""
     rng = np.random.default_rng(SEED)
     memory = np.zeros(MEMORY, np.uint8)
     model = Model(config, memory)
     bases = {1: (REGION, REGION_BYTES), 2: (DUMP, config.memory.accumulator_rows * config.array.cols * 4)}
-    programs = [_requantised_halves()] + [random_program(rng, config, commands=40, region_bytes=REGION_BYTES) for _ in range(24)]
+    programs = [_requantised_halves(), _commands_behind_each_other()]
+    programs += [random_program(rng, config, commands=40, region_bytes=REGION_BYTES) for _ in range(24)]
     for index, program in enumerate(programs):
         words = pack(program)
         memory[:] = rng.integers(0, 256, MEMORY, dtype=np.uint8)
@@ -83,16 +108,23 @@ def _check(device: SimulatedDevice, config) -> str | None:
     return None
 
 
-def _verdict(directory: Path) -> str | None:
+def _verdict(directory: Path, config=CONFIG) -> str | None:
     with SimulatedDevice(compile_simulation(directory).path, Manifest.read(directory), memory_bytes=MEMORY, latency=7,
                          max_cycles=200_000) as device:
-        return _check(device, CONFIG)
+        return _check(device, config)
 
 
-def test_sound_hardware_passes(tmp_path):
-    assert _verdict(generate_mutant(tmp_path, CONFIG, None)) is None
+@pytest.mark.parametrize("config", [CONFIG, OUTPUT_CONFIG], ids=["ws", "os"])
+def test_sound_hardware_passes(config, tmp_path):
+    assert _verdict(generate_mutant(tmp_path, config, None), config) is None
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_mutation_is_noticed(name, tmp_path):
     assert _verdict(generate_mutant(tmp_path, CONFIG, MUTATIONS[name])) is not None, f"mutation {name!r} passes all checks"
+
+
+@pytest.mark.parametrize("name", OUTPUT_MUTATIONS)
+def test_mutation_is_noticed_where_sums_stay(name, tmp_path):
+    mutant = generate_mutant(tmp_path, OUTPUT_CONFIG, OUTPUT_MUTATIONS[name])
+    assert _verdict(mutant, OUTPUT_CONFIG) is not None, f"mutation {name!r} passes all checks"

@@ -33,7 +33,8 @@ def _spoil(commands, rng):
 
 
 @pytest.mark.parametrize("config", [
-    small_config(3, 5), resolve(merge(BOARDS["icebreaker"].settings, {"shell": "native"}))], ids=["3x5", "icebreaker"])
+    small_config(3, 5), small_config(3, 5, array={"dataflow": "os"}),
+    resolve(merge(BOARDS["icebreaker"].settings, {"shell": "native"}))], ids=["3x5", "3x5-os", "icebreaker"])
 def test_errors_equal_the_model(config, tmp_path):
     dump_bytes = config.memory.accumulator_rows * config.array.cols * 4
     seen = set()

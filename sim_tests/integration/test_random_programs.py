@@ -30,6 +30,13 @@ CONFIGS = {
     "6x8-int4-byte-by-byte": small_config(6, 8, array={"weights": "int4"}, memory={"bus_bits": 32}, control={"engines": "serial"}),
     "7x5-int16": small_config(7, 5, array={"activations": "int16"}),
     "6x4-int16-byte-by-byte": small_config(6, 4, array={"activations": "int16"}, memory={"bus_bits": 32}, control={"engines": "serial"}),
+    "1x1-os": small_config(1, 1, array={"dataflow": "os"}),
+    "3x5-os": small_config(3, 5, array={"dataflow": "os"}),
+    "4x2-os-one-loop": small_config(4, 2, array={"dataflow": "os"},
+                                    control={"padding": False, "inner_loops": 1, "outer_loops": 1, "row_bits": 12}),
+    "8x6-os-lut": small_config(8, 6, array={"dataflow": "os", "dsp_cols": 4}),
+    "5x7-os-int4": small_config(5, 7, array={"dataflow": "os", "weights": "int4"}),
+    "7x5-os-int16": small_config(7, 5, array={"dataflow": "os", "activations": "int16"}),
     "icebreaker": resolve(merge(BOARDS["icebreaker"].settings, {"shell": "native", "memory": {"address_bits": 18}})),
 }
 
@@ -77,12 +84,13 @@ def test_rtl_equals_model(name, stall, tmp_path):
     assert kinds == banks | {(operation, window) for operation in operations for window in {False, epilogue.max_pool}}
 
 
-def test_random_bits_never_hang_and_never_leave_their_limits(tmp_path):
+@pytest.mark.parametrize("dataflow", ["ws", "os"])
+def test_random_bits_never_hang_and_never_leave_their_limits(dataflow, tmp_path):
     """Each program ends in DONE or an error within the bound, nothing outside the limits changes, and the device still works.
 
     Half of them are random words, half are valid programs with up to four bits inverted.
     """
-    config = small_config(3, 5, control={"outer_loops": 2})  # kernel rows are UNSUPPORTED
+    config = small_config(3, 5, array={"dataflow": dataflow}, control={"outer_loops": 2})  # kernel rows are UNSUPPORTED
     count = 100_000 if NIGHTLY else 10_000
     seen: dict[ErrorCode, int] = {}
     rng = np.random.default_rng(SEED)

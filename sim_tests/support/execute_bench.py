@@ -84,10 +84,12 @@ class ExecuteBench:
     ``drive(cycle, bench, ctx)`` is called every cycle; it may set ``available``, ``granted`` and ``halt`` of the engine.
     """
 
+    engine = ExecuteEngine
+
     def __init__(self, config, timing=None):
         self.config = config
         self.timing = timing or timing_of(config.array.rows, config.array.cols)
-        self.dut = ExecuteEngine(config=config, timing=self.timing)
+        self.dut = self.engine(config=config, timing=self.timing)
         # Made once, as that takes longer than a short program.
         self.simulator = Simulator(self.dut)
         self.simulator.add_clock(1e-6)
@@ -150,6 +152,10 @@ class ExecuteBench:
             trace.weights.append((cycle, (kind, weight.row if kind in ("fill", "shift") else None,
                                           weight.piece if kind == "fill" else 0)))
         assert not (weight.fill and weight.shift) and (weight.shift or not weight.emit)
+        self.note_row(row, cycle, trace)
+
+    def note_row(self, row, cycle, trace):
+        """What the row control shows, as the definition has it."""
         if row.valid:
             trace.rows.append((cycle, (None if row.pad else row.row, row.pad_value if row.pad else None, bool(row.swap),
                                        row.accumulator_row, bool(row.accumulate))))

@@ -5,8 +5,10 @@ from systolith.arch.latency import LOAD_BURST_BEATS, STORE_BURST_BEATS, Latency
 from systolith.arch.settings import resolve
 from systolith.rtl import load_records, preload, store_memory, store_walk
 from systolith.rtl.datapath import Datapath
+from systolith.rtl.datapath_output import OutputDatapath
 from systolith.rtl.epilogue import Epilogue
 from systolith.rtl.fetch import Fetch
+from systolith.rtl.passes import CONTROL_LATENCY_CYCLES, PassSequencer
 
 CONFIGS = [{"array": {"rows": rows, "cols": cols}} for rows, cols in ((1, 1), (3, 5), (5, 3), (8, 8), (16, 16), (24, 12), (32, 32))]
 CONFIGS += [{"array": {"rows": 12, "cols": 12}, "epilogue": {"lanes": 3}}, {"epilogue": {"multiplier": "serial"}},
@@ -21,6 +23,9 @@ CONFIGS += [{"array": {"rows": rows, "cols": cols, "multiplier": multiplier, "bl
                 (8, 2, "dual", 0), (1, 1, "dual", 0), (5, 7, "dual", 0))]
 CONFIGS += [{"array": {"rows": 8, "cols": 6, "multiplier": multiplier, "dsp_cols": dsp_cols}}
             for multiplier in ("single", "fast-inner-product", "packed") for dsp_cols in (0, 1, 3, 4, 200)]
+OUTPUT_CONFIGS = [{"array": {"rows": rows, "cols": cols, "dataflow": "os", **more}} for rows, cols, more in (
+    (1, 1, {}), (3, 5, {}), (5, 3, {"dsp_cols": 1}), (16, 16, {}), (2, 7, {"multiplier": "lut"}), (24, 12, {"weights": "int4"}),
+    (4, 9, {"activations": "int16"}))]
 
 
 @pytest.mark.parametrize("settings", CONFIGS)
@@ -38,6 +43,20 @@ def test_latencies_are_those_of_the_blocks(settings):
     assert latency.drain == timing.drain_cycles
     # No row waits for the one before in its accumulator row: the change of tiles takes longer.
     assert timing.distance_cycles <= latency.swap_to_shift - 2 + max(config.array.rows + 1 + latency.shift_to_swap, latency.tile)
+
+
+@pytest.mark.parametrize("settings", OUTPUT_CONFIGS)
+def test_latencies_where_sums_stay(settings):
+    config = resolve(settings)
+    latency, timing = Latency(config), OutputDatapath(config).timing
+    passes = PassSequencer(config, y_moves=True, timing=timing)
+    rows = config.array.rows
+    assert latency.pass_control == CONTROL_LATENCY_CYCLES
+    assert (latency.settle, latency.distance) == (timing.settle_cycles, timing.distance_cycles)
+    assert latency.slot == rows + passes.plain_cycles
+    assert latency.adding_slot == rows + passes.adding_cycles
+    assert latency.transposed_slot == rows + passes.transposed_cycles
+    assert latency.visible == max(timing.write_cycles, timing.load_cycles)
 
 
 @pytest.mark.parametrize("settings", CONFIGS)
