@@ -98,7 +98,7 @@ def stream(config: Config, c: Execute, latency: Latency) -> Stream | Passes:
     if array.dataflow == "os":
         passes = -(-rows // array.rows) * tiles
         slot = latency.transposed_slot if c.transpose else latency.slot
-        first = latency.adding_slot if c.accumulate and not c.transpose else slot
+        first = latency.adding_slot if c.accumulate and tiles == 1 and not c.transpose else slot
         return Passes(rows, tiles, latency.counting(c), first + (passes - 2) * slot if passes > 1 else 0, slot if passes > 1 else first,
                       (rows - 1) % array.rows + 1)
     vectors = max(array.rows + 1 + latency.shift_to_swap, latency.tile)

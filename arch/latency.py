@@ -61,6 +61,7 @@ class Latency:
     pass_control = 4
     pass_claimed = 1
     pass_granted = 2
+    distance = 4      # from a touch of an accumulator row to the next one of the same that adds
     # STORE: from fields to tokens, from tokens to the first row, from a row to its reading.
     store_begin = 2
     store_walk = 10
@@ -161,19 +162,14 @@ class Latency:
         return max(1, *(delay[-1] - (array.rows - 1 - row) - delay[row % array.cols] - row // array.cols for row in range(array.rows)))
 
     @cached_property
-    def distance(self) -> int:
-        """From a touch of an accumulator row to the next one of the same that adds."""
-        return 4
-
-    @cached_property
     def slot(self) -> int:
         """Cycles of a pass, where sums stay."""
         return max(self.config.array.rows, self.pass_control)
 
     @cached_property
     def adding_slot(self) -> int:
-        """The same of a command's first pass where it adds to what the accumulator holds."""
-        return self.slot + self.distance - 1
+        """The same of the first pass of a command of one tile that adds to what the accumulator holds."""
+        return max(self.slot, self.config.array.rows + self.distance - 1)
 
     @cached_property
     def transposed_slot(self) -> int:
@@ -184,10 +180,8 @@ class Latency:
 
     @cached_property
     def tile_change(self) -> int:
-        """From a weight tile's first row to the next one's, at least."""
+        """From a weight tile's first row to the next one's, at least, where weights stay."""
         array = self.config.array
-        if array.dataflow == "os":
-            return self.slot
         return self.swap_to_shift - 2 + max(array.rows + 1 + self.shift_to_swap, self.tile)
 
     def rows_cycles(self, rows: int) -> int:

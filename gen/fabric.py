@@ -119,8 +119,9 @@ def _place(directory: Path, board: Board, seed: int) -> Timing:
 
 
 def measure_array(board: Board, directory: Path, *, rows: int, cols: int, multiplier: str, dsp_cols: int | None = None,
-                  weight_bits: int = 8, block_rows: int = 0, dataflow: str = "ws", pinned: bool = False, seed: int = 1) -> Fabric:
-    """Synthesise an array in its harness, and place and route it where there are tools for the board's part.
+                  weight_bits: int = 8, block_rows: int = 0, dataflow: str = "ws", pinned: bool = False, seed: int = 1,
+                  place: bool = True) -> Fabric:
+    """Synthesise an array in its harness, and ``place`` and route it where there are tools for the board's part.
 
     Raises
     ------
@@ -136,7 +137,7 @@ def measure_array(board: Board, directory: Path, *, rows: int, cols: int, multip
     area = {kind: sum(block[kind] for block in whole.area.values()) - sum(block[kind] for block in empty.area.values())
             for kind in ("lut", "ff", "dsp")}
     fmax = None
-    if board.family not in _SYNTHESIS_ONLY:
+    if place and board.family not in _SYNTHESIS_ONLY:
         fmax = _clock(directory, board, whole, seed)
     return Fabric(area["lut"], area["ff"], area["dsp"], fmax)
 

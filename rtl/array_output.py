@@ -10,7 +10,7 @@ from .shared import shared
 
 __all__ = ["OutputArray", "OutputRow"]
 
-Element = type[OutputPE]
+_Element = type[OutputPE]
 
 
 class OutputRow(wiring.Component):
@@ -36,7 +36,7 @@ class OutputRow(wiring.Component):
     sum_in: Signal
     sum_out: Signal
 
-    def __init__(self, *, elements: tuple[Element, ...], weight_bits: int = 8, activation_bits: int = 8):
+    def __init__(self, *, elements: tuple[_Element, ...], weight_bits: int = 8, activation_bits: int = 8):
         self.elements = elements
         self.weight_bits = weight_bits
         self.activation_bits = activation_bits
@@ -113,7 +113,7 @@ class OutputArray(wiring.Component):
         self.dsp_cols = cols if dsp_cols is None else min(cols, dsp_cols)
         self.weight_bits = weight_bits
         self.activation_bits = activation_bits
-        self._elements: tuple[Element, ...] = (OutputPE,) * self.dsp_cols + (FabricOutputPE,) * (cols - self.dsp_cols)
+        self._elements: tuple[_Element, ...] = (OutputPE,) * self.dsp_cols + (FabricOutputPE,) * (cols - self.dsp_cols)
         super().__init__({
             "a": In(signed(activation_bits)).array(rows), "first": In(1).array(rows), "end": In(1).array(rows),
             "w": In(signed(weight_bits)).array(cols), "shift": In(1).array(rows), "psum": Out(signed(self.psum_bits)).array(cols),

@@ -36,9 +36,6 @@ class DatapathBase(wiring.Component):
     Parameters
     ----------
     config : the accelerator
-    array, accumulator : of this configuration
-    read_delay : per activation, cycles by which it is read later than the first one
-    row_control : layout of the member
 
     Members
     -------
@@ -55,6 +52,8 @@ class DatapathBase(wiring.Component):
     load: wiring.PureInterface
     drain: wiring.PureInterface
 
+    # From each dataflow: its array and accumulator; per activation, cycles by which it is read later than the first one; the layout of
+    # `row_control`.
     def __init__(self, config: Config, *, array: SystolicArray | TreeArray | OutputArray, accumulator: Accumulator | SerialAccumulator,
                  read_delay: list[int], row_control: data.StructLayout):
         self.config = config

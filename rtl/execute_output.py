@@ -70,7 +70,8 @@ class OutputExecuteEngine(ExecuteEngine):
         with m.If(~stop):
             m.d.comb += error.valid.eq(passes.failed | front.error & ~busy)
         m.d.comb += [
-            error.code.eq(Mux(passes.failed, ErrorCode.RANGE, front.code)), error.begun.eq(Mux(passes.failed, passes.begun + taken, 0)),
+            error.code.eq(Mux(passes.failed, ErrorCode.RANGE, front.code)), # `started` is counted a cycle later.
+            error.begun.eq(Mux(passes.failed, passes.begun + (taken & ~begins), 0)),
         ]
         with m.If(error.valid):
             m.d.sync += failed.eq(1)
@@ -80,7 +81,7 @@ class OutputExecuteEngine(ExecuteEngine):
             m.d.sync += activity.eq(ExecuteActivity.IDLE)
         with m.Elif(passes.reading):
             m.d.sync += activity.eq(ExecuteActivity.BUSY)
-        with m.Elif(passes.busy):
+        with m.Elif(passes.reads):
             m.d.sync += activity.eq(ExecuteActivity.PRELOAD)
         with m.Elif(taken):
             m.d.sync += activity.eq(ExecuteActivity.PORT)

@@ -14,7 +14,7 @@ from .timing import DatapathTiming, PassControl, WeightControl
 
 __all__ = ["CONTROL_LATENCY_CYCLES", "PassSequencer"]
 
-CONTROL_LATENCY_CYCLES = 4  # from the step of a pass to the controls: place, sum, comparison, control
+CONTROL_LATENCY_CYCLES = 4  # from the step of a pass to the controls: place, sum, comparison, control; `_read` has just these stages
 
 
 class PassSequencer(wiring.Component):
@@ -23,8 +23,8 @@ class PassSequencer(wiring.Component):
     A pass is read in one slot, a row of activations per cycle, and multiplied in the next, a vector of weights per cycle, while the pass
     behind it is read. Once a block has met all tiles, its sums are drained, a row per cycle, during the slot after that. A slot takes
     ``rows`` cycles, at least :data:`CONTROL_LATENCY_CYCLES`; before the vectors of a tile whose weights are transposed they have to be
-    filled in, and before those of a command that adds to what the accumulator holds, ``distance_cycles`` − 1 cycles pass, so that it
-    touches no row that was touched just before.
+    filled in, and before those of a command of one tile that adds to what the accumulator holds, ``distance_cycles`` − 1 cycles pass, so
+    that it touches no row that was touched just before.
 
     The first pass of a block walks the nest over output rows and writes down, relative to its tile, where each row is; those with the
     other tiles look there.
@@ -32,8 +32,9 @@ class PassSequencer(wiring.Component):
     What lies outside a scratchpad is not read and makes the pass bad. It is reported when that pass would have been drained, so that all
     that comes before is drained.
 
-    Latency: a command that is accepted while nothing is read is read from the next cycle on; the last touch comes
-    ``CONTROL_LATENCY_CYCLES`` + 1 + its rows cycles after the last slot. Throughput: ``rows`` × ``cols`` products per cycle.
+    Latency: a command that is accepted while nothing is read is read from the next cycle on, with fewer than 4 ``rows`` later by what a
+    slot has besides; the last touch comes ``CONTROL_LATENCY_CYCLES`` and the rows of the last block after the last slot.
+    Throughput: ``rows`` × ``cols`` products per cycle.
 
     Parameters
     ----------
@@ -47,10 +48,10 @@ class PassSequencer(wiring.Component):
     row_control, weight_control : to the datapath
     stop : both stay empty
     last, post : the touch on the row control is the last of its command, which posts to the peers in ``post``
-    using : the accumulator halves of commands with touches to come
+    using : the accumulator halves of blocks that are not drained yet
     busy : there are passes
     reading : the next cycle has a row with ``valid``, unless ``stop``
-    held : no row is read because a command waits for its weights' transposition or for the accumulator
+    reads : a pass is being read, a row of it or what has to come before
     failed : a pass was bad, whose command is the ``begun``-th accepted, counted from the last one
     """
 
@@ -63,7 +64,7 @@ class PassSequencer(wiring.Component):
     using: Signal
     busy: Signal
     reading: Signal
-    held: Signal
+    reads: Signal
     failed: Signal
     begun: Signal
 
@@ -76,7 +77,7 @@ class PassSequencer(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(execute_fields())),
             "row_control": Out(PassControl()), "weight_control": Out(WeightControl(rows=self.rows, cols=self.cols)),
-            "stop": In(1), "last": Out(1), "post": Out(2), "using": Out(2), "busy": Out(1), "reading": Out(1), "held": Out(1),
+            "stop": In(1), "last": Out(1), "post": Out(2), "using": Out(2), "busy": Out(1), "reading": Out(1), "reads": Out(1),
             "failed": Out(1), "begun": Out(3),
         })
 
@@ -92,8 +93,8 @@ class PassSequencer(wiring.Component):
 
     @property
     def adding_cycles(self) -> int:
-        """The same where the first pass of a command is multiplied that adds."""
-        return self.plain_cycles + self.timing.distance_cycles - 1
+        """The same where a command that adds has its first block multiplied, in this slot alone: touches may follow those before."""
+        return max(self.plain_cycles, self.timing.distance_cycles - 1)
 
     @property
     def transposed_cycles(self) -> int:
@@ -141,7 +142,8 @@ class PassSequencer(wiring.Component):
         valid, walks, last_row, no_block = Signal(), Signal(), Signal(range(self.rows)), Signal()
         m.d.comb += [
             valid.eq(reads & moving & Mux(opens, ~exhausted, index <= walked)), walks.eq(valid & opens),
-            last_row.eq(Mux(walks, index, walked)), no_block.eq(Mux(walks, places.last, all_walked)),
+            # What these are matters behind a row that is walked, and at a boundary.
+            last_row.eq(Mux(opens & ~exhausted, index, walked)), no_block.eq(Mux(opens & ~exhausted, places.last, all_walked)),
             ends.eq(~reads | tiles.last & no_block), start.eq(boundary & ends & self.i.valid), self.i.ready.eq(start),
             places.start.eq(boundary & ends), places.configure.eq(places.start), places.advance.eq(places.start | walks),
         ]
@@ -153,26 +155,29 @@ class PassSequencer(wiring.Component):
 
         # The pass that is multiplied, and the one whose sums are to be drained, if it was the last one of its block.
         multiplied = data.StructLayout({
-            "weight": row_bits, "stride": row_bits, "k_last": range(self.rows + 1), "cut": 1, "transpose": 1, "first": 1, "fresh": 1,
+            "stride": row_bits, "k_last": range(self.rows + 1), "cut": 1, "transpose": 1, "first": 1, "fresh": 1,
             "end": 1, "row": accumulator_row, "last_row": range(self.rows), "accumulate": 1, "last": 1, "post": 2})
         multiplies, second = Signal(), Signal(multiplied, reset_less=True)
+        # A block of more tiles has slots enough between its touches and those before.
+        alone = tiles.last | (self.rows + self.plain_cycles < self.timing.distance_cycles - 1)
+        adds = reads & fresh & command.accumulate & alone
         third = Signal(multiplied, reset_less=True)
         with m.If(boundary):
             m.d.sync += [
                 reads.eq(start | ~ends), opens.eq(ends | tiles.last), fresh.eq(ends), running.eq(start | reads),
-                multiplies.eq(reads), second.weight.eq(tiles.o.weight), second.stride.eq(command.weight_stride),
+                multiplies.eq(reads), second.stride.eq(command.weight_stride),
                 second.k_last.eq(command.k_last), second.cut.eq(tiles.at_end.ct), second.transpose.eq(command.transpose & self.transposer),
                 second.first.eq(opens), second.fresh.eq(fresh), second.end.eq(tiles.last), second.row.eq(block_row),
                 second.last_row.eq(last_row), second.accumulate.eq(command.accumulate), second.last.eq(ends), second.post.eq(command.post),
                 third.eq(second),
                 before.eq(Mux(reads & command.transpose & self.transposer, self.transposed_cycles if self.transposer else 0,
-                              Mux(reads & fresh & command.accumulate, self.adding_cycles, self.plain_cycles))),
+                              Mux(adds, self.adding_cycles, self.plain_cycles))),
             ]
             with m.If(ends):
                 m.d.sync += [command.eq(offered), block_row.eq(offered.accumulator_row)]
             with m.Elif(tiles.last):
                 m.d.sync += block_row.eq(block_row + self.rows)
-        bad_rows = self._read(m, valid, walks, index, moving, down, places.o, tiles.o, command)
+        bad_rows = self._read(m, valid, opens, walks, index, moving, down, places.o, tiles.o, command)
         bad_weights = self._multiply(m, running, moving, boundary, before, k, down, multiplies, second, tiles.o.weight)
         bad = Signal(3)  # of the pass that is read, multiplied, to be drained
         found = bad | Cat(bad_rows[0], bad_rows[1] | bad_weights[0], bad_weights[1])
@@ -202,15 +207,14 @@ class PassSequencer(wiring.Component):
 
         waiting = checks.any()
         m.d.comb += [
-            self.busy.eq(reads | multiplies | waiting | touching),
+            self.reads.eq(reads), self.busy.eq(reads | multiplies | waiting | touching),
             self.using.eq(Mux(reads, 1 << block_row[-1], 0) | Mux(multiplies, 1 << second.row[-1], 0)
-                          | Mux(waiting, 1 << third.row[-1], 0) | Mux(touching, 1 << drained.row[-1], 0)),
-            self.held.eq(running & ~moving),
+                          | Mux(waiting, 1 << third.row[-1], 0)),
         ]
         return m
 
-    def _read(self, m: Module, valid: Value, walks: Value, index: Value, moving: Value, down: Value, place: data.View, tile: data.View,
-              command: data.View) -> tuple[Value, Value]:
+    def _read(self, m: Module, valid: Value, opens: Value, walks: Value, index: Value, moving: Value, down: Value, place: data.View,
+              tile: data.View, command: data.View) -> tuple[Value, Value]:
         """Rows of activations; whether one is found outside, of the pass that is read and of the one before."""
         padding, values = self.config.control.padding, list(place.shape().members)
         m.submodules.written = written = memory.Memory(shape=place.shape(), depth=max(2, self.rows), init=[])
@@ -221,7 +225,7 @@ class PassSequencer(wiring.Component):
         downs = Signal(CONTROL_LATENCY_CYCLES - 1, reset_less=True)
         m.d.sync += [stage.eq(Cat(flag, stage)) for stage, flag in zip((*stages, downs), (valid, moving, down), strict=True)]
         relative, base = Signal(place.shape(), reset_less=True), Signal(place.shape(), reset_less=True)
-        m.d.sync += [relative.eq(Mux(walks, place.as_value(), read.data.as_value())), *(base[name].eq(tile[name]) for name in values)]
+        m.d.sync += [relative.eq(Mux(opens, place.as_value(), read.data.as_value())), *(base[name].eq(tile[name]) for name in values)]
         # Limits and pad are those of the command, which may end meanwhile.
         limits = data.StructLayout({"width": 16, "height": 16, "pad": 8})
         own = [Signal(limits, name=f"limits{stage}", reset_less=True) for stage in range(CONTROL_LATENCY_CYCLES - 1)]
@@ -259,7 +263,8 @@ class PassSequencer(wiring.Component):
         if self.transposer:
             first = self.transposed_cycles - self._fills_from
             m.d.comb += fill.eq(running & multiplies & second.transpose & (before <= first) & (before > first - self.cols * self.pieces))
-        steps = fill & whole | moving & ~second.transpose
+        # Of a transposed tile all vectors have been filled in by then.
+        steps = fill & whole | moving
         with m.If(boundary):
             m.d.sync += [vector.eq(next_weight), row.eq(next_weight), piece.eq(0)]
         with m.Elif(steps):

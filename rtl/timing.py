@@ -12,7 +12,8 @@ class WeightControl(data.StructLayout):
     """One cycle of the weight path: all flags low when nothing happens.
 
     ``shift``: shadow weights move down one row and row 0 takes weight row ``row``, or zeros with ``zero``, or with ``emit``
-    the transposer's bottom row. ``fill``: weight row ``row`` is piece ``piece`` of a vector and enters the transposer.
+    the transposer's bottom row; where sums stay, that row meets its activations at once. ``fill``: weight row ``row`` is piece ``piece``
+    of a vector and enters the transposer.
     """
 
     def __init__(self, *, rows: int, cols: int):
@@ -62,7 +63,7 @@ class DatapathTiming:
     (last shift, the row with swap), ``fill_to_emit_cycles`` (last fill, first emit), ``emit_to_fill_cycles`` (last emit, first
     fill of the next tile), ``distance_cycles`` (a touch of an accumulator row, an accumulating touch of the same row).
 
-    Until something is visible: ``settle_cycles`` (a row's control, a drain request that sees it in all columns),
+    Until something is visible: ``settle_cycles`` (a touch, a drain request that sees it in all columns),
     ``write_cycles`` (a scratchpad write accepted, a control that reads it), ``load_cycles`` (an accumulator load, a drain
     request that sees it). ``drain_cycles`` is the drain port's latency, from request to words.
     """

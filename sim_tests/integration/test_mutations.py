@@ -30,13 +30,13 @@ MUTATIONS = {
     "tie rounding": Mutation("rtl/requantise.py", {"base + (nearest & (self.v < 0)).replicate(33).as_signed() +": "base +"}),
     "clamp": Mutation("rtl/requantise.py", {"Mux((high - total)[-1], high, total)": "total"}),
     "stride": Mutation("rtl/stream_rows.py", {'.eq(command[f"{value}_step"])': ".eq(1)"}),
-    "pad value": Mutation("rtl/datapath.py", {"Mux(pad.o[r].pad, pad.o[r].value,": "Mux(pad.o[r].pad, 0,"}),
+    "pad value": Mutation("rtl/datapath_base.py", {"Mux(flags.pad, flags.value, activation)": "Mux(flags.pad, 0, activation)"}),
     "last-row strobe": Mutation("rtl/packer.py", {"Cat(over > i for i in range(width))": "Cat(over >= i for i in range(width))"}),
     "accumulate flag": Mutation("rtl/stream_rows.py", {"accumulate.eq(pending.accumulate)": "accumulate.eq(0)"}),
     "borrow of the second operand": Mutation("rtl/epilogue.py", {"read.addr.eq(word[8:16] + word[7])": "read.addr.eq(word[8:16])"}),
     "window stride": Mutation("rtl/store_read.py", {"self.drain.row + stride": "self.drain.row + 1"}),
     "window of the group before": Mutation("rtl/epilogue.py", {"read & (fresh | less)": "read & less"}),
-    "transposer off": Mutation("rtl/datapath.py", {"transposer.emit.eq(weight.emit)": "transposer.emit.eq(0)"}),
+    "transposer off": Mutation("rtl/datapath_base.py", {"transposer.emit.eq(weight.emit)": "transposer.emit.eq(0)"}),
 }
 OUTPUT_CONFIG = small_config(3, 5, array={"dataflow": "os"})
 # Of what only an output-stationary array has.
@@ -45,10 +45,9 @@ OUTPUT_MUTATIONS = {
     "sums come down over others": Mutation("rtl/datapath_output.py", {"above.eq(above << 1)": "above.eq(above)"}),
     "weights between vectors": Mutation("rtl/datapath_output.py", {"flags.shift & ~flags.zero": "~flags.zero"}),
     "no turn of the corner": Mutation("rtl/datapath_output.py", {"turn.down.eq(moves.o[0].down)": "turn.down.eq(0)"}),
-    "places of the block before": Mutation("rtl/passes.py", {"Mux(walks, place.as_value(), read.data.as_value())": "read.data.as_value()"}),
+    "places of the block before": Mutation("rtl/passes.py", {"Mux(opens, place.as_value(), read.data.as_value())": "read.data.as_value()"}),
     "next command's tiles": Mutation("rtl/passes.py", {"tiles.configure.eq(boundary & ends)": "tiles.configure.eq(ends)"}),
-    "touched too soon": Mutation("rtl/passes.py", {"Mux(reads & fresh & command.accumulate, self.adding_cycles, self.plain_cycles)":
-                                                   "self.plain_cycles"}),
+    "touched too soon": Mutation("rtl/passes.py", {"Mux(adds, self.adding_cycles, self.plain_cycles)": "self.plain_cycles"}),
     "filled too soon": Mutation("rtl/passes.py", {"return max(0, self.timing.emit_to_fill_cycles - 1)": "return 0"}),
 }
 

@@ -1,6 +1,7 @@
 """OutputExecuteEngine against the definition of EXECUTE: what is read, multiplied and drained, when, and what ends it."""
 
 import dataclasses
+import itertools
 import random
 
 import numpy as np
@@ -43,6 +44,7 @@ class OutputBench(ExecuteBench):
         trace, timing, config = self.run(program, **arguments), self.timing, self.config
         blocks = [block for command in program for block in passes_of(command, config)]
         passes = [one for block, _ in blocks for one in block]
+        owners = [number for number, command in enumerate(program) for block, _ in passes_of(command, config) for _ in block]
         rows = config.array.rows
         assert trace.errors == []
         assert [row for _, row in trace.rows] == [row for read, _ in passes for row in read]
@@ -68,6 +70,16 @@ class OutputBench(ExecuteBench):
         for number, slot in enumerate(read_in):
             assert vectors[number * rows:(number + 1) * rows] == [cycle for cycle, _ in slots[slot + 1]]
             assert slots[slot][0][1] != slots[slot + 1][0][1]
+        # Within a command slots follow each other as fast as what is multiplied in them allows.
+        for number, (one, following) in enumerate(itertools.pairwise(read_in)):
+            command = program[owners[number]]
+            if owners[number] == owners[number + 1] and not command.transpose:
+                adds = command.accumulate and command.ct_count * command.ky_count * command.kx_count == 1 and (
+                    not number or owners[number - 1] != owners[number])
+                waits = max(rows, CONTROL_LATENCY_CYCLES, rows + timing.distance_cycles - 1 if adds else 0)
+                assert following == one + 1
+                if max(rows, CONTROL_LATENCY_CYCLES) >= timing.distance_cycles - 1:
+                    assert starts[following] - starts[one] == waits
         lasts = np.cumsum([len(block) for block, _ in blocks]) - 1
         assert [cycle for cycle, _ in self.firsts] == [starts[read_in[last - len(block) + 1] + 1]
                                                        for last, (block, _) in zip(lasts, blocks, strict=True)]
@@ -154,6 +166,29 @@ def test_random_commands(rows, cols, control, array):
     OutputBench(config, timing).check(program, gap=choice.choice([0, 0.3]), seed=seed, limit=20_000)
 
 
+def test_a_touch_as_soon_as_it_may_be():
+    """The last row of one command is the first of the next, which adds."""
+    bench = OutputBench(config_of(4, 4))
+    bench.check([gemm(28, 1, array_rows=4), gemm(4, 1, array_rows=4, accumulate=1, accumulator_row=27)])
+    assert bench.touches[28][0] - bench.touches[27][0] == bench.timing.distance_cycles
+    # Not where it has more tiles, or overwrites.
+    for changes in ({"ct_count": 2, "accumulate": 1}, {}):
+        bench.check([gemm(28, 1, array_rows=4), gemm(4, 1, array_rows=4, accumulator_row=27, **changes)])
+        assert bench.touches[28][0] - bench.touches[27][0] == 4 * changes.get("ct_count", 1) - 3
+
+
+def test_waits_for_its_own_half():
+    """While the other one is granted and in use."""
+    def drive(cycle, bench, ctx):
+        claim = ctx.get(bench.dut.claim)
+        ctx.set(bench.dut.granted, claim & 2 if cycle < 400 else claim)
+
+    bench = OutputBench(config_of(2, 2))
+    half = bench.config.half_rows
+    trace = bench.check([gemm(32, 4, array_rows=2, accumulator_row=half, activation_ct=1), gemm(5, 2, array_rows=2)], drive=drive)
+    assert trace.row_cycles[32 * 4] > 400
+
+
 def test_waits_for_tokens_and_for_the_half():
     def drive(cycle, bench, ctx):
         ctx.set(bench.dut.tokens.available, 3 if cycle >= 150 else 1 if cycle >= 120 else 0)
@@ -214,13 +249,41 @@ GOOD = {"x_count": 5, "ct_count": 2, "weight_ct": 2, "activation_x": 1, "activat
     {"weight_row": 511}, {"weight_ct": 511}, {"weight_stride": 512}, {"activation_row": 508}, {"activation_ct": 508}, {"activation_x": -1},
     {"transpose": 1, "weight_row": 511}, {"transpose": 1, "weight_ct": 511}, {"x_count": 1, "ct_count": 1, "activation_row": 512},
     {"x_count": 1, "ct_count": 1, "k_last": 1, "weight_row": 512}])
-def test_errors(fields):
-    """Behind and before commands of one pass, and of many."""
-    bench = OutputBench(config_of(2, 2))
+@pytest.mark.parametrize(("rows", "cols"), [(2, 2), (4, 2), (5, 3)])
+def test_errors(rows, cols, fields):
+    """Behind and before commands of one pass, and of many; with slots longer than the array's rows, and of just as many cycles."""
+    bench = OutputBench(config_of(rows, cols))
+    least = {"activation_row": bench.config.activation_rows, "weight_row": bench.config.weight_rows}
+    fields = {name: value - 512 + least[name] if name in least else value for name, value in fields.items()}
     good, short = Execute(**GOOD, post=1), Execute(**{**GOOD, "x_count": 1, "ct_count": 1})
     wrong = dataclasses.replace(good, **fields)
     for before in ([], [good], [short], [short, short], [good, good]):
         check_error(bench, [*before, wrong, short, short, good])
+
+
+@pytest.mark.parametrize("fields", [{"activation_row": 0}, {"activation_row": -3}, {"weight_row": -3}])
+def test_what_is_found_in_a_slots_last_cycle(fields):
+    """The last row of a block and its last vector, behind a command whose last touch comes with the report."""
+    bench = OutputBench(config_of(4, 4))
+    config = bench.config
+    first = {"activation_row": config.activation_rows, "weight_row": config.weight_rows}
+    (name, back), = fields.items()
+    wrong = gemm(8 if back and name == "activation_row" else 1, 1, array_rows=4, **{name: first[name] + back})
+    long = gemm(32, 1, array_rows=4, post=1)
+    trace = check_error(bench, [long, wrong, long])
+    assert len(trace.gives) == 1
+
+
+def test_an_error_is_its_commands_whenever_the_next_one_gets_its_token():
+    """The report and the next command's start in any order, the same cycle included."""
+    bench = OutputBench(config_of(4, 4))
+    wrong = gemm(4, 2, array_rows=4, activation_ct=bench.config.activation_rows)
+    for cycle in range(50, 90):
+        def drive(now, bench, ctx, cycle=cycle):
+            ctx.set(bench.dut.tokens.available, 3 if now >= cycle else 0)
+
+        trace = bench.run([gemm(4, 1, array_rows=4), wrong, gemm(4, 1, array_rows=4, wait=1)], drive=drive)
+        assert trace.errors == [(ErrorCode.RANGE, 1)], f"token in cycle {cycle}"
 
 
 def test_refused_commands_wait_for_what_is_before():
@@ -230,14 +293,15 @@ def test_refused_commands_wait_for_what_is_before():
     assert trace.errors == [(ErrorCode.VALUE, 1)] and len(bench.touches) == 30 and len(trace.gives) == 1
 
 
-def test_random_errors():
+@pytest.mark.parametrize(("rows", "cols"), [(3, 2), (4, 2), (5, 3)])
+def test_random_errors(rows, cols):
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     choice = random.Random(seed)
-    config = config_of(3, 2)
+    config = config_of(rows, cols)
     bench = OutputBench(config)
     found = 0
-    while found < 25:
+    while found < 12:
         program = [random_command(choice, config, rows_limit=9) for _ in range(3)]
         fields = choice.sample(["weight_row", "weight_stride", "weight_ct", "activation_row", "activation_y", "activation_x",
                                 "activation_kx"], 2)
