@@ -46,7 +46,6 @@ OUTPUT_MUTATIONS = {
     "weights between vectors": Mutation("rtl/datapath_output.py", {"flags.shift & ~flags.zero": "~flags.zero"}),
     "no turn of the corner": Mutation("rtl/datapath_output.py", {"turn.down.eq(moves.o[0].down)": "turn.down.eq(0)"}),
     "places of the block before": Mutation("rtl/passes.py", {"Mux(opens, place.as_value(), read.data.as_value())": "read.data.as_value()"}),
-    "next command's tiles": Mutation("rtl/passes.py", {"tiles.configure.eq(boundary & ends)": "tiles.configure.eq(ends)"}),
     "touched too soon": Mutation("rtl/passes.py", {"Mux(adds, self.adding_cycles, self.plain_cycles)": "self.plain_cycles"}),
     "filled too soon": Mutation("rtl/passes.py", {"return max(0, self.timing.emit_to_fill_cycles - 1)": "return 0"}),
 }
@@ -65,7 +64,7 @@ def _requantised_halves() -> list:
 
 
 def _commands_behind_each_other() -> list:
-    """Sums on rows that the command before has just touched, and a command of more tiles that waits behind one of one."""
+    """Sums on rows that the command before has just touched, and a command of more tiles that waits behind one of a single tile."""
     return [
         Load(bank=0, base=1, run=1200), Load(bank=1, base=1, run=1200, post=1),
         Execute(transpose=1, x_count=15, activation_x=1, k_last=3, wait=1),
