@@ -10,7 +10,8 @@ from amaranth.lib.wiring import In, Out
 from .multiplier import FabricMultiplier, Multiplier
 from .shared import shared
 
-__all__ = ["PE", "FabricPE", "FabricPairPE", "PairPE", "RowTermPE", "pe_ports", "pieces"]
+__all__ = ["PE", "FabricPE", "FabricPairPE", "PairPE", "RowTermPE", "fabric_product", "pe_ports", "pieces",
+           "registered_product"]
 
 
 def _check_psum_bits(psum_bits: int, least: int) -> None:
@@ -31,6 +32,20 @@ def pieces(value: Value, widths: Iterable[int]) -> list[Value]:
     """``value`` cut into pieces of these widths, the lowest first."""
     ends = list(itertools.accumulate(widths, initial=0))
     return [value[start:end] for start, end in itertools.pairwise(ends)]
+
+
+def registered_product(m: Module, platform: object, a: Signal, w: Signal) -> Value:
+    """a · w, a cycle later."""
+    product = Signal(signed(len(a) + len(w)), reset_less=True)
+    m.d.sync += product.eq(a * w)
+    return product
+
+
+def fabric_product(m: Module, platform: object, a: Signal, w: Signal) -> Value:
+    """The same from look-up tables, as a submodule of ``m``: as late as a :class:`FabricMultiplier` is."""
+    m.submodules.multiplier = multiplier = shared(FabricMultiplier, platform, x_bits=len(a), y_bits=len(w))
+    m.d.comb += [multiplier.x.eq(a), multiplier.y.eq(w)]
+    return multiplier.p
 
 
 class _Element(wiring.Component):
@@ -96,6 +111,7 @@ class PE(_Element):
     rows = 1
     latency_cycles = 3
     activation_widths = (8, 16)
+    product = staticmethod(registered_product)
 
     def elaborate(self, platform):
         m = Module()
@@ -107,16 +123,12 @@ class PE(_Element):
             m.d.sync += shadow.eq(self.w_in)
         with m.If(self.swap_in):
             m.d.sync += active.eq(shadow)
-        m.d.sync += [a.eq(self.a_in), swap.eq(self.swap_in), psum.eq(self.psum_in + self._product(m, platform, a, active))]
+        m.d.sync += [a.eq(self.a_in), swap.eq(self.swap_in), psum.eq(self.psum_in + self.product(m, platform, a, active))]
         m.d.comb += [
             self.a_out.eq(a), self.swap_out.eq(swap), self.w_out.eq(shadow), self.psum_out.eq(psum),
         ]
         return m
 
-    def _product(self, m, platform, a, w):
-        product = Signal(signed(self.activation_bits + self.weight_bits), reset_less=True)
-        m.d.sync += product.eq(a * w)
-        return product
 
 
 class FabricPE(PE):
@@ -124,10 +136,7 @@ class FabricPE(PE):
 
     latency_cycles = 1 + FabricMultiplier.latency_cycles + 1
 
-    def _product(self, m, platform, a, w):
-        m.submodules.multiplier = multiplier = shared(FabricMultiplier, platform, x_bits=self.activation_bits, y_bits=self.weight_bits)
-        m.d.comb += [multiplier.x.eq(a), multiplier.y.eq(w)]
-        return multiplier.p
+    product = staticmethod(fabric_product)
 
 
 class PairPE(_Element):

@@ -5,8 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .multiplier import FabricMultiplier
-from .pe import PE
-from .shared import shared
+from .pe import PE, fabric_product, registered_product
 
 __all__ = ["FabricOutputPE", "OutputPE"]
 
@@ -48,6 +47,7 @@ class OutputPE(wiring.Component):
     sum_bits = 32
     product_cycles = 1
     latency_cycles = 1 + product_cycles + 1
+    product = staticmethod(registered_product)
 
     def __init__(self, *, weight_bits: int = 8, activation_bits: int = 8):
         if activation_bits not in PE.activation_widths:
@@ -77,7 +77,7 @@ class OutputPE(wiring.Component):
                 flag = stage
             flags.append(flag)
         first, end, shift = flags
-        m.d.comb += total.eq((held & ~first.replicate(self.sum_bits)).as_signed() + self._product(m, platform, a, w))
+        m.d.comb += total.eq((held & ~first.replicate(self.sum_bits)).as_signed() + self.product(m, platform, a, w))
         m.d.sync += held.eq(total)
         with m.If(end):
             m.d.sync += complete.eq(total)
@@ -86,10 +86,6 @@ class OutputPE(wiring.Component):
         m.d.comb += [self.a_out.eq(a), self.w_out.eq(w), self.sum_out.eq(complete)]
         return m
 
-    def _product(self, m, platform, a, w):
-        product = Signal(signed(self.activation_bits + self.weight_bits), reset_less=True)
-        m.d.sync += product.eq(a * w)
-        return product
 
 
 class FabricOutputPE(OutputPE):
@@ -98,7 +94,4 @@ class FabricOutputPE(OutputPE):
     product_cycles = FabricMultiplier.latency_cycles
     latency_cycles = 1 + product_cycles + 1
 
-    def _product(self, m, platform, a, w):
-        m.submodules.multiplier = multiplier = shared(FabricMultiplier, platform, x_bits=self.activation_bits, y_bits=self.weight_bits)
-        m.d.comb += [multiplier.x.eq(a), multiplier.y.eq(w)]
-        return multiplier.p
+    product = staticmethod(fabric_product)

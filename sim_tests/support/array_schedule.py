@@ -1,6 +1,31 @@
 """When weights and activations enter an array, for tests that drive nothing but an array."""
 
-__all__ = ["array_schedule", "sums"]
+from amaranth.sim import Simulator
+
+__all__ = ["array_schedule", "play", "sums"]
+
+
+def play(dut, signals, events, wanted):
+    """Drive ``signals`` of an array by ``events``, cycle to (signal, value) pairs, all others 0; its psums by cycle and column,
+    ``wanted`` says under which names."""
+    result = {}
+
+    async def bench(ctx):
+        for cycle in range(max(cycle for cycle, _ in wanted) + 1):
+            for signal in signals:
+                ctx.set(signal, 0)
+            for signal, value in events.get(cycle, []):
+                ctx.set(signal, value)
+            for c in range(dut.cols):
+                if (cycle, c) in wanted:
+                    result[wanted[cycle, c]] = ctx.get(dut.psum[c])
+            await ctx.tick()
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    return result
 
 
 def array_schedule(dut, tiles, blocks, weight_bits):

@@ -245,3 +245,11 @@ def random_command(choice, config, *, rows_limit=24):
 def gemm(rows, tiles, *, array_rows, **fields):
     return Execute(**{"x_count": rows, "ct_count": tiles, "weight_ct": array_rows, "activation_ct": rows, "activation_x": 1,
                       "k_last": array_rows, **fields})
+
+
+def transposed_program(rows, cols):
+    """Tiles of transposed weights before and behind plain ones, the last with one valid K row."""
+    pieces = -(-rows // cols)
+    command = gemm(6, 3, array_rows=rows, transpose=1, weight_stride=pieces, weight_ct=cols * pieces, weight_row=3)
+    plain = gemm(3, 2, array_rows=rows, weight_row=1, accumulate=1)
+    return [command, dataclasses.replace(command, k_last=1, x_count=25), plain, command, plain]

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
+from array_schedule import play
 from systolith.arch import packed
 from systolith.arch.config import ArrayConfig
 from systolith.rtl.array import SystolicArray
@@ -37,25 +37,9 @@ def stream(dut, tiles, activations):
             starts.append(start + i)
         shift_from = max(shift_from + rows, start + dut.swap_to_shift_cycles)
         start += len(block)
-    result = {}
     wanted = {(t + dut.latency_cycles + delay, c): (i, c) for i, t in enumerate(starts) for c, delay in enumerate(dut.col_delay)}
     signals = [*dut.a, *dut.swap, *dut.w, *dut.w_shift]
-
-    async def bench(ctx):
-        for cycle in range(max(cycle for cycle, _ in wanted) + 1):
-            for signal in signals:
-                ctx.set(signal, 0)
-            for signal, value in events.get(cycle, []):
-                ctx.set(signal, value)
-            for c in range(cols):
-                if (cycle, c) in wanted:
-                    result[wanted[cycle, c]] = ctx.get(dut.psum[c])
-            await ctx.tick()
-
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    result = play(dut, signals, events, wanted)
     return np.array([[result[i, c] for c in range(cols)] for i in range(len(starts))])
 
 

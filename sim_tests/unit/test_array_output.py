@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
+from array_schedule import play
 from systolith.rtl.array_output import OutputArray
 from systolith.rtl.pe_output import OutputPE
 
@@ -16,7 +16,7 @@ def stream(dut, operands, *, drained=None):
 
     drained : how many rows are taken from the foot, all by default
     """
-    events, wanted, result = {}, {}, {}
+    events, wanted = {}, {}
 
     def at(cycle, signal, value):
         events.setdefault(cycle, []).append((signal, int(value)))
@@ -42,22 +42,7 @@ def stream(dut, operands, *, drained=None):
                 wanted[last_end + delay + i, c] = number, dut.rows - 1 - i, c
         start += len(steps)
     signals = [*dut.a, *dut.first, *dut.end, *dut.w, *dut.shift]
-
-    async def bench(ctx):
-        for cycle in range(max(cycle for cycle, _ in wanted) + 1):
-            for signal in signals:
-                ctx.set(signal, 0)
-            for signal, value in events.get(cycle, []):
-                ctx.set(signal, value)
-            for c in range(dut.cols):
-                if (cycle, c) in wanted:
-                    result[wanted[cycle, c]] = ctx.get(dut.psum[c])
-            await ctx.tick()
-
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    result = play(dut, signals, events, wanted)
     return np.array([[[result.get((n, r, c), 0) for c in range(dut.cols)] for r in range(dut.rows)] for n in range(len(operands))])
 
 

@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from execute_bench import ExecuteBench, config_of, gemm, random_command, timing_of
+from execute_bench import ExecuteBench, config_of, gemm, random_command, timing_of, transposed_program
 from systolith.arch.commands import Execute
 
 
@@ -40,10 +40,7 @@ def test_convolution(fields):
 
 @pytest.mark.parametrize("rows, cols", [(4, 4), (5, 2), (2, 5), (1, 1), (1, 3), (3, 1)])
 def test_transposed(rows, cols):
-    pieces = -(-rows // cols)
-    command = gemm(6, 3, array_rows=rows, transpose=1, weight_stride=pieces, weight_ct=cols * pieces, weight_row=3)
-    plain = gemm(3, 2, array_rows=rows, weight_row=1, accumulate=1)
-    ExecuteBench(config_of(rows, cols)).check([command, dataclasses.replace(command, k_last=1, x_count=25), plain, command, plain])
+    ExecuteBench(config_of(rows, cols)).check(transposed_program(rows, cols))
 
 
 @pytest.mark.parametrize("distance", [1, 2, 3, 5, 8])
