@@ -1,6 +1,7 @@
 """EXECUTE on an output-stationary array."""
 
 from amaranth import *
+from amaranth.lib import wiring
 
 from ..arch.registers import ErrorCode
 from .execute import ExecuteEngine
@@ -33,8 +34,7 @@ class OutputExecuteEngine(ExecuteEngine):
         m = Module()
         m.submodules.front = front = ExecuteFront(self.config)
         m.submodules.passes = passes = PassSequencer(self.config, y_moves=front.y_moves, timing=self.timing)
-        m.d.comb += [front.i.payload.eq(self.commands.payload), front.i.valid.eq(self.commands.valid),
-                     self.commands.ready.eq(front.i.ready)]
+        wiring.connect(m, wiring.flipped(self.commands), front.i)
         command = front.o.payload
         half = command.accumulator_row[(self.config.half_rows - 1).bit_length()]
 
@@ -70,7 +70,8 @@ class OutputExecuteEngine(ExecuteEngine):
         with m.If(~stop):
             m.d.comb += error.valid.eq(passes.failed | front.error & ~busy)
         m.d.comb += [
-            error.code.eq(Mux(passes.failed, ErrorCode.RANGE, front.code)), # `started` is counted a cycle later.
+            error.code.eq(Mux(passes.failed, ErrorCode.RANGE, front.code)),
+            # `started` is counted a cycle later.
             error.begun.eq(Mux(passes.failed, passes.begun + (taken & ~begins), 0)),
         ]
         with m.If(error.valid):
