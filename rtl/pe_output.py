@@ -67,9 +67,10 @@ class OutputPE(wiring.Component):
         total, held, complete = (Signal(signed(self.sum_bits), name=name, reset_less=True) for name in ("total", "held", "complete"))
         m.d.sync += [a.eq(self.a_in), w.eq(self.w_in)]
         flags = []
-        for name in ("first", "end", "shift"):
+        # The first product meets a sum that was cleared a cycle before: a flip-flop's reset, where a gate would be a look-up table a bit.
+        for name, cycles in (("first", self.product_cycles), ("end", 1 + self.product_cycles), ("shift", 1 + self.product_cycles)):
             flag = getattr(self, f"{name}_in")
-            for cycle in range(1 + self.product_cycles):  # beside the activation, then the product
+            for cycle in range(cycles):  # beside the activation, then the product
                 stage = Signal(name=f"{name}{cycle}", reset_less=True)
                 m.d.sync += stage.eq(flag)
                 if cycle == 0:
@@ -77,15 +78,14 @@ class OutputPE(wiring.Component):
                 flag = stage
             flags.append(flag)
         first, end, shift = flags
-        m.d.comb += total.eq((held & ~first.replicate(self.sum_bits)).as_signed() + self.product(m, platform, a, w))
-        m.d.sync += held.eq(total)
+        m.d.comb += total.eq(held + self.product(m, platform, a, w))
+        m.d.sync += held.eq(Mux(first, 0, total))
         with m.If(end):
             m.d.sync += complete.eq(total)
         with m.Elif(shift):
             m.d.sync += complete.eq(self.sum_in)
         m.d.comb += [self.a_out.eq(a), self.w_out.eq(w), self.sum_out.eq(complete)]
         return m
-
 
 
 class FabricOutputPE(OutputPE):
