@@ -25,9 +25,6 @@ from . import tools
 __all__ = ["SimulationLibrary", "build_model", "compile_simulation", "simulation_cache"]
 
 HARNESS = Path(__file__).with_name("harness.cpp")
-# What runs in every cycle and what runs once, in files that Verilator calls slow. -O2 is no faster to run here, and slower to compile.
-FAST_FLAGS = ("-O1",)
-SLOW_FLAGS = ("-O0",)
 UNIT_BYTES = 1_500_000  # of C++ in one run of the compiler, for its memory
 COMMON_FLAGS = ("-std=c++17", "-fPIC", "-w")
 VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-fatal", "-Wno-lint",
@@ -71,7 +68,7 @@ def _compile(compiler: str, sources: list[Path], flags: tuple[str, ...], directo
     """Objects of ``sources``, compiled in parallel."""
     def one(source: Path) -> Path:
         target = directory / f"{source.stem}.o"
-        speed = SLOW_FLAGS if source.stem.startswith("slow") else FAST_FLAGS
+        speed = tools.SLOW_FLAGS if source.stem.startswith("slow") else tools.FAST_FLAGS
         tools.run_tool([compiler, *speed, *flags, "-c", source, "-o", target], log=directory / f"{source.stem}.log")
         return target
 
@@ -90,7 +87,7 @@ def _runtime(cache: Path, compiler: str, include: Path, *, vcd: bool) -> list[Pa
     sources = [include / name for name in RUNTIME + (RUNTIME_VCD if vcd else ())]
     flags = (*COMMON_FLAGS, *_defines(vcd))
     # Not keyed by where Verilator lies: every environment with the same version shares it.
-    folder = cache / f"runtime-{_key(str(tools.versions().get('verilator')), compiler, *flags, *FAST_FLAGS)}"
+    folder = cache / f"runtime-{_key(str(tools.versions().get('verilator')), compiler, *flags, *tools.FAST_FLAGS)}"
     if not folder.is_dir():
         work = Path(tempfile.mkdtemp(dir=cache, prefix="building-"))
         _compile(compiler, sources, (*flags, f"-I{include}", f"-I{include / 'vltstd'}"), work)
@@ -145,8 +142,8 @@ def build_model(sources: list[Path], top: str, harness: Path, *, cache: Path, ke
     headers = root / "include"
     flags = (*COMMON_FLAGS, *flags, *_defines(vcd))
     options = (*VERILATOR_FLAGS, *options, "--top-module", top, "--prefix", f"V{top}", *(["--trace"] if vcd else []))
-    key = _key(key, harness.read_text(encoding="utf-8"), str(tools.versions().get("verilator")), compiler, *options, *flags, *FAST_FLAGS,
-               *SLOW_FLAGS)
+    key = _key(key, harness.read_text(encoding="utf-8"), str(tools.versions().get("verilator")), compiler, *options, *flags,
+               *tools.FAST_FLAGS, *tools.SLOW_FLAGS)
     library = cache / f"{key}{'.so' if shared else ''}"
     if library.is_file():
         return SimulationLibrary(library, time.monotonic() - start, True)

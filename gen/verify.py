@@ -30,7 +30,6 @@ _BUILD_ARGS = {
 # Only the ports are for the benches: cocotb's runner would have all signals public, which optimises nothing, doubles the time to
 # compile and makes a cycle forty times as long.
 _PORTS = '`verilator_config\npublic_flat_rw -module "{top}" -var "*"\n'
-_OPTIMISE = "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1"  # what runs in every cycle, what runs once, Verilator's own library
 
 
 class VerifyError(RuntimeError):
@@ -139,7 +138,6 @@ def verify(directory: str | Path, *, seed: int = 1, simulator: str = "verilator"
     sources = [directory / VERILOG_NAME]
     if simulator == "verilator":
         environment |= cocotb_environment(work / "bin")
-        environment["MAKEFLAGS"] += f" {_OPTIMISE}"
         (work / "ports.vlt").write_text(_PORTS.format(top=top), encoding="utf-8")
         sources.insert(0, work / "ports.vlt")
     built = work / f"{manifest.hash}.built"

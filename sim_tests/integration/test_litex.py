@@ -37,8 +37,8 @@ def soc(tmp_path_factory):
     generate(CONFIG, work / "out")
     run(sys.executable, SUPPORT / "litex_soc.py", work / "out", work, cwd=work, log="litex.log")
     environment = tools.cocotb_environment(work / "tools")
-    run(work / "tools" / "verilator", "--cc", "--exe", "--build", "-O3", "-j", "2", "-CFLAGS", "-O1", "--x-assign", "fast",
-        "--x-initial", "fast", "-Wno-fatal", "-Wno-lint", "--top-module", "soc", "-Mdir", work / "model", "-o", work / "soc",
+    run(work / "tools" / "verilator", "--cc", "--exe", "--build", "-O3", "-j", "2", "--x-assign", "fast", "--x-initial", "fast",
+        "-Wno-fatal", "-Wno-lint", "--top-module", "soc", "-Mdir", work / "model", "-o", work / "soc",
         work / "soc.v", work / "out" / "systolith.v", SUPPORT / "litex_soc.cpp", cwd=work, log="verilator.log", environment=environment)
     return work
 
