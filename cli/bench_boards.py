@@ -1,19 +1,18 @@
-"""``make bench-boards``: every board with open tools, built, and the table of what came out, which stands in the README too; with
-``--variant litex`` those that have memory beside the part, and a table of their own."""
+"""``make bench-boards``: every board, built or for the vendor's tools counted, and the table of what came out, which stands in the README
+too; with ``--variant litex`` those that have memory beside the part, and a table of their own."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..boards import BOARDS, Board
+from ..boards import BOARDS
 from ..boards.board import VARIANTS
 from ..gen.build import BuildError, build
 from ..gen.generate import generate
 from ..gen.report import ReportError, read_report
-from ..gen.toolchain import TOOLCHAINS
 from ..gen.tools import ToolError
 from . import console
 from .bench import _markdown, machine, write
@@ -22,7 +21,6 @@ from .settings import Target, choose
 __all__ = ["into_readme", "main"]
 
 COLUMNS = ["board", "part", "array", "multipliers", "LUT", "FF", "block RAM", "clock asked for", "credible Fmax", "peak", "device memory"]
-
 
 # The README's table has these of them, between two lines that say who makes it.
 SHORT = ["board", "part", "array", "multipliers", "LUT", "FF", "block RAM", "clock asked for", "credible Fmax", "peak"]
@@ -45,37 +43,38 @@ def into_readme(text: str, rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([f"{before}{BEGIN}", "", *_markdown(SHORT, short), f"{END}{after}"])
 
 
-def _row(board: Board, report: dict[str, Any] | None, why: str) -> list[str]:
-    config, beside = board.config, board.external_memory
+def _row(target: Target, report: Mapping[str, Any] | None, why: str = "") -> list[str]:
+    """The figures of a ``report``, or ``why`` there are none."""
+    assert target.board is not None
+    board, array = target.board.in_variant(target.variant), target.config.array
+    beside = board.external_memory
     memory = f"{board.memory_kib} KiB" if board.memory_kib or beside is None else f"{beside.bytes >> 20} MiB {beside.title}"
-    part = board.summary()["device"]
-    head = [board.name, part, f"{config.array.rows} × {config.array.cols}"]
+    head = [board.name, board.summary()["device"], f"{array.rows} × {array.cols}"]
+    asked = f"{board.clock_mhz:g} MHz"
     if report is None:
-        return [*head, *["–"] * 4, f"{board.clock_mhz:g} MHz", why, "–", memory]
+        return [*head, *["–"] * 4, asked, why, "–", memory]
     used = {name: f"{use['used']:,} of {use['available']:,}" for name, use in report["resources"].items()}
-    return [*head, used.get("dsp", "0"), used["lut"], used["ff"], used["bram"], f"{board.clock_mhz:g} MHz",
-            f"{report['fmax_mhz']:.1f} MHz{'' if report['timing_met'] else ' **missed**'}", f"{report['peak_gops']:.2f} GOPS",
-            memory]
+    clock = [f"{report['fmax_mhz']:.1f} MHz{'' if report['timing_met'] else ' **missed**'}", f"{report['peak_gops']:.2f} GOPS"] if (
+        "fmax_mhz" in report) else ["the vendor's tools", "–"]
+    return [*head, used.get("dsp", "0"), used["lut"], used["ff"], used["bram"], asked, *clock, memory]
 
 
-def _report(target: Target, builds: Path, *, anew: bool) -> tuple[dict[str, Any] | None, str]:
-    """The report of a build of this version, made where it is missing and ``anew`` says so."""
-    board, folder = target.board, builds / target.name
-    if board is None or board.family not in TOOLCHAINS:
-        return None, "the vendor's tools"
+def _measured(target: Target, builds: Path, *, anew: bool) -> list[str]:
+    """The row of a build of this version, made where it is missing and ``anew`` says so."""
+    folder = builds / target.name
     try:
-        generate(target.config, folder, board=board, variant=target.variant)
+        generate(target.config, folder, board=target.board, variant=target.variant)
         try:
-            return read_report(folder), ""
+            report = read_report(folder)
         except ReportError:
             if not anew:
-                return None, "not built"
-        console.progress(f"building {target.name}")
-        build(folder, progress=console.progress)
-        return read_report(folder), ""
+                return _row(target, None, "not built")
+            console.progress(f"building {target.name}")
+            report = dict(build(folder, progress=console.progress).report)
+        return _row(target, report)
     except (BuildError, ToolError) as error:
         console.complain(f"{target.name}: {error}")
-        return None, "does not build"
+        return _row(target, None, "does not build")
 
 
 def main() -> None:
@@ -86,19 +85,18 @@ def main() -> None:
     parser.add_argument("--readme", type=Path, default=Path("README.md"), help="file whose table is made anew")
     parser.add_argument("--builds", type=Path, default=Path("build/boards"), help="folder of the builds; finished ones are kept")
     arguments = parser.parse_args()
-    rows, variant = [], arguments.variant
-    for name, board in BOARDS.items():
-        if variant in board.variants:
-            report, why = _report(choose(board=name, variant=variant), arguments.builds,
-                                  anew=not arguments.boards or name in arguments.boards)
-            rows.append(_row(board.in_variant(variant), report, why))
+    variant = arguments.variant
+    boards = [name for name, board in BOARDS.items() if variant in board.variants]
+    rows = [_measured(choose(board=name, variant=variant), arguments.builds, anew=not arguments.boards or name in arguments.boards)
+            for name in boards]
     head = ["# Boards" if variant == "bare" else f"# Boards, variant `{variant}`", "",
             machine(1).replace("make bench", "make bench-boards" if variant == "bare" else f"make bench-boards VARIANT={variant}"),
             "yosys and nextpnr, seed 1, each board's own configuration. "
-            "The credible Fmax is the least of nextpnr's and of what it does not time; its rule is in `systolith report`.", ""]
+            "The credible Fmax is the least of nextpnr's and of what it does not time; its rule is in `systolith report`. "
+            "AMD's parts are synthesised only, by yosys: bitstream and timing are the vendor's tools'.", ""]
     arguments.output.mkdir(parents=True, exist_ok=True)
-    page = "boards.md" if variant == "bare" else f"boards_{variant}.md"
-    write(arguments.output / page, [*head, *_markdown(COLUMNS, rows)])
+    page = arguments.output / ("boards.md" if variant == "bare" else f"boards_{variant}.md")
+    write(page, [*head, *_markdown(COLUMNS, rows)])
     if variant == "bare":
         write(arguments.readme, into_readme(arguments.readme.read_text(encoding="utf-8"), rows).splitlines())
 
