@@ -43,8 +43,8 @@ test: check
 bench: setup
 	$(BIN)/python -m systolith.cli.bench --output docs/results
 
-# Builds every board that open tools build, hours in all, and writes their table. BOARDS="a b" builds only those; VARIANT=litex
-# is those with a SoC around them, in a table of its own.
+# Builds every board, hours in all, and writes their table; then fails where one was not built or misses its clock. BOARDS="a b"
+# builds only those; VARIANT=litex is those with a SoC around them, in a table of its own.
 bench-boards: setup
 	$(BIN)/python -m systolith.cli.bench_boards --variant $(or $(VARIANT),bare) $(BOARDS)
 

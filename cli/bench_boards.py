@@ -1,5 +1,5 @@
 """``make bench-boards``: every board, built or for the vendor's tools counted, and the table of what came out, which stands in the README
-too; with ``--variant litex`` those that have memory beside the part, and a table of their own."""
+too; with ``--variant litex`` those that have memory beside the part, and a table of their own. Fails where one of them does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from ..boards import BOARDS
 from ..boards.board import VARIANTS
 from ..gen.build import BuildError, build
-from ..gen.generate import generate
+from ..gen.generate import GenerateError, generate
 from ..gen.report import ReportError, read_report
 from ..gen.tools import ToolError
 from . import console
@@ -21,6 +21,8 @@ from .settings import Target, choose
 __all__ = ["into_readme", "main"]
 
 COLUMNS = ["board", "part", "array", "multipliers", "LUT", "FF", "block RAM", "clock asked for", "credible Fmax", "peak", "device memory"]
+CLOCK = COLUMNS.index("credible Fmax")
+MISSED, FAILED = " **missed**", "does not build"
 
 # The README's table has these of them, between two lines that say who makes it.
 SHORT = ["board", "part", "array", "multipliers", "LUT", "FF", "block RAM", "clock asked for", "credible Fmax", "peak"]
@@ -54,7 +56,7 @@ def _row(target: Target, report: Mapping[str, Any] | None, why: str = "") -> lis
     if report is None:
         return [*head, *["–"] * 4, asked, why, "–", memory]
     used = {name: f"{use['used']:,} of {use['available']:,}" for name, use in report["resources"].items()}
-    clock = [f"{report['fmax_mhz']:.1f} MHz{'' if report['timing_met'] else ' **missed**'}", f"{report['peak_gops']:.2f} GOPS"] if (
+    clock = [f"{report['fmax_mhz']:.1f} MHz{'' if report['timing_met'] else MISSED}", f"{report['peak_gops']:.2f} GOPS"] if (
         "fmax_mhz" in report) else ["the vendor's tools", "–"]
     return [*head, used.get("dsp", "0"), used["lut"], used["ff"], used["bram"], asked, *clock, memory]
 
@@ -72,9 +74,9 @@ def _measured(target: Target, builds: Path, *, anew: bool) -> list[str]:
             console.progress(f"building {target.name}")
             report = dict(build(folder, progress=console.progress).report)
         return _row(target, report)
-    except (BuildError, ToolError) as error:
+    except (BuildError, GenerateError, ReportError, ToolError) as error:
         console.complain(f"{target.name}: {error}")
-        return _row(target, None, "does not build")
+        return _row(target, None, FAILED)
 
 
 def main() -> None:
@@ -87,6 +89,9 @@ def main() -> None:
     arguments = parser.parse_args()
     variant = arguments.variant
     boards = [name for name, board in BOARDS.items() if variant in board.variants]
+    for name in arguments.boards:
+        if name not in boards:
+            parser.error(f"boards must be among {', '.join(boards)}, not {name!r}")
     rows = [_measured(choose(board=name, variant=variant), arguments.builds, anew=not arguments.boards or name in arguments.boards)
             for name in boards]
     head = ["# Boards" if variant == "bare" else f"# Boards, variant `{variant}`", "",
@@ -99,6 +104,10 @@ def main() -> None:
     write(page, [*head, *_markdown(COLUMNS, rows)])
     if variant == "bare":
         write(arguments.readme, into_readme(arguments.readme.read_text(encoding="utf-8"), rows).splitlines())
+    failed = [row[0] for row in rows if row[CLOCK] == FAILED or MISSED in row[CLOCK]]
+    if failed:
+        console.complain(f"{', '.join(failed)}: not built, or below the clock asked for; see {page}")
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":
