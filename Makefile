@@ -57,12 +57,13 @@ bench-complete: setup
 bench-area: setup
 	$(BIN)/python -m systolith.cli.bench_area
 
-# Exhaustive and long runs: full random campaigns and five-seed place and route.
+# Exhaustive and long runs: full random campaigns, five-seed place and route, every board in every variant.
 nightly: wheel
 	PYTHONPATH=$(CURDIR)/$(WHEEL) SYSTOLITH_NIGHTLY=1 $(BIN)/pytest -q -n $(WORKERS) --dist worksteal
 	$(BIN)/systolith build --board $(BOARD) --seeds 5 -o build/nightly-$(BOARD)
 	$(BIN)/systolith build --board icebreaker --seeds 5 -o build/nightly-icebreaker
 	$(BIN)/python -m systolith.cli.bench_boards
+	$(BIN)/python -m systolith.cli.bench_boards --variant litex
 
 clean:
 	rm -rf build dist $(VENV) *.egg-info
