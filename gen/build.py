@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shlex
 import tempfile
 import time
 from collections import Counter
@@ -140,7 +141,8 @@ def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = 
         bitstream: Path | None = None
         if toolchain.vendor:
             report = make_report(manifest, board, synthesised, {})
-            report["next_step"] = f"bitstream and timing are {board.toolchain}'s; run: cd {directory} && {toolchain.vendor}"
+            folder = shlex.quote(str(directory))
+            report["next_step"] = f"bitstream and timing are {board.toolchain}'s; run: cd {folder} && {toolchain.vendor}"
             written = [netlist]
         else:
             start = time.monotonic()

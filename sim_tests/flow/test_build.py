@@ -283,7 +283,7 @@ def test_progress_shows_where_a_tool_is(tmp_path):
     # As the board ships, by yosys' count: both halves of the accumulator in one; 2 of parameters, 2 of base registers, 2 of commands.
     ("icebreaker", get_board("icebreaker").settings, 8, 24),
     # As these ship, by yosys' count. An AMD block RAM of 36 Kib is two.
-    ("arty-a7-35", get_board("arty-a7-35").settings, 72, 87),
+    ("arty-a7-35", get_board("arty-a7-35").settings, 72, 87), ("arty-a7-100", get_board("arty-a7-100").settings, 156, 146),
     # Two columns per block; eight banks of activations, two of weights, two columns of the accumulator of two blocks for each half.
     ("icebreaker", {"array": {"rows": 8, "cols": 2, "multiplier": "dual"}, "epilogue": {"lanes": 1, "multiplier": "serial", "add": False},
                     "memory": {"activation_kib": 4, "weight_kib": 1, "accumulator_rows": 512, "bus_bits": 32}}, 8, 18)])
