@@ -1,6 +1,7 @@
 """The table of boards: the same in the README and among the results, and made by its command only."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from systolith.boards import BOARDS
@@ -38,7 +39,7 @@ def test_a_readme_without_marks(text):
         into_readme(text, [])
 
 
-COUNTED = {"resources": {name: {"used": 1000, "available": 2000} for name in ("lut", "ff", "dsp", "bram")}}
+COUNTED = {"hash": "12" * 32, "resources": {name: {"used": 1000, "available": 2000} for name in ("lut", "ff", "dsp", "bram")}}
 MET = {**COUNTED, "fmax_mhz": 30.0, "timing_met": True, "peak_gops": 1.0}
 
 
@@ -49,8 +50,8 @@ def bench(monkeypatch, tmp_path):
     (tmp_path / "README.md").write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
     built = []
 
-    def run(builds, *arguments, finished=()):
-        """The table by board, and which were built."""
+    def run(builds, *arguments, finished=(), generated="12" * 32):
+        """The table by board; ``generated`` is the hash of the present Verilog."""
         def build(folder, *, progress):
             built.append(folder.name)
             if isinstance(builds[folder.name], Exception):
@@ -62,7 +63,8 @@ def bench(monkeypatch, tmp_path):
                 raise ReportError("none")
             return builds[folder.name]
 
-        monkeypatch.setattr(bench_boards, "generate", lambda *_, **__: None)
+        result = SimpleNamespace(manifest=SimpleNamespace(hash=generated))
+        monkeypatch.setattr(bench_boards, "generate", lambda *_, **__: result)
         monkeypatch.setattr(bench_boards, "build", build)
         monkeypatch.setattr(bench_boards, "read_report", read_report)
         monkeypatch.setattr("sys.argv", ["bench_boards", *arguments, f"--output={tmp_path}", f"--readme={tmp_path}/README.md",
@@ -97,8 +99,26 @@ def test_finished_builds_and_boards_that_are_not_named_are_not_built(bench):
     builds = {"ulx3s-12f": MET, "icebreaker": MET, "arty-a7-35": COUNTED}
     found = bench(builds, finished={"ulx3s-12f"})
     assert bench.built == ["icebreaker", "arty-a7-35"] and found["ulx3s-12f"]["credible Fmax"] == "30.0 MHz"
-    found = bench(builds, "arty-a7-35", finished={"ulx3s-12f"})
+    assert {row["Verilog"] for row in found.values()} == {"12121212"}
+    bench({"arty-a7-35": COUNTED}, "arty-a7-35")
     assert bench.built == ["arty-a7-35"]
+
+
+def test_a_row_stays_and_says_so_when_the_verilog_is_another(bench, capsys):
+    builds = {"ulx3s-12f": MET, "icebreaker": BuildError("no"), "arty-a7-35": COUNTED}
+    with pytest.raises(SystemExit):
+        bench(builds)
+    before = bench.table()
+    assert bench({"arty-a7-35": COUNTED}, "arty-a7-35")["ulx3s-12f"] == before["ulx3s-12f"]
+    assert bench.table()["icebreaker"]["credible Fmax"] == "not built"
+    capsys.readouterr()
+    anew = {**COUNTED, "hash": "34" * 32}
+    for _ in range(2):  # once more changes nothing
+        found = bench({"arty-a7-35": anew}, "arty-a7-35", generated="34" * 32)
+        assert found["ulx3s-12f"] == before["ulx3s-12f"] | {"credible Fmax": "30.0 MHz (earlier)"}
+        assert found["arty-a7-35"] == before["arty-a7-35"] | {"Verilog": "34343434"}
+    assert "run: make bench-boards BOARDS='ulx3s-12f'" in " ".join(capsys.readouterr().err.split())
+    assert bench({"arty-a7-35": COUNTED}, "arty-a7-35")["ulx3s-12f"] == before["ulx3s-12f"], "the Verilog is as it was"
 
 
 def test_a_board_that_is_not_there(bench, capsys):
