@@ -25,7 +25,7 @@ BOARDS = tuple(
         baud=1_000_000,
         memory_kib=memory_kib,
         toolchain="Vivado",
-        experimental="Verilog and project; bitstream and timing are the vendor's",
+        experimental="Verilog, project and utilisation by yosys; bitstream and timing are the vendor's",
         loader=("-b", f"arty_a7_{size}t"),
         pins={
             "oscillator": Pin("E3", _LVCMOS33),

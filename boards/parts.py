@@ -26,9 +26,10 @@ RESOURCES: dict[str, Mapping[str, int]] = {
     "GW2A-LV18PG256C8/I7": {"lut": 20736, "ff": 15552, "dsp": 96, "bram": 46},
     # Halves of 20,480 CPEs, each a tree of look-up tables for four inputs and a flip-flop; 32 block RAMs, each of which can be two.
     "CCGM1A1": {"lut": 40960, "ff": 40960, "dsp": 0, "bram": 64},
-    "xc7a35ticsg324-1L": {"lut": 20800, "ff": 41600, "dsp": 90, "bram": 50},
-    "xc7a100tcsg324-1": {"lut": 63400, "ff": 126800, "dsp": 240, "bram": 135},
-    "xc7z020clg400-1": {"lut": 53200, "ff": 106400, "dsp": 220, "bram": 140},
+    # Block RAMs of 36 Kib, each of which can be two.
+    "xc7a35ticsg324-1L": {"lut": 20800, "ff": 41600, "dsp": 90, "bram": 100},
+    "xc7a100tcsg324-1": {"lut": 63400, "ff": 126800, "dsp": 240, "bram": 270},
+    "xc7z020clg400-1": {"lut": 53200, "ff": 106400, "dsp": 220, "bram": 280},
 }
 
 

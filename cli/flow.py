@@ -113,7 +113,7 @@ def verify_folder(directory: str | Path | None = None, *, simulator: str = "veri
 
 def build_folder(directory: str | Path | None = None, *, output: str | Path | None = None, seeds: int = 1, progress: Progress = _quiet,
                  **what: Any) -> dict[str, Any]:
-    """Synthesise, place and route: what ``systolith build`` prints."""
+    """Synthesise, place and route, or only the former for the vendor's tools: what ``systolith build`` prints."""
     from ..gen.build import build
     folder = _generated(directory, output, what, progress)
     return build(folder, seeds=seeds, progress=progress).to_dict()
@@ -400,6 +400,8 @@ def _accelerator_line(accelerator: Accelerator, m: int, n: int, k: int, seed: in
     if build is None:
         return {**line, "reason": "no clock is known; give --build DIR, the folder of a finished build"}
     from ..gen.report import read_report
-    fmax_mhz = read_report(build)["fmax_mhz"]
+    fmax_mhz = read_report(build).get("fmax_mhz")
+    if fmax_mhz is None:
+        return {**line, "reason": f"no clock is known: the timing of {build} is the vendor's tools'"}
     seconds = result["cycles"] / (fmax_mhz * 1e6)
     return {**line, "seconds": seconds, "gops": 2 * m * n * k / seconds / 1e9, "how": f"cycles / Fmax of {build}", "fmax_mhz": fmax_mhz}

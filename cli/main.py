@@ -94,7 +94,7 @@ def build(directory: Folder = None, output: Output = None, board: Board = None, 
           variant: Variant = None,
           seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Place with seeds 1 to N; the median run counts.")] = 1,
           seed: Seed = 1, as_json: Json = False) -> None:
-    """Synthesise, place and route a bitstream; print its clock and utilisation."""
+    """Synthesise, place and route a bitstream; print its clock and utilisation. For AMD's parts the latter only: the rest is Vivado's."""
     with console.guarded(as_json=as_json):
         from . import flow
         result = flow.build_folder(directory, output=output, board=board, config=config, assignments=assignments or (),

@@ -30,13 +30,21 @@ CELL_AREA: dict[str, dict[str, tuple[str, int]]] = {
     "gatemate": {**{f"CC_LUT{inputs}": ("lut", 1) for inputs in range(1, 5)}, "CC_L2T4": ("lut", 1), "CC_L2T5": ("lut", 2),
                  "CC_MX2": ("lut", 1), "CC_MX4": ("lut", 2), "CC_ADDF": ("lut", 1), "CC_MULT": ("lut", 112),
                  "CC_DFF": ("ff", 1), "CC_BRAM_20K": ("bram", 1), "CC_BRAM_40K": ("bram", 2)},
+    # Two small LUTs may come to share a place with six inputs; here each counts. A RAM of LUTs takes one for each port and 64 words (AMD
+    # UG474). Block RAMs are of 18 Kib.
+    "xilinx7": {**{f"LUT{inputs}": ("lut", 1) for inputs in range(1, 7)}, "INV": ("lut", 1), "SRL16E": ("lut", 1), "SRLC32E": ("lut", 1),
+                "RAM32M": ("lut", 4), "RAM64M": ("lut", 4), "RAM64X1S": ("lut", 1), "RAM128X1S": ("lut", 2), "RAM256X1S": ("lut", 4),
+                "RAM64X1D": ("lut", 2), "RAM128X1D": ("lut", 4),
+                **{f"FD{kind}E{edge}": ("ff", 1) for kind in "RSCP" for edge in ("", "_1")},
+                "DSP48E1": ("dsp", 1), "RAMB18E1": ("bram", 1), "RAMB36E1": ("bram", 2)},
 }
 
 _MODULE = re.compile(r"^module (\S+?) ?\((.*?)^endmodule", re.MULTILINE | re.DOTALL)
 _INPUT = re.compile(r"^ +input +(?:wire +)?(?:\[\d+:\d+\] )?(?:\\(\S+) |(\w+));?,?$", re.MULTILINE)
 _INSTANCE = re.compile(r"^(?:  )?(?:\\(\S+) |(\w+)) (?:\\(\S+) |(\w+)) ?\($", re.MULTILINE)  # yosys', and LiteX's
 _CELL_SUFFIX = re.compile(r"_(?:LUT\d|PFUMX|L6MUX21|CCU2C|TRELLIS_\w+?|MULT18X18D|DP16KD|PDPW16KD|SB_[A-Z]+\d*[A-Z0-9]*|ALU|DFF[A-Z]*|"
-                          r"MULT\d+X\d+|MUX2_LUT\d|CC_[A-Z]+\d*[A-Z]?\d?)_.*$")
+                          r"MULT\d+X\d+|MUX2_LUT\d|CC_[A-Z]+\d*[A-Z]?\d?|FD[RSCP]E|CARRY4|MUXF\d|INV|SRLC?\d+E|RAM\d+[MX]\w*?|DSP48E1|"
+                          r"RAMB\d+E1)_.*$")
 
 
 def instances(verilog: str, top: str) -> dict[str, frozenset[str]]:

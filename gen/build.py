@@ -1,14 +1,15 @@
-"""From a generated folder to a bitstream, with every figure measured."""
+"""From a generated folder to a bitstream, or for the vendor's tools to its utilisation, with every figure measured."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
+import shlex
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from .fit import excess, nearest
 from .packing import pack_registers
 from .placement import pin_array
 from .report import Netlist, Timing, make_report, read_netlist, read_timing
-from .toolchain import TOOLCHAINS, Progress, watch
+from .toolchain import TOOLCHAINS, Progress, Toolchain, watch
 
 __all__ = ["BuildError", "BuildResult", "build", "synthesise"]
 
@@ -37,9 +38,9 @@ class BuildError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class BuildResult:
-    """``bitstream`` and ``report`` are what the median seed gave; ``seconds`` by step."""
+    """``bitstream`` (None where the vendor's tools make it) and ``report`` are what the median seed gave; ``seconds`` by step."""
     directory: Path
-    bitstream: Path
+    bitstream: Path | None
     report: Mapping[str, Any]
     seconds: Mapping[str, float]
 
@@ -66,12 +67,13 @@ def _check_fit(config: Config, board: Board) -> None:
                          f"{f'what fits: {fitting}' if fitting else _REMEDY[name]}")
 
 
-def _check_netlist(netlist: Netlist, board: Board) -> None:
-    """Refuse what place and route could only refuse after minutes. A lower bound: some LUTs and flip-flops share no cell."""
+def _lacking(netlist: Netlist, board: Board) -> str | None:
+    """What place and route could only refuse after minutes. A lower bound: some LUTs and flip-flops share no cell."""
     used = sum(netlist.area.values(), Counter())
     for name, available in board.resources.items():
         if used[name] > available:
-            raise BuildError(f"{board.name} has {available} {name} and this configuration takes {used[name]}; {_REMEDY[name]}")
+            return f"{board.name} has {available} {name} and this configuration takes {used[name]}; {_REMEDY[name]}"
+    return None
 
 
 def synthesise(verilog: Path, board: Board, top: str, netlist: Path, *, log: Path) -> Netlist:
@@ -90,7 +92,8 @@ def synthesise(verilog: Path, board: Board, top: str, netlist: Path, *, log: Pat
 
 
 def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = None) -> BuildResult:
-    """Synthesise, place and route with seeds 1 … ``seeds``, and make the bitstream of the median one.
+    """Synthesise, place and route with seeds 1 … ``seeds``, and make the bitstream of the median one. For a part that only the vendor's
+    tools place, synthesise and count.
 
     Everything is written to ``build/`` in ``directory``, finished files by renaming; logs stay there when a tool fails.
 
@@ -107,13 +110,12 @@ def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = 
     directory = Path(directory)
     manifest = Manifest.read(directory)
     verilog = manifest.check_verilog(directory)
-    if manifest.board is None or "board" not in manifest.tops:
+    board = get_board(manifest.board).in_variant(manifest.variant) if manifest.board is not None else None
+    top = manifest.tops.get("axi" if board and board.link == "axi" else "board")
+    if board is None or top is None:
         raise BuildError(f"folder {str(directory)!r} was generated without a board; run: systolith generate --board NAME -o {directory}")
     if seeds < 1:
         raise BuildError(f"seeds must be at least 1, not {seeds!r}")
-    board, top = get_board(manifest.board).in_variant(manifest.variant), manifest.tops["board"]
-    if board.family not in TOOLCHAINS:
-        raise BuildError(f"{board.name} is built by {board.toolchain}: the project is in {str(directory)!r}")
     _check_fit(manifest.config, board)
     toolchain = TOOLCHAINS[board.family].for_board(board)
     for program in toolchain.programs:
@@ -125,42 +127,67 @@ def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = 
     with tempfile.TemporaryDirectory(dir=final, prefix=".running-") as temporary:
         work = Path(temporary)
         (work / VERILOG_NAME).write_text(verilog, encoding="utf-8")
-        (work / toolchain.constraints).write_text(constraints(board), encoding="utf-8")
         netlist, log = work / "netlist.json", final / "yosys.log"
 
         start = time.monotonic()
         with watch(log, "synthesis (yosys)", progress):
             synthesised = synthesise(work / VERILOG_NAME, board, top, netlist, log=log)
         pin_array(netlist, board, manifest.config)
-        _check_netlist(synthesised, board)
+        lacking = _lacking(synthesised, board)
+        if lacking and not toolchain.vendor:
+            raise BuildError(lacking)
         seconds["synthesis"] = time.monotonic() - start
 
-        def place(seed: int) -> tuple[Path, Timing]:
-            log = final / f"nextpnr-seed{seed}.log"
-            with watch(log, f"place and route (nextpnr, seed {seed})", progress):
-                routed, report = toolchain.place(board, netlist, seed=seed, log=log)
-            return routed, read_timing(report, board.clock_mhz)
+        bitstream: Path | None = None
+        if toolchain.vendor:
+            report = make_report(manifest, board, synthesised, {})
+            folder = shlex.quote(str(directory))
+            report["next_step"] = f"bitstream and timing are {board.toolchain}'s; run: cd {folder} && {toolchain.vendor}"
+            written = [netlist]
+        else:
+            start = time.monotonic()
+            (work / toolchain.constraints).write_text(constraints(board), encoding="utf-8")
+            runs = _place(toolchain, board, netlist, final, seeds=seeds, progress=progress)
+            seconds["place_and_route"] = time.monotonic() - start
+            report = make_report(manifest, board, synthesised, {seed: timing for seed, (_, timing) in runs.items()})
 
-        start = time.monotonic()
-        with ThreadPoolExecutor(max_workers=min(seeds, os.cpu_count() or 1)) as pool:
-            runs = dict(zip(range(1, seeds + 1), pool.map(place, range(1, seeds + 1)), strict=True))
-        seconds["place_and_route"] = time.monotonic() - start
-        report = make_report(manifest, board, synthesised, {seed: timing for seed, (_, timing) in runs.items()})
+            start = time.monotonic()
+            bitstream = final / f"{board.name}.{toolchain.bitstream}"
+            with watch(final / "pack.log", f"bitstream ({toolchain.packer})", progress):
+                toolchain.pack(runs[report["median_seed"]][0], work / bitstream.name, log=final / "pack.log")
+            seconds["bitstream"] = time.monotonic() - start
+            report["bitstream"] = str(bitstream)
+            written = [work / toolchain.constraints, netlist, work / bitstream.name]
 
-        start = time.monotonic()
-        bitstream = work / f"{board.name}.{toolchain.bitstream}"
-        with watch(final / "pack.log", f"bitstream ({toolchain.packer})", progress):
-            toolchain.pack(runs[report["median_seed"]][0], bitstream, log=final / "pack.log")
-        seconds["bitstream"] = time.monotonic() - start
-
-        report = {**report, "bitstream": str(final / bitstream.name), "seconds": {step: round(s, 1) for step, s in seconds.items()}}
+        report["seconds"] = {step: round(s, 1) for step, s in seconds.items()}
         (work / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         # The report last: where there is one, the bitstream beside it is its own.
-        for path in (work / toolchain.constraints, netlist, bitstream, work / "report.json"):
+        for path in (*written, work / "report.json"):
             os.replace(path, final / path.name)
     if progress:
+        for line in _warnings(board, report, lacking):
+            progress(f"warning: {line}")
+    return BuildResult(directory, bitstream, report, seconds)
+
+
+def _place(toolchain: Toolchain, board: Board, netlist: Path, logs: Path, *, seeds: int,
+           progress: Progress | None) -> dict[int, tuple[Path, Timing]]:
+    """Seed → the packer's input, and the run's figures."""
+    def place(seed: int) -> tuple[Path, Timing]:
+        log = logs / f"nextpnr-seed{seed}.log"
+        with watch(log, f"place and route (nextpnr, seed {seed})", progress):
+            routed, report = toolchain.place(board, netlist, seed=seed, log=log)
+        return routed, read_timing(report, board.clock_mhz)
+
+    with ThreadPoolExecutor(max_workers=min(seeds, os.cpu_count() or 1)) as pool:
+        return dict(zip(range(1, seeds + 1), pool.map(place, range(1, seeds + 1)), strict=True))
+
+
+def _warnings(board: Board, report: Mapping[str, Any], lacking: str | None) -> Iterator[str]:
+    if lacking:
+        yield f"{lacking}; {board.toolchain} may take less"
+    if "fmax_mhz" in report:
         for asked, fmax in [(board.clock_mhz, report["fmax_mhz"]), *((clock["asked_mhz"], clock["fmax_mhz"])
                                                                     for clock in report.get("other_clocks", ()))]:
             if fmax < asked:
-                progress(f"warning: the clock of {asked:g} MHz is not met, Fmax is {fmax:g} MHz")
-    return BuildResult(directory, final / bitstream.name, report, seconds)
+                yield f"the clock of {asked:g} MHz is not met, Fmax is {fmax:g} MHz"

@@ -17,15 +17,14 @@ _KIBIBITS = {"gowin": 18, "gatemate": 20}
 
 
 def blocks_needed(config: Config, board: Board) -> dict[str, int]:
-    """Multipliers and block RAMs that ``config`` needs on ``board``: a lower bound. Nothing of a family whose memories are not known."""
+    """Multipliers and block RAMs that ``config`` needs on ``board``: a lower bound."""
     if board.family in _KIBIBITS:
         return _blocks_by_bits(config, board)
-    if board.family not in ("ecp5", "ice40"):
-        return {}
     array = config.array
     pairs = array.multiplier_kind == "dual" and board.family == "ice40"
     multipliers = (array.multiplier_rows * -(-array.cols // 2) if pairs else array.dsp_blocks) + config.epilogue.dsp_blocks
-    if board.family == "ecp5":
+    wide = board.family != "ice40"  # 18 Kib, up to 36 bits of a word
+    if wide:
         bytes_deep, words_deep, words_per_ram = 2048, 512, 1
         device_memory = memory_rams = board.memory_bytes // 2048
     else:
@@ -40,7 +39,7 @@ def blocks_needed(config: Config, board: Board) -> dict[str, int]:
         rams += -(-memory.address_bits // (32 // words_per_ram)) + words_per_ram + 3 * (config.control.counter_bits > 0)
     else:
         rams += 2 * array.cols * words_per_ram * -(-config.half_rows // words_deep)
-        if board.family == "ecp5" and config.parameter_groups > 32:  # memories of fewer rows are made of look-up tables
+        if wide and config.parameter_groups > 32:  # memories of fewer rows are made of look-up tables
             rams += 76 * epilogue.lanes // 36 + (config.parameter_groups > 128)  # 76 bits of a lane's three words are used
     needs = {"dsp": multipliers, "bram": rams}
     if "spram" in board.resources:

@@ -40,7 +40,10 @@ def flash(directory: str | Path, *, persistent: bool = False, bitstream: str | P
     board = get_board(manifest.board)
     if board.loader is None:
         raise FlashError(f"{board.name} has no loader among the open tools; use its vendor's")
-    file = Path(bitstream) if bitstream is not None else Path(read_report(directory)["bitstream"])
+    built = bitstream or read_report(directory).get("bitstream")
+    if built is None:
+        raise FlashError(f"the bitstream of {board.name} is made by {board.toolchain}; give it with --bitstream FILE")
+    file = Path(built)
     if bitstream is None and not file.is_file():
         file = (directory / REPORT_NAME).parent / file.name  # the folder was moved
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""What a build is: resources, clock and area by block, from the netlist of yosys and the report of nextpnr."""
+"""What a build is: resources and area by block from the netlist of yosys, and the clock from the report of nextpnr where that was run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..arch.config import Config
 from ..arch.manifest import Manifest
 from ..boards import Board
 from .area import CELL_AREA, block_area, cell_counts, instances
@@ -20,8 +19,8 @@ from .toolchain import TOOLCHAINS
 __all__ = ["REPORT_NAME", "Netlist", "ReportError", "Timing", "make_report", "read_netlist", "read_report", "read_timing"]
 
 REPORT_NAME = "build/report.json"
-# Where the core is on a board: in a serial shell, or in the AXI shell of a SoC.
-_CORES = ("shell.core.systolith.core", "systolith_axi.core.systolith.core")
+# Where the core is on a board: in a serial shell, in the AXI shell of a SoC, or in one that is all that was generated (Zynq).
+_CORES = ("shell.core.systolith.core", "systolith_axi.core.systolith.core", "core.systolith.core")
 
 
 class ReportError(RuntimeError):
@@ -93,14 +92,14 @@ def _clock(net: str) -> str:
     return net.removeprefix("$glbnet$").removesuffix("$TRELLIS_IO_IN")
 
 
-def _resources(board: Board, netlist: Netlist, timing: Timing) -> dict[str, dict[str, Any]]:
-    """Used, available and fraction per resource: nextpnr's figures where it has them, the netlist's elsewhere."""
+def _resources(board: Board, netlist: Netlist, routed: Mapping[str, tuple[int, int]]) -> dict[str, dict[str, Any]]:
+    """Used, available and fraction per resource: nextpnr's figures where ``routed`` has them, the netlist's elsewhere."""
     resources = {}
     for name in board.resources:
-        kinds = {kind: each for kind, each in TOOLCHAINS[board.family].utilisation.get(name, {}).items() if kind in timing.utilisation}
+        kinds = {kind: each for kind, each in TOOLCHAINS[board.family].utilisation.get(name, {}).items() if kind in routed}
         if kinds:
-            used = sum(timing.utilisation[kind][0] * each for kind, each in kinds.items())
-            available = timing.utilisation[next(iter(kinds))][1]
+            used = sum(routed[kind][0] * each for kind, each in kinds.items())
+            available = routed[next(iter(kinds))][1]
         else:
             used = sum(count * CELL_AREA[board.family][cell][1] for cell, count in netlist.cells.items()
                        if CELL_AREA[board.family].get(cell, ("",))[0] == name)
@@ -136,34 +135,39 @@ def _blocks(netlist: Netlist) -> list[dict[str, Any]]:
 
 
 def make_report(manifest: Manifest, board: Board, netlist: Netlist, timings: Mapping[int, Timing]) -> dict[str, Any]:
-    """The figures of the median run of ``timings`` (seed → run): the keys of ``systolith report``."""
-    config: Config = manifest.config
+    """The figures of the median run of ``timings`` (seed → run): the keys of ``systolith report``. Where there was no run, no clocks."""
+    macs = manifest.config.macs_per_cycle
     order = sorted(timings, key=lambda seed: (timings[seed].others_met, timings[seed].fmax_mhz, seed))
-    median = timings[order[(len(order) - 1) // 2]]
-    resources = _resources(board, netlist, median)
-    fmax = credible_fmax(median.fmax_mhz, family=board.family, speed=board.speed, path=median.path,
-                         registered_dsp=netlist.registered_dsp, dsp=bool(resources["dsp"]["used"]), bram=bool(resources["bram"]["used"]),
-                         asked_mhz=board.clock_mhz)
-    macs = config.macs_per_cycle
+    median = order[(len(order) - 1) // 2] if order else None
+    resources = _resources(board, netlist, timings[median].utilisation if median else {})
     return {
         "board": board.name,
         "hash": manifest.hash,
         "clock_mhz": board.clock_mhz,
-        "timing_met": fmax.mhz >= board.clock_mhz and median.others_met,
+        **(_clocks(board, netlist, resources, timings[median], macs) if median else {}),
+        "macs_per_cycle": macs,
+        "resources": resources,
+        **({"seeds": [{"seed": seed, "fmax_mhz": round(timings[seed].fmax_mhz, 2)} for seed in sorted(timings)],
+            "median_seed": median} if median else {}),
+        "lut_eq_per_mac": round(resources["lut"]["used"] / macs, 1),
+        "ff_per_mac": round(resources["ff"]["used"] / macs, 1),
+        "blocks": _blocks(netlist),
+    }
+
+
+def _clocks(board: Board, netlist: Netlist, resources: Mapping[str, Mapping[str, Any]], timing: Timing, macs: int) -> dict[str, Any]:
+    fmax = credible_fmax(timing.fmax_mhz, family=board.family, speed=board.speed, path=timing.path,
+                         registered_dsp=netlist.registered_dsp, dsp=bool(resources["dsp"]["used"]), bram=bool(resources["bram"]["used"]),
+                         asked_mhz=board.clock_mhz)
+    return {
+        "timing_met": fmax.mhz >= board.clock_mhz and timing.others_met,
         "fmax_mhz": round(fmax.mhz, 2),
         "fmax_nextpnr_mhz": round(fmax.nextpnr_mhz, 2),
         "fmax_limited_by": fmax.limited_by,
         "fmax_rule": fmax.rule,
         **({"other_clocks": [{"clock": name, "asked_mhz": round(asked, 2), "fmax_mhz": round(found, 2)}
-                             for name, (found, asked) in median.others.items()]} if median.others else {}),
-        "macs_per_cycle": macs,
+                             for name, (found, asked) in timing.others.items()]} if timing.others else {}),
         "peak_gops": round(macs * 2 * fmax.mhz / 1e3, 3),
-        "resources": resources,
-        "seeds": [{"seed": seed, "fmax_mhz": round(timings[seed].fmax_mhz, 2)} for seed in sorted(timings)],
-        "median_seed": order[(len(order) - 1) // 2],
-        "lut_eq_per_mac": round(resources["lut"]["used"] / macs, 1),
-        "ff_per_mac": round(resources["ff"]["used"] / macs, 1),
-        "blocks": _blocks(netlist),
     }
 
 

@@ -1,4 +1,4 @@
-"""The open tools from Verilog to bitstream, one table per FPGA family: synthesis, place and route, packer."""
+"""The open tools from Verilog to bitstream, one table per FPGA family: synthesis, place and route, packer; or synthesis alone."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class Toolchain:
     -------
     synthesis : yosys commands; ``{top}`` and ``{netlist}`` are filled in
     maps : files that these commands read: name → text
+    vendor : command with which the vendor's tools make the bitstream of the generated project, where open ones only count its cells;
+        what other tools would be told is empty then
     place_and_route, packer : programs
     constraints : name of the file with pins and clock
     options : nextpnr's; ``{constraints}`` and ``{routed}``, what it reads and writes besides the netlist, are filled in
@@ -41,13 +43,14 @@ class Toolchain:
 
     synthesis: tuple[str, ...]
     maps: dict[str, str] = dataclasses.field(default_factory=dict)
-    place_and_route: str
-    options: tuple[str, ...]
-    packer: str
+    vendor: str = ""
+    place_and_route: str = ""
+    options: tuple[str, ...] = ()
+    packer: str = ""
     packer_options: tuple[str, ...] = ("{routed}", "{bitstream}")
-    constraints: str
-    bitstream: str
-    utilisation: dict[str, dict[str, int]]
+    constraints: str = ""
+    bitstream: str = ""
+    utilisation: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
     part: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def synthesise(self, verilog: Path, top: str, netlist: Path, *, log: Path) -> None:
@@ -86,7 +89,7 @@ class Toolchain:
 
     @property
     def programs(self) -> Sequence[str]:
-        return self.place_and_route, self.packer
+        return () if self.vendor else (self.place_and_route, self.packer)
 
 
 # What `synth_ice40 -dsp` does (yosys 0.70), but before the hierarchy is flattened. In a flat systolic column its pass packs
@@ -149,6 +152,10 @@ TOOLCHAINS: dict[str, Toolchain] = {
         packer="yowasp-gmpack",
         constraints="board.ccf", bitstream="bit",
         utilisation={"lut": {"CPE_LT": 1}, "ff": {"CPE_FF": 1}}),
+    "xilinx7": Toolchain(
+        # Pads and clock buffers are Vivado's to add: a Zynq's accelerator is at no pins.
+        synthesis=("synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -top {top}", "autoname", "write_json {netlist}"),
+        vendor="vivado -mode batch -source vivado.tcl"),
 }
 
 

