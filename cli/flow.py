@@ -171,7 +171,7 @@ def on_chip_memory(manifest: Manifest) -> Memory:
     """Of the serial shell on the manifest's board: see ``rtl/device_memory.py``."""
     from ..boards import get_board
     ports = get_board(str(manifest.board)).memory_ports
-    return Memory(latency=3 + 2 * ports, half_duplex=ports == 1)
+    return Memory(latency=3 + 2 * ports, response=ports, half_duplex=ports == 1)
 
 
 def _simulated(directory: Path, manifest: Manifest, settings: Settings, progress: Progress) -> Device:

@@ -46,6 +46,9 @@ def test_products_are_numpys(running):
             a, w = rng.integers(-128, 128, (m, k), np.int8), rng.integers(-128, 128, (k, n), np.int8)
             assert np.array_equal(acc.matmul(a, w), a.astype(np.int32) @ w.astype(np.int32)), (m, n, k)
         assert acc.counters["cycles"] > 0
+        tile = flow.matmul(acc, 8, acc.config.array.cols, acc.config.array.rows, memory=flow.on_chip_memory(manifest))
+        predicted = tile["cycles"] if acc.config.control.engines == "pipelined" else None
+        assert tile["correct"] and tile.get("predicted_cycles") == predicted, "the cycle model knows pipelined engines, and them exactly"
 
 
 def test_the_command_line_drives_it(running):
