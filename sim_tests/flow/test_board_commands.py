@@ -11,7 +11,7 @@ from systolith.arch.registers import Control, offset_of
 from systolith.arch.settings import resolve
 from systolith.boards import get_board
 from systolith.cli import board_flow
-from systolith.cli.flow import FlowError
+from systolith.cli.flow import FlowError, on_chip_memory
 from systolith.cli.main import main
 from systolith.gen import tools
 from systolith.gen.flash import FlashError, flash
@@ -131,14 +131,18 @@ def test_probe_without_ports(capsys, monkeypatch):
     assert code == 1 and "there is no serial port; is a board plugged in?" in stderr
 
 
+TESTS = ["memory walk", "tokens", "products", "counters", "cycles"]
+
+
 def test_selftest_of_a_simulated_board(tmp_path, capsys):
-    """All four tests on a whole board through its line, and the report."""
+    """All tests on a whole board through its line, and the report."""
     manifest, program = small_board(tmp_path)
     with simulated_board(program, SMALL) as board, \
             Accelerator(SerialDevice(board.port, manifest, baud=SMALL.baud), manifest) as acc:
-        result = selftest(acc, quick=True)
-    assert result["passed"], result
-    assert [test["name"] for test in result["tests"]] == ["memory walk", "tokens", "products", "counters"]
+        result = selftest(acc, quick=True, memory=on_chip_memory(manifest))
+    assert result["passed"] and result["not_run"] == [], result
+    assert [test["name"] for test in result["tests"]] == TESTS
+    assert re.fullmatch(r"\d+ cycles; the cycle model says \d+ … \d+", result["tests"][-1]["detail"])
 
 
 class Broken(ModelDevice):
@@ -168,7 +172,7 @@ class Broken(ModelDevice):
 def test_selftest_notices(fault, failed):
     """At least what the fault is about; with a broken memory programs end as they please."""
     result = selftest(Accelerator(Broken(fault), Manifest(config=get_board("ulx3s-12f").config)), quick=True)
-    found = {test["name"] for test in result["tests"] if not test["passed"]}
+    found = {test["name"] for test in result["tests"] if test["passed"] is False}
     assert failed <= found and (failed or not found), result
     assert result["passed"] is not bool(failed)
 
@@ -178,3 +182,7 @@ def test_the_report_of_a_selftest(capsys):
     report = json.loads(stdout)
     assert code == 0 and report["passed"] is True, stderr
     assert {"device", "board", "hash", "systolith", "host", "array", "memory_bytes", "seed", "tests", "seconds"} <= set(report)
+    assert report["not_run"] == ["cycles"] and report["tests"][-1] | {"seconds": 0} == {
+        "name": "cycles", "passed": None, "detail": "not run: this device has no clock", "seconds": 0}
+    _, stdout, _ = run(capsys, "selftest", "--device", "model", "--board", "ulx3s-12f", "--quick")
+    assert re.search(r"cycles\W+not run\W", stdout), stdout
