@@ -161,8 +161,9 @@ def probe(directory: Folder = None, port: Annotated[list[str] | None, typer.Opti
         rows = board_flow.probe(directory, ports=port, progress=console.progress)
     console.emit(rows, as_json=as_json, show=lambda: show.show_probe(rows))
     if not any(row["found"] for row in rows):
-        console.complain("no accelerator was found; is a board plugged in, and its bitstream loaded (systolith flash)?" if rows else
-                         "there is no serial port; is a board plugged in?")
+        console.complain("there is no serial port; is a board plugged in?" if not rows else
+                         f"no accelerator was found: {rows[0]['what']}" if len(rows) == 1 else
+                         "no accelerator was found; is a board plugged in, and its bitstream loaded (systolith flash)?")
         raise typer.Exit(1)
 
 

@@ -131,6 +131,14 @@ def test_probe_without_ports(capsys, monkeypatch):
     assert code == 1 and "there is no serial port; is a board plugged in?" in stderr
 
 
+def test_probe_of_one_port(capsys, monkeypatch):
+    """What is wrong with it is said, not guessed."""
+    monkeypatch.setattr(serial_port, "list_ports", list)
+    code, _, stderr = run(capsys, "probe", "--port", "/dev/ttyNONE")
+    assert code == 1 and stderr.endswith(
+        "no accelerator was found: port '/dev/ttyNONE' does not exist; there is no serial port: is the board plugged in?\n")
+
+
 TESTS = ["memory walk", "tokens", "products", "counters", "cycles"]
 
 
