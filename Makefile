@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml __init__.py
 	@PYTHON=$(PYTHON) sh tools/preflight.sh
 	@echo "setup: installing the Python packages into $(VENV) (1.7 GB; about a minute on a fast network)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[hardware,demo,litex,networks,onnx,test]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[hardware,flash,demo,litex,networks,onnx,test]"
 	@touch $@
 
 # The whole path, the first result first: a real network on the simulated accelerator before the bitstream.

@@ -402,5 +402,5 @@ class Machine:
             if since < self.fields_free[_STORE] < _NEVER:
                 self.fields_free[_STORE] += min(more, self.fields_free[_STORE] - since)
             for number in self.stored:
-                self.complete[number] += max(0, min(more, self.complete[number] - self.memory.latency - since))
+                self.complete[number] += max(0, min(more, self.complete[number] - self.memory.to_response - since))
             self.stale[:] = True, True, True

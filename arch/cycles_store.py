@@ -326,7 +326,7 @@ class StorePath:
         self.word, self.read, self.packed, self.drained = later(self.word), later(self.read), later(self.packed), later(self.drained)
         for many in (self.takes, self.reads, self.left):
             many[:] = [later(one) for one in many]
-        self.responses[:] = [later(one - self.memory.latency) + self.memory.latency for one in self.responses]
+        self.responses[:] = [later(one - self.memory.to_response) + self.memory.to_response for one in self.responses]
 
     def _place(self, end: int, rows: Rows, each: int) -> None:
         """Chunks of a row leave for the scratchpad, the last one at ``end``; one every ``each`` cycles where that is more than one."""
@@ -342,7 +342,7 @@ class StorePath:
     def _write(self, rows: Rows, bursts: int) -> None:
         """Ask for as many bursts; then the words of all rows that were read leave."""
         beat, slow, responses, left = self.memory.cycles_per_beat, self.slow, self.responses, self.left
-        to_word, to_response = self.latency.store_words, self.memory.latency
+        to_word, to_response = self.latency.store_words, self.memory.to_response
         burst, word, base = self.burst, self.word, self.row
         asked = []
         for _ in range(bursts):

@@ -21,16 +21,23 @@ STORE_BURST_BEATS = 16
 class Memory:
     """What the cycle model knows of device memory.
 
-    latency : cycles from a request to its first word, and from the last word written to the response
+    latency : cycles from a request to its first word
+    response : cycles from the last word written to the response, by default as many
     cycles_per_beat : cycles from one bus word to the next, at least
     half_duplex : reads and writes share the words
     bursts : requests that it accepts ahead
     """
 
     latency: int = 30
+    response: int | None = None
     cycles_per_beat: int = 1
     half_duplex: bool = False
     bursts: int = 64
+
+    @property
+    def to_response(self) -> int:
+        """``response``, whether it was given or not."""
+        return self.latency if self.response is None else self.response
 
 
 @dataclasses.dataclass(frozen=True)

@@ -156,10 +156,7 @@ def device_memory(manifest: Manifest, settings: Settings) -> tuple[int, Memory]:
 
 
 def known_memory(accelerator: Accelerator, device: str, settings: Settings) -> Memory | None:
-    """What the cycle model knows of the memory behind ``device``: that of a simulation, or on a board's part; nothing of a SoC's, and
-    nothing where it does not know the engines."""
-    if accelerator.config.control.engines == "serial":
-        return None
+    """What the cycle model knows of the memory behind ``device``: that of a simulation, or on a board's part; nothing of a SoC's."""
     if device == "sim":
         return device_memory(accelerator.manifest, settings)[1]
     if _SERIAL.fullmatch(device) and accelerator.manifest.variant == "bare":
@@ -168,10 +165,11 @@ def known_memory(accelerator: Accelerator, device: str, settings: Settings) -> M
 
 
 def on_chip_memory(manifest: Manifest) -> Memory:
-    """Of the serial shell on the manifest's board: see ``rtl/device_memory.py``."""
+    """Of the serial shell on the manifest's board: see ``rtl/device_memory.py``, and ``rtl/word_memory.py`` behind serial engines."""
     from ..boards import get_board
-    ports = get_board(str(manifest.board)).memory_ports
-    return Memory(latency=3 + 2 * ports, half_duplex=ports == 1)
+    ports, config = get_board(str(manifest.board)).memory_ports, manifest.config
+    word_by_word = ports == 1 and config.memory.bus_bits == 32 and config.control.engines == "serial"
+    return Memory(latency=2 if word_by_word else 3 + 2 * ports, response=ports, half_duplex=ports == 1)
 
 
 def _simulated(directory: Path, manifest: Manifest, settings: Settings, progress: Progress) -> Device:
@@ -313,7 +311,7 @@ def matmul(accelerator: Accelerator, m: int, n: int, k: int, *, out: str = "int3
            memory: Memory | None = None) -> dict[str, Any]:
     """A random product on the device, checked against NumPy: what ``systolith matmul`` prints.
 
-    Where ``memory`` is known, the cycle model's prediction and the roofs stand beside the measured cycles.
+    Where ``memory`` is known and the engines are pipelined, the cycle model's prediction and the roofs stand beside the measured cycles.
     """
     from ..arch.numerics import ROUND_ONCE, quantize_multiplier, reduce_multiplier, requantise, wrap32
     from ..host.matmul import Requantise, RequantiseInt16
@@ -345,7 +343,7 @@ def matmul(accelerator: Accelerator, m: int, n: int, k: int, *, out: str = "int3
             result[key] = counters[key]
     if "cycles" in counters:
         result["utilisation"] = m * n * k / (accelerator.config.macs_per_cycle * counters["cycles"])
-        if memory is not None:
+        if memory is not None and accelerator.config.control.engines == "pipelined":
             result |= _analysis(accelerator, m * n * k, memory)
     result["seconds"] = time.monotonic() - start
     return result

@@ -161,8 +161,9 @@ def probe(directory: Folder = None, port: Annotated[list[str] | None, typer.Opti
         rows = board_flow.probe(directory, ports=port, progress=console.progress)
     console.emit(rows, as_json=as_json, show=lambda: show.show_probe(rows))
     if not any(row["found"] for row in rows):
-        console.complain("no accelerator was found; is a board plugged in, and its bitstream loaded (systolith flash)?" if rows else
-                         "there is no serial port; is a board plugged in?")
+        console.complain("there is no serial port; is a board plugged in?" if not rows else
+                         f"no accelerator was found: {rows[0]['what']}" if len(rows) == 1 else
+                         "no accelerator was found; is a board plugged in, and its bitstream loaded (systolith flash)?")
         raise typer.Exit(1)
 
 
@@ -172,15 +173,15 @@ def selftest(device: Annotated[str, typer.Option("--device", metavar="DEVICE", h
              board: Board = None, config: ConfigFile = None, assignments: Assignments = None,
              quick: Annotated[bool, typer.Option("--quick", help="Less of everything.")] = False, seed: Seed = 1,
              as_json: Json = False) -> None:
-    """Test memory, tokens, products and counters of a device; paste the output into a bug report."""
+    """Test memory, tokens, products, counters and cycles of a device; paste the output into a bug report."""
     with console.guarded(as_json=as_json):
         from . import board_flow
         result = board_flow.selftest(device, directory=directory, board=board, config=config, assignments=assignments or (), quick=quick,
                                      seed=seed, progress=console.progress)
     console.emit(result, as_json=as_json, show=lambda: show.show_selftest(result))
     if not result["passed"]:
-        console.complain(f"{sum(not test['passed'] for test in result['tests'])} of {len(result['tests'])} tests failed; please report all "
-                         "of the above")
+        failed = sum(test["passed"] is False for test in result["tests"])
+        console.complain(f"{failed} of {len(result['tests'])} tests failed; please report all of the above")
         raise typer.Exit(1)
 
 

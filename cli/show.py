@@ -112,4 +112,5 @@ def show_probe(rows: list[dict[str, Any]]) -> None:
 def show_selftest(result: dict[str, Any]) -> None:
     """What was tested, and on what: everything that a bug report needs."""
     _pairs({name: value for name, value in result.items() if name != "tests"}, title="self-test")
-    table([{**test, "passed": "yes" if test["passed"] else "NO"} for test in result["tests"]], ["name", "passed", "seconds", "detail"])
+    said = {True: "yes", False: "NO", None: "not run"}
+    table([{**test, "passed": said[test["passed"]]} for test in result["tests"]], ["name", "passed", "seconds", "detail"])

