@@ -15,7 +15,7 @@ from ..boards.primitives_ecp5 import Site, memory_sites, multiplier_blocks, mult
 
 __all__ = ["pin_array"]
 
-_ELEMENT = re.compile(r"(?:^|\.)array\.row_(\d+)\.pe_(\d+)\.")
+_ELEMENT = re.compile(r"(?:^|\.)array\.(?:rows_(\d+)\.)?row_(\d+)\.pe_(\d+)\.")  # of a tall array, in a block of rows
 _LANE = re.compile(r"(?:^|\.)requantise(\d+)\.")
 _SUMS, _WEIGHTS, _ACTIVATIONS = (re.compile(rf"(?:^|\.){name}\.") for name in (
     r"accumulator\.ram\d+_(\d+)", r"weights\.bank(\d+)", r"activations\.bank(\d+)"))
@@ -37,7 +37,7 @@ def pin_array(netlist: Path, board: Board, config: Config | None = None) -> int:
     """
     document = json.loads(netlist.read_text(encoding="utf-8"))
     cells = {name: cell for module in document["modules"].values() for name, cell in module["cells"].items()}
-    elements = {(int(match[1]), int(match[2])): cell for name, cell in cells.items()
+    elements = {(int(match[1] or 0) + int(match[2]), int(match[3])): cell for name, cell in cells.items()
                 if cell["type"] == "MULT18X18D" and (match := _ELEMENT.search(name))}
     if not elements:
         return 0

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .array_row import ArrayCrossing, ArrayRow, Element
 from .packed_pe import PackedFoot, PackedPE, PackedWeights
 from .pe import PE, FabricPairPE, FabricPE, PairPE, RowTermPE, pieces
+from .row_block import blocks, rows_of
 from .shared import shared
 from .skew import Skew
 from .weight_term import WeightTerm
@@ -154,7 +155,8 @@ class SystolicArray(wiring.Component):
         tops = self._weight_terms(m) if self.pairs else [C(0, kind.sum_bits(self.psum_bits)) for kind in self._elements]
         w, w_shift, psum = self._weights(m, firsts), Cat(self.w_shift[c] for c in firsts), Cat(tops)
         side = C(0, signed(self.psum_bits))
-        for e in range(self._rows_of_elements):
+        for block in [range(e, e + 1) for e in range(self._rows_of_elements)] if self.block_rows else blocks(self._rows_of_elements):
+            e = block[0]
             if e and self._crossings(e) != self._crossings(e - 1):
                 down = Cat(psum, side) if self.pairs else psum
                 m.submodules[f"crossing_{e}"] = crossing = shared(
@@ -163,18 +165,19 @@ class SystolicArray(wiring.Component):
                 w, w_shift, psum = crossing.w_out, crossing.w_shift_out, crossing.psum_out
                 if self.pairs:
                     psum, side = psum[:-self.psum_bits], psum[-self.psum_bits:].as_signed()
-            m.submodules[f"row_{e}"] = row = shared(ArrayRow, platform, elements=self._elements, psum_bits=self.psum_bits,
-                                                    weight_bits=self.weight_bits, activation_bits=self.activation_bits)
-            first = e * self._element_rows
+            rows = rows_of(m, platform, ArrayRow, block, elements=self._elements, psum_bits=self.psum_bits, weight_bits=self.weight_bits,
+                           activation_bits=self.activation_bits)
+            own = slice(e * self._element_rows, (block[-1] + 1) * self._element_rows)
             m.d.comb += [
-                row.a.eq(Cat(self.a[first:first + self._element_rows])), row.swap.eq(self.swap[first]),
-                row.w_shift.eq(w_shift), row.w_in.eq(w), row.psum_in.eq(psum),
+                rows.a.eq(Cat(self.a[own])), rows.swap.eq(Cat(self.swap[own][::self._element_rows])),
+                rows.w_shift.eq(w_shift), rows.w_in.eq(w), rows.psum_in.eq(psum),
             ]
-            w, psum = row.w_out, row.psum_out
+            w, psum = rows.w_out, rows.psum_out
             if self.pairs:
-                m.submodules[f"row_term_{e}"] = term = shared(RowTermPE, platform, psum_bits=self.psum_bits)
-                m.d.comb += [term.a.eq(row.a_first), term.psum_in.eq(side)]
-                side = term.psum_out
+                for element, a in zip(block, pieces(rows.a_first, [len(rows.a_first) // len(block)] * len(block)), strict=True):
+                    m.submodules[f"row_term_{element}"] = term = shared(RowTermPE, platform, psum_bits=self.psum_bits)
+                    m.d.comb += [term.a.eq(a), term.psum_in.eq(side)]
+                    side = term.psum_out
         sums = pieces(psum, [kind.sum_bits(self.psum_bits) for kind in self._elements])
         if self.pairs:
             self._without_row_term(m, sums, side)

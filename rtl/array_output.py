@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .pe import pieces
 from .pe_output import FabricOutputPE, OutputPE
+from .row_block import blocks, rows_of
 from .shared import shared
 
 __all__ = ["OutputArray", "OutputRow"]
@@ -36,15 +37,22 @@ class OutputRow(wiring.Component):
     sum_in: Signal
     sum_out: Signal
 
+    common = ()
+
     def __init__(self, *, elements: tuple[_Element, ...], weight_bits: int = 8, activation_bits: int = 8):
         self.elements = elements
         self.weight_bits = weight_bits
         self.activation_bits = activation_bits
+        super().__init__(self.ports(elements=elements, weight_bits=weight_bits, activation_bits=activation_bits))
+
+    @staticmethod
+    def ports(*, elements: tuple[_Element, ...], weight_bits: int = 8, activation_bits: int = 8) -> dict[str, wiring.Member]:
+        """The members of a row with these parameters."""
         w_bits, sum_bits = len(elements) * weight_bits, len(elements) * OutputPE.sum_bits
-        super().__init__({
+        return {
             "a": In(activation_bits), "first": In(1), "end": In(1), "w_in": In(w_bits), "w_out": Out(w_bits), "shift": In(1),
             "sum_in": In(sum_bits), "sum_out": Out(sum_bits),
-        })
+        }
 
     def elaborate(self, platform):
         m = Module()
@@ -137,13 +145,12 @@ class OutputArray(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         w, sums = Cat(self.w), C(0, self.cols * self.psum_bits)
-        for r in range(self.rows):
-            m.submodules[f"row_{r}"] = row = shared(
-                OutputRow, platform, elements=self._elements, weight_bits=self.weight_bits, activation_bits=self.activation_bits)
-            m.d.comb += [
-                row.a.eq(self.a[r]), row.first.eq(self.first[r]), row.end.eq(self.end[r]), row.w_in.eq(w),
-                row.shift.eq(self.shift[r]), row.sum_in.eq(sums),
-            ]
-            w, sums = row.w_out, row.sum_out
+        for block in blocks(self.rows):
+            rows = rows_of(m, platform, OutputRow, block, elements=self._elements, weight_bits=self.weight_bits,
+                           activation_bits=self.activation_bits)
+            own = slice(block[0], block[-1] + 1)
+            m.d.comb += [getattr(rows, name).eq(Cat(getattr(self, name)[own])) for name in ("a", "first", "end", "shift")]
+            m.d.comb += [rows.w_in.eq(w), rows.sum_in.eq(sums)]
+            w, sums = rows.w_out, rows.sum_out
         m.d.comb += [psum.eq(total) for psum, total in zip(self.psum, pieces(sums, [self.psum_bits] * self.cols), strict=True)]
         return m

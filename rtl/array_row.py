@@ -37,6 +37,8 @@ class ArrayRow(wiring.Component):
     psum_in: Signal
     psum_out: Signal
 
+    common = ("w_shift",)
+
     def __init__(self, *, elements: tuple[Element, ...], psum_bits: int, weight_bits: int = 8, activation_bits: int = 8):
         self.elements = elements
         self.psum_bits = psum_bits
@@ -44,12 +46,18 @@ class ArrayRow(wiring.Component):
         self.activation_bits = activation_bits
         self.w_widths = [kind.w_bits(weight_bits) for kind in elements]
         self.sum_widths = [kind.sum_bits(psum_bits) for kind in elements]
-        a_bits, w_bits, sum_bits = activation_bits * elements[0].rows, sum(self.w_widths), sum(self.sum_widths)
-        super().__init__({
+        super().__init__(self.ports(elements=elements, psum_bits=psum_bits, weight_bits=weight_bits, activation_bits=activation_bits))
+
+    @staticmethod
+    def ports(*, elements: tuple[Element, ...], psum_bits: int, weight_bits: int = 8, activation_bits: int = 8) -> dict[str, wiring.Member]:
+        """The members of a row with these parameters."""
+        a_bits = activation_bits * elements[0].rows
+        w_bits, sum_bits = sum(kind.w_bits(weight_bits) for kind in elements), sum(kind.sum_bits(psum_bits) for kind in elements)
+        return {
             "a": In(a_bits), "a_first": Out(a_bits), "swap": In(1),
             "w_in": In(w_bits), "w_out": Out(w_bits), "w_shift": In(len(elements)),
             "psum_in": In(sum_bits), "psum_out": Out(sum_bits),
-        })
+        }
 
     def elaborate(self, platform):
         m = Module()

@@ -224,3 +224,16 @@ def test_an_array_is_emitted_once_per_kind():
         assert len(re.findall(r"^  array_pe pe_\d+ ", text, re.MULTILINE)) == size
         assert len(re.findall(r"^  array_array_row row_\d+ ", text, re.MULTILINE)) == size
     assert len(texts[32]) < 10 * len(texts[4])
+
+
+def test_a_tall_array_is_blocks_of_rows():
+    """So that of 256 × 256 nobody looks at the wires between all rows."""
+    text = emit(SystolicArray(rows=40, cols=2), "array")
+
+    def rows_in(module):
+        body = re.search(rf"^module {module}\(.*?^endmodule", text, re.MULTILINE | re.DOTALL)[0]
+        return {place: kind for kind, place in re.findall(r"^  (array_\w+) (rows?_\d+) \(", body, re.MULTILINE)}
+
+    assert rows_in("array") == {"rows_0": "array_row_block", "rows_16": "array_row_block", "rows_32": "array_row_block1"}
+    assert rows_in("array_row_block") == {f"row_{row}": "array_array_row" for row in range(16)}
+    assert rows_in("array_row_block1") == {f"row_{row}": "array_array_row" for row in range(8)}

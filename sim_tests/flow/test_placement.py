@@ -127,6 +127,19 @@ def test_a_lane_is_one_block_and_the_device_memory_the_lowest_rows(tmp_path):
     assert abs(place(sites["core.epilogue.table0.0.0"])[0] - 58) <= 9
 
 
+def test_tall_arrays_are_pinned_through_their_blocks_of_rows(tmp_path):
+    path = tmp_path / "netlist.json"
+    document = netlist(39, 4)
+    cells = document["modules"]["top"]["cells"]
+    for name in [name for name in cells if ".row_" in name and "MULT" in name]:
+        row = int(re.search(r"row_(\d+)", name)[1])
+        cells[name.replace(f"row_{row}", f"rows_{row // 16 * 16}.row_{row % 16}")] = cells.pop(name)
+    path.write_text(json.dumps(document))
+    low = tmp_path / "low.json"
+    low.write_text(json.dumps(netlist(39, 4)))
+    assert list(pinned(path).values()) == list(pinned(low).values())
+
+
 @pytest.mark.parametrize(("rows", "cols", "board"), [(13, 2, "ulx3s-85f"), (2, 14, "ulx3s-85f"), (2, 2, "icebreaker")])
 def test_what_has_no_grid_is_left_alone(tmp_path, rows, cols, board):
     path = tmp_path / "netlist.json"

@@ -70,6 +70,19 @@ def test_tiles_back_to_back(rows, cols, options, weight_bits):
     np.testing.assert_array_equal(psums, np.concatenate([b @ t for b, t in zip(blocks, tiles, strict=True)]))
 
 
+@pytest.mark.parametrize(("rows", "options"), [
+    (33, {}), (50, {"dsp_cols": 1}), (66, {"multiplier": "fast-inner-product"}), (34, {"multiplier": "packed"}), (36, {"block_rows": 20})])
+def test_tall_arrays(rows, options):
+    """Several rows are one module, the last of them fewer."""
+    seed = 5
+    print(f"seed {seed}")
+    rng = np.random.default_rng(seed)
+    tiles = [rng.integers(-127, 128, (rows, 2)) for _ in range(2)]
+    blocks = [rng.integers(-128, 128, (3, rows)) for _ in tiles]
+    psums = stream(SystolicArray(rows=rows, cols=2, **options), tiles, blocks)
+    np.testing.assert_array_equal(psums, np.concatenate([b @ t for b, t in zip(blocks, tiles, strict=True)]))
+
+
 @pytest.mark.parametrize("weight_bits", [8, 4])
 @pytest.mark.parametrize(("rows", "cols", "options"), [shape for shape in SHAPES if shape[2].get("multiplier", "single") == "single"])
 def test_int16_activations(rows, cols, options, weight_bits):

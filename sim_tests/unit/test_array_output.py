@@ -60,7 +60,8 @@ def operands_of(rng, dut, depth, *, extreme=False, pauses=0):
 
 @pytest.mark.parametrize("activation_bits", [8, 16])
 @pytest.mark.parametrize("weight_bits", [8, 4])
-@pytest.mark.parametrize(("rows", "cols", "dsp_cols"), [(1, 1, None), (1, 4, 2), (4, 1, None), (3, 5, None), (5, 3, 0), (4, 4, 2)])
+@pytest.mark.parametrize(("rows", "cols", "dsp_cols"), [(1, 1, None), (1, 4, 2), (4, 1, None), (3, 5, None), (5, 3, 0), (4, 4, 2),
+                                                      (35, 2, 1)])
 def test_sums_one_after_the_other(rows, cols, dsp_cols, weight_bits, activation_bits):
     seed = rows + 7 * cols
     print(f"seed {seed}")
