@@ -13,7 +13,8 @@ bit of every byte on the line, both ways, and knows four more frames, marked by 
     CHECKED_READ    0x82  n  a3 a2 a1 a0                        n words, then the digest of everything up to their last byte
     DIGEST          0x83                                        answered by the digest
 
-- With LONG (0x04) in its first byte, n of a checked frame counts blocks of 16 words, the address being a multiple of 16.
+- With LONG (0x04) in its first byte, n of a checked frame counts blocks of 128 words, the address being a multiple of 128.
+- There is one frame on the line at a time: the device takes no byte while it answers, and could not order what both ways carry at once.
 - c is ``zlib.crc32`` of the bytes before it, least significant byte first. A header whose c is wrong writes nothing, and the
   device then reads nothing more until the line has been silent for its timeout. So the header is the window of the write: its words
   go there or nowhere, however the line breaks them, and writing them once more repairs them. After a good header the CRC goes on
@@ -49,7 +50,7 @@ __all__ = ["AFTER_DIGEST", "AFTER_HEADER", "BYTE_BITS", "CONTROL_BITS", "CONTROL
 
 MOST_WORDS = 255
 LONG = 0x04
-LONG_WORDS = 16
+LONG_WORDS = 128
 
 POLYNOMIAL = 0xEDB88320      # of CRC-32, least significant bit first
 AFTER_HEADER = 0x2144DF1C    # zlib.crc32 of any bytes followed by their own zlib.crc32

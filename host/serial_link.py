@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import secrets
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from ..arch.registers import SERIAL_CONTROL, SERIAL_MEMORY, SERIAL_NOWHERE, SERIAL_RATE
 from ..arch.serial_link import (
     AFTER_DIGEST,
     AFTER_HEADER,
+    BYTE_BITS,
     CONTROL_DONE,
     LONG,
     LONG_WORDS,
@@ -27,8 +29,12 @@ from .serial_port import SerialPort
 
 __all__ = ["ATTEMPTS", "LinkError", "SerialLink"]
 
+_Result = TypeVar("_Result")
+
 ATTEMPTS = 10
-TRIAL_BLOCKS = 64  # of 16 words, each way, before a rate is used
+BLOCK_S = 0.15  # of the line, at most, between two digests
+LEAST_WORDS = 16  # of a block
+TRIAL_WORDS, TRIAL_BLOCKS = 16, 8  # each way before a rate is used: a few, and 4 KiB
 RATE_FAULTS = 3  # times that one transfer may fail before its rate is given up
 RETURN_TRIPS = 2000  # round trips in which a device at another rate is back, even one that is simulated slowly
 
@@ -47,6 +53,12 @@ class SerialLink:
     Every transfer is checked by the device's CRC of everything on the line and repeated until it is right: a write goes to its own
     words or nowhere, a read has no effect, and CONTROL is written in two steps of which the device remembers the second.
 
+    Long transfers go in blocks, each a frame and the digest that confirms it. A second block cannot be under way before that digest:
+    while the device answers it takes no bytes, and its CRC, of both ways, would be of bytes in an order that the host does not know. So
+    what hides an adapter's latency is that a block takes long: ``BLOCK_S`` at any rate, of which a round trip of 2 ms is 1.3 %, as far as
+    the 127 KiB of a frame go. More in one frame would take too long where the device mishears a read and answers all of that. After a
+    fault blocks are a quarter as long, so that a bad line repeats little, and twice as long after each that was right.
+
     Parameters
     ----------
     pause_s : a silence after which the device understands a new frame
@@ -64,6 +76,7 @@ class SerialLink:
         self.faults = 0
         self._crc = 0
         self._in_step = False
+        self._most_words = LONG_WORDS * MOST_WORDS
         self._built_baud = port.baud
         self._rates: list[Rate] = []  # those above the built one that may still work, the highest first
         self._raised = False
@@ -97,16 +110,16 @@ class SerialLink:
 
     def write(self, address: int, data: bytes) -> None:
         """Put ``data``, words with their most significant byte first, at byte ``address`` and on, and know that they are there."""
-        for start, frame, count, size in _frames(Frame.CHECKED_WRITE, address, len(data) // 4):
-            part = data[4 * start:4 * (start + size)]
-            self._repeat(lambda frame=frame, count=count, place=address + 4 * start, part=part: self._write(frame, place, count, part))
+        done = 0
+        while done < len(data):
+            done += self._repeat(lambda start: self._write_block(address + start, data, start), done)
 
     def read(self, address: int, count: int) -> bytes:
         """``count`` words from byte ``address`` on, most significant byte first."""
-        parts = [self._repeat(lambda frame=frame, blocks=blocks, place=address + 4 * start, size=size:
-                              self._read(frame, place, blocks, 4 * size))
-                 for start, frame, blocks, size in _frames(Frame.CHECKED_READ, address, count)]
-        return b"".join(parts)
+        data = bytearray()
+        while len(data) < 4 * count:
+            data += self._repeat(lambda start: self._read_block(address + start, count - start // 4), len(data))
+        return bytes(data)
 
     def control(self, bits: int) -> None:
         """Write ``bits`` to CONTROL, exactly once."""
@@ -128,17 +141,47 @@ class SerialLink:
         if self._in_step:
             self._send(checked_header(Frame.CHECKED_WRITE, 0, 0, self._crc))
 
-    def _repeat(self, transfer):  # type: ignore[no-untyped-def]
-        """The result of ``transfer``, once it succeeds."""
+    def _write_block(self, address: int, data: bytes, start: int) -> int:
+        """Write as much of ``data`` from ``start`` on as a block has now: how many bytes."""
+        frame, count, size = self._frame(Frame.CHECKED_WRITE, address, (len(data) - start) // 4)
+        self._write(frame, address, count, data[start:start + 4 * size])
+        return 4 * size
+
+    def _read_block(self, address: int, words: int) -> bytes:
+        """Likewise of ``words``: the bytes."""
+        frame, count, size = self._frame(Frame.CHECKED_READ, address, words)
+        return self._read(frame, address, count, 4 * size)
+
+    @property
+    def _block_words(self) -> int:
+        """Of a block, at most, for now."""
+        return max(LEAST_WORDS, min(self._most_words, int(BLOCK_S * self.port.baud / (4 * BYTE_BITS))))
+
+    def _frame(self, kind: int, address: int, words: int) -> tuple[int, int, int]:
+        """What a block of a transfer that has ``words`` left begins with: command and count for the header, and its words."""
+        words = min(words, self._block_words)
+        ragged = -(address // 4) % LONG_WORDS
+        if words <= MOST_WORDS:
+            return kind, words, words
+        if ragged:
+            return kind, ragged, ragged
+        blocks = min(MOST_WORDS, words // LONG_WORDS)
+        return kind | LONG, blocks, blocks * LONG_WORDS
+
+    def _repeat(self, transfer: Callable[[int], _Result], start: int) -> _Result:
+        """The result of ``transfer`` of the block at ``start``, once it succeeds."""
         why = "?"
         for failed in range(ATTEMPTS):
             if not self._in_step:
                 self.restart()
             self._keep()
             try:
-                return transfer()
+                result = transfer(start)
+                self._most_words = min(2 * self._most_words, LONG_WORDS * MOST_WORDS)
+                return result
             except _Broken as error:
                 self.faults += 1
+                self._most_words = max(LEAST_WORDS, self._block_words // 4)
                 why = str(error)
                 if self._raised and failed + 1 >= RATE_FAULTS:
                     self._rates.pop(0)
@@ -186,17 +229,18 @@ class SerialLink:
             self._raised = True
             with contextlib.suppress(_Broken):
                 with self._quickly():
-                    self._exchange(1)
-                self._exchange(TRIAL_BLOCKS)
+                    self._exchange(0, TRIAL_WORDS)
+                self._exchange(LONG, TRIAL_BLOCKS)
                 return True
             self._return()
             return False
         raise self._failed("the line's rate")
 
-    def _exchange(self, blocks: int) -> None:
-        """Random words to where none are kept, and whatever the memory has."""
-        self._write(Frame.CHECKED_WRITE | LONG, SERIAL_NOWHERE, blocks, secrets.token_bytes(4 * LONG_WORDS * blocks))
-        self._read(Frame.CHECKED_READ | LONG, SERIAL_MEMORY, blocks, 4 * LONG_WORDS * blocks)
+    def _exchange(self, long: int, count: int) -> None:
+        """Random words to where none are kept, and whatever the memory has; ``count`` words, or blocks with ``LONG``."""
+        size = 4 * count * (LONG_WORDS if long else 1)
+        self._write(Frame.CHECKED_WRITE | long, SERIAL_NOWHERE, count, secrets.token_bytes(size))
+        self._read(Frame.CHECKED_READ | long, SERIAL_MEMORY, count, size)
 
     def _lower(self) -> None:
         """The built rate again, to which the device comes back by itself."""
@@ -259,22 +303,3 @@ class SerialLink:
         self._crc = AFTER_DIGEST
         if found != expected:
             raise _Broken(f"a digest of {found.hex() or 'no bytes'} instead of {expected.hex()}")
-
-
-def _frames(kind: int, address: int, words: int) -> Iterator[tuple[int, int, int, int]]:
-    """A transfer in frames: first word of it, command, count for the header, words."""
-    start = 0
-    while start < words:
-        left = words - start
-        ragged = -(address // 4 + start) % LONG_WORDS
-        if left <= MOST_WORDS:
-            size = left
-            yield start, kind, size, size
-        elif ragged:
-            size = ragged
-            yield start, kind, size, size
-        else:
-            blocks = min(MOST_WORDS, left // LONG_WORDS)
-            size = blocks * LONG_WORDS
-            yield start, kind | LONG, blocks, size
-        start += size

@@ -16,6 +16,7 @@ __all__ = ["PortError", "SerialPort", "list_ports"]
 
 
 _LOOK_S = 0.004  # between looks at the clock
+_PIECE = 4096    # bytes for the operating system at once
 _TCGETS2, _OSPEED = 0x802C542A, 10  # Linux's: settings with the rate as a number, and its place among them
 
 
@@ -125,7 +126,8 @@ class SerialPort:
         """Hand over all of ``data``; returns when the operating system has it."""
         self._sent = max(self._sent, self.clock()) + 10 * len(data) / self.baud
         try:
-            self._port.write(data)
+            for start in range(0, len(data), _PIECE):  # each has its time, whatever the rate
+                self._port.write(data[start:start + _PIECE])
         except self._gone as error:
             raise self._lost(error) from None
 
@@ -145,7 +147,7 @@ class SerialPort:
             raise self._lost(error) from None
         return bytes(received)
 
-    def drain(self, quiet_s: float, limit_s: float = 10.0) -> None:
+    def drain(self, quiet_s: float, limit_s: float = 20.0) -> None:
         """Throw away what comes until nothing has come for ``quiet_s``, or raise :class:`PortError` after ``limit_s``."""
         start = last = self.clock()
         try:

@@ -69,6 +69,29 @@ def test_memory_of_any_alignment_and_length():
             opened.write_memory(16380, np.zeros(5, np.uint8))
 
 
+@pytest.mark.parametrize(("baud", "spoilt", "sizes"), [
+    (3_000_000, 0, [16384]), (115_200, 0, [1536] * 10),
+    (500_000, 1, [7168, 1536, 3584, 7168, 4096]),  # 0.15 s, then a quarter of it, half, all
+    (115_200, 4, [1536, 432, 108, 64, 64, 128, 256, 512, 64])])
+def test_blocks_last_as_long_at_every_rate_and_less_after_faults(baud, spoilt, sizes):
+    """What memory is written in, where a byte of the first blocks is changed on the way."""
+    data = np.random.default_rng(3).integers(0, 256, MEMORY_BYTES, np.uint8)
+    blocks = []
+    with device() as opened:
+        send = opened._port.write
+
+        def write(sent):
+            if len(sent) > 11:  # a header and DIGEST
+                blocks.append(len(sent) - 11)
+                sent = sent[:-2] + bytes((sent[-2] ^ (len(blocks) <= spoilt), sent[-1]))
+            send(sent)
+
+        opened._port.write, opened._port.baud = write, baud
+        opened.write_memory(0, data)
+        assert blocks[:9] == sizes[:9]
+        assert np.array_equal(opened.read_memory(0, data.size), data) and opened.link.faults == spoilt
+
+
 def test_a_port_that_is_not_there_says_what_is(monkeypatch):
     monkeypatch.setattr(serial_port, "list_ports", lambda: [("/dev/ttyUSB3", "ULX3S FPGA"), ("/dev/ttyS0", "n/a")])
     with pytest.raises(PortError, match=re.escape("port '/dev/ttyUSB77' does not exist; there is /dev/ttyUSB3 (ULX3S FPGA), /dev/ttyS0")):

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <deque>
 #include <vector>
 
 namespace {
@@ -23,9 +24,10 @@ struct Board {
     Vsystolith_board model{&context};
     Sender sender;
     Receiver receiver;
+    std::deque<Byte> coming;  // held back by the adapter
     std::vector<unsigned char> received;
     Spike to_board, from_board;
-    uint64_t cycle = 0;
+    uint64_t cycle = 0, latency = 0;
     double bit_cycles = 1;
 
     void step() {
@@ -35,7 +37,8 @@ struct Board {
         model.oscillator = 1;
         model.eval();
         unsigned char byte;
-        if (receiver.step(cycle, bit_cycles, model.tx ^ from_board.at(cycle), byte)) received.push_back(byte);
+        if (receiver.step(cycle, bit_cycles, model.tx ^ from_board.at(cycle), byte)) coming.push_back({cycle + latency, byte});
+        for (; !coming.empty() && coming.front().due <= cycle; coming.pop_front()) received.push_back(coming.front().value);
         ++cycle;
     }
 };
@@ -57,6 +60,9 @@ uint64_t board_cycles(const Board* board) { return board->cycle; }
 // Cycles per bit of the adapter from now on.
 void board_rate(Board* board, double bit_cycles) { board->bit_cycles = bit_cycles; }
 
+// Cycles for which the adapter holds each byte back, either way.
+void board_latency(Board* board, uint64_t cycles) { board->latency = cycles; }
+
 // Invert the line to the board (way 0) or from it (1) for `cycles`, `after` so many.
 void board_spike(Board* board, int way, uint64_t after, uint64_t cycles) {
     (way ? board->from_board : board->to_board) = {board->cycle + after, board->cycle + after + cycles};
@@ -64,7 +70,7 @@ void board_spike(Board* board, int way, uint64_t after, uint64_t cycles) {
 
 // All bytes to the board, until the last one is on the line.
 void board_send(Board* board, const unsigned char* bytes, size_t count) {
-    for (size_t i = 0; i < count; ++i) board->sender.queue.push_back({0, bytes[i]});
+    for (size_t i = 0; i < count; ++i) board->sender.queue.push_back({board->cycle + board->latency, bytes[i]});
     while (board->sender.busy()) board->step();
 }
 

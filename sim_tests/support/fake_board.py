@@ -9,6 +9,7 @@ import zlib
 
 import numpy as np
 from systolith.arch.registers import SERIAL_CONTROL, SERIAL_MEMORY, SERIAL_RATE, SERIAL_REGISTERS, offset_of
+from systolith.arch.serial_link import LONG, LONG_WORDS
 from systolith.host.device import Device
 
 __all__ = ["FakeBoard"]
@@ -73,7 +74,7 @@ class FakeBoard:
                 elif command == 0x83 and not self.plain:
                     self._send((self.crc ^ 0xFFFFFFFF).to_bytes(4, "little"))
                 elif command in (1, 2) or (command in (0x81, 0x82, 0x85, 0x86) and not self.plain):
-                    count = next(stream) * (16 if command & 4 else 1)
+                    count = next(stream) * (LONG_WORDS if command & LONG else 1)
                     address = 4 * int.from_bytes(take(4), "big") & 0xFFFFFFFF
                     if command in (0x81, 0x85):
                         assert take(4) and self.crc == 0x2144DF1C, "a checked header's check"

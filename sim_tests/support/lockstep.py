@@ -25,15 +25,16 @@ def lockstep_library(folder):
 class LockstepPort:
     """What :class:`~systolith.host.serial_port.SerialPort` is to the driver, with an adapter that does at most ``most_baud``.
 
-    It says so, as some do, where ``honest``; otherwise it sends at the rate it has.
+    It says so, as some do, where ``honest``; otherwise it sends at the rate it has. It holds each byte back for ``latency_s``.
     """
 
     name = "lockstep"
 
-    def __init__(self, library, board, *, silence_s, most_baud=10**9, honest=False):
+    def __init__(self, library, board, *, silence_s, most_baud=10**9, honest=False, latency_s=0.0):
         self.library, self.board, self.silence_s = library, board, silence_s
         self.most_baud, self.honest = most_baud, honest
         self._handle = ctypes.c_void_p(library.board_open())
+        library.board_latency(self._handle, ctypes.c_uint64(round(latency_s * board.clock_hz)))
         self.tried = []
         self.set_baud(board.baud)
 

@@ -5,6 +5,7 @@ import random
 
 import pytest
 from amaranth.sim import Simulator
+from systolith.arch.serial_link import AFTER_HEADER, LONG, LONG_WORDS, Frame, header
 from systolith.rtl.uartbone import UARTBone
 
 TIMEOUT = 50
@@ -127,6 +128,22 @@ def test_longest_burst():
         await tb.send(ctx, write_frame(100, words))
         await tb.send(ctx, read_frame(100, 255))
         assert await tb.answered(ctx, 4 * 255) == words
+
+    tb.run(testbench)
+
+
+def test_a_long_frame_counts_blocks():
+    tb = TB(stalls=False)
+    first, count = 3 * LONG_WORDS, 2 * LONG_WORDS
+
+    async def testbench(ctx):
+        ctx.set(tb.dut.crc, AFTER_HEADER ^ 0xffff_ffff)  # every check is good, and this is the digest's first byte
+        words = [0x01020304 * i & 0xffff_ffff for i in range(count)]
+        await tb.send(ctx, header(Frame.CHECKED_WRITE | LONG, 4 * first, 2) + bytes(4))
+        await tb.send(ctx, b"".join(word.to_bytes(4, "big") for word in words))
+        await tb.send(ctx, header(Frame.CHECKED_READ | LONG, 4 * first, 2))
+        assert (await tb.answered(ctx, 4 * count + 4))[:-1] == words
+        assert tb.writes == list(range(first, first + count))
 
     tb.run(testbench)
 
