@@ -9,7 +9,7 @@ WHEEL   := build/wheel
 BOARD   ?= ulx3s-85f
 WORKERS ?= $(shell nproc)
 
-.PHONY: setup demo test check wheel bench bench-area bench-boards bench-complete nightly clean
+.PHONY: setup demo test check wheel bench bench-area bench-boards bench-complete bench-faults nightly clean
 
 setup: $(STAMP)
 
@@ -52,6 +52,10 @@ bench-boards: setup
 # clocks. SEEDS=2 is two.
 bench-complete: setup
 	$(BIN)/python -m systolith.cli.bench_complete --seeds $(or $(SEEDS),5)
+
+# Hurts the line of simulated boards more than ten thousand times, an hour, and writes what it did.
+bench-faults: setup
+	SYSTOLITH_NIGHTLY=1 SYSTOLITH_FAULTS=docs/results/faults.md $(BIN)/pytest -q sim_tests/boards/test_fault_campaign.py
 
 # Synthesises random configurations, an hour; fits what is expected of look-up tables and flip-flops, and writes how far off that is.
 bench-area: setup

@@ -53,14 +53,16 @@ public:
                 busy_ = true;
                 bit_ = 0;
                 value_ = 0;
-                next_ = cycle + 1.5 * bit_cycles;
+                next_ = cycle + 0.5 * bit_cycles;
             }
             return false;
         }
         if (cycle < next_) return false;
         next_ += bit_cycles;
-        if (bit_ < 8) {
-            value_ |= static_cast<unsigned>(level) << bit_++;
+        if (bit_ <= 8) {
+            if (bit_) value_ |= static_cast<unsigned>(level) << (bit_ - 1);
+            else busy_ = !level;  // a glitch, not a start bit, ends it
+            ++bit_;
             return false;
         }
         busy_ = false;

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstring>
 #include <deque>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -23,21 +24,26 @@ struct Board {
     VerilatedContext context;
     Vsystolith_board model{&context};
     Sender sender;
-    Receiver receiver;
+    Receiver receiver, unspoilt, at_board;
     std::deque<Byte> coming;  // held back by the adapter
-    std::vector<unsigned char> received;
+    std::vector<unsigned char> received, heard;
     Spike to_board, from_board;
     uint64_t cycle = 0, latency = 0;
-    double bit_cycles = 1;
+    double bit_cycles = 1, send_cycles = 1;
+    bool spoilt = false;
 
     void step() {
-        model.rx = sender.step(cycle, bit_cycles) ^ to_board.at(cycle);
+        unsigned char byte = 0, sent = 0;
+        model.rx = sender.step(cycle, send_cycles) ^ to_board.at(cycle);
+        if (at_board.step(cycle, bit_cycles, model.rx, byte)) heard.push_back(byte);
         model.oscillator = 0;
         model.eval();
         model.oscillator = 1;
         model.eval();
-        unsigned char byte;
-        if (receiver.step(cycle, bit_cycles, model.tx ^ from_board.at(cycle), byte)) coming.push_back({cycle + latency, byte});
+        const bool came = receiver.step(cycle, bit_cycles, model.tx ^ from_board.at(cycle), byte);
+        const bool went = unspoilt.step(cycle, bit_cycles, model.tx, sent);
+        spoilt |= came != went || (came && byte != sent);
+        if (came) coming.push_back({cycle + latency, byte});
         for (; !coming.empty() && coming.front().due <= cycle; coming.pop_front()) received.push_back(coming.front().value);
         ++cycle;
     }
@@ -58,7 +64,21 @@ void board_close(Board* board) { delete board; }
 uint64_t board_cycles(const Board* board) { return board->cycle; }
 
 // Cycles per bit of the adapter from now on.
-void board_rate(Board* board, double bit_cycles) { board->bit_cycles = bit_cycles; }
+void board_rate(Board* board, double bit_cycles) { board->bit_cycles = board->send_cycles = bit_cycles; }
+
+// And of what it sends, until then.
+void board_send_rate(Board* board, double bit_cycles) { board->send_cycles = bit_cycles; }
+
+// Whether a receiver at the board's pin, at the adapter's rate, heard these bytes and no others since the last call.
+bool board_heard(Board* board, const unsigned char* bytes, size_t count) {
+    const bool same = std::vector<unsigned char>(bytes, bytes + count) == board->heard;
+    board->heard.clear();
+    board->at_board = {};
+    return same;
+}
+
+// Whether a spike made the adapter receive something else than the board sent since the last call.
+bool board_spoilt(Board* board) { return std::exchange(board->spoilt, false); }
 
 // Cycles for which the adapter holds each byte back, either way.
 void board_latency(Board* board, uint64_t cycles) { board->latency = cycles; }

@@ -16,7 +16,7 @@ def _flip(rng, data):
 
 
 def _change(rng, data):
-    data[rng.randrange(len(data))] = rng.randrange(256)
+    data[rng.randrange(len(data))] ^= rng.randrange(1, 256)
 
 
 def _drop(rng, data):

@@ -19,6 +19,7 @@ def lockstep_library(folder):
     library.board_open.restype = ctypes.c_void_p
     library.board_cycles.restype = ctypes.c_uint64
     library.board_wait.restype = ctypes.c_size_t
+    library.board_heard.restype = library.board_spoilt.restype = ctypes.c_bool
     return library
 
 
