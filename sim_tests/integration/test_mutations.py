@@ -41,7 +41,7 @@ MUTATIONS = {
 OUTPUT_CONFIG = small_config(3, 5, array={"dataflow": "os"})
 # Of what only an output-stationary array has.
 OUTPUT_MUTATIONS = {
-    "sums go on": Mutation("rtl/pe_output.py", {"(held & ~first.replicate(self.sum_bits)).as_signed()": "held"}),
+    "sums go on": Mutation("rtl/pe_output.py", {"held.eq(Mux(first, 0, total))": "held.eq(total)"}),
     "sums come down over others": Mutation("rtl/datapath_output.py", {"above.eq(above << 1)": "above.eq(above)"}),
     "weights between vectors": Mutation("rtl/datapath_output.py", {"flags.shift & ~flags.zero": "~flags.zero"}),
     "no turn of the corner": Mutation("rtl/datapath_output.py", {"turn.down.eq(moves.o[0].down)": "turn.down.eq(0)"}),
