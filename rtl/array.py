@@ -155,7 +155,7 @@ class SystolicArray(wiring.Component):
         tops = self._weight_terms(m) if self.pairs else [C(0, kind.sum_bits(self.psum_bits)) for kind in self._elements]
         w, w_shift, psum = self._weights(m, firsts), Cat(self.w_shift[c] for c in firsts), Cat(tops)
         side = C(0, signed(self.psum_bits))
-        for block in [range(e, e + 1) for e in range(self._rows_of_elements)] if self.block_rows else blocks(self._rows_of_elements):
+        for block in blocks(self._rows_of_elements, crossed=bool(self.block_rows)):
             e = block[0]
             if e and self._crossings(e) != self._crossings(e - 1):
                 down = Cat(psum, side) if self.pairs else psum

@@ -13,9 +13,9 @@ _BLOCK_ROWS = 16
 _TALL_ROWS = 33  # and more; of lower arrays every row is seen in the Verilog as it lies on the part
 
 
-def blocks(rows: int) -> list[range]:
-    """The rows that are one module each: of a tall array many, or else one."""
-    step = _BLOCK_ROWS if rows >= _TALL_ROWS else 1
+def blocks(rows: int, *, crossed: bool = False) -> list[range]:
+    """The rows that are one module each: of a tall array many, or else one, as where crossings lie between some (``crossed``)."""
+    step = _BLOCK_ROWS if rows >= _TALL_ROWS and not crossed else 1
     return [range(first, min(first + step, rows)) for first in range(0, rows, step)]
 
 
