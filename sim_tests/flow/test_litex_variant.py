@@ -7,6 +7,7 @@ import re
 import subprocess
 
 import pytest
+from nightly import nightly
 from systolith.arch.manifest import Manifest
 from systolith.arch.registers import SERIAL_SOC
 from systolith.boards import BOARDS
@@ -184,7 +185,7 @@ def test_no_device_memory_on_the_part(name):
         assert "-DSDRAM_COLUMN_BITS=" + ("8" if name == "colorlight-5a75b" else "9") in flags
 
 
-@pytest.mark.skipif(not os.environ.get("SYSTOLITH_NIGHTLY"), reason="place and route takes minutes: SYSTOLITH_NIGHTLY=1")
+@nightly("place and route takes minutes")
 @pytest.mark.parametrize("name", ["icesugar-pro", "colorlight-5a75b", "ecpix5-45f"])
 def test_place_and_route(name, tmp_path):
     flow.generate_folder(tmp_path, board=name, variant="litex")

@@ -2,14 +2,15 @@
 
 import pytest
 from devices import small_config
+from nightly import NIGHTLY
 from systolith.arch.manifest import ManifestError
 from systolith.gen.generate import generate
 from systolith.gen.tools import ToolError
-from systolith.gen.verify import VerifyError, verify
+from systolith.gen.verify import PROGRAMS, VerifyError, verify
 
 
 @pytest.mark.parametrize("shell, programs, least, array", [
-    ("axi", 200, 32, {}), ("native", 12, 25, {"weights": "int4"}), ("native", 12, 25, {"dataflow": "os"})])
+    ("axi", PROGRAMS if NIGHTLY else 48, 32, {}), ("native", 12, 25, {"weights": "int4"}), ("native", 12, 25, {"dataflow": "os"})])
 def test_benches_pass(shell, programs, least, array, tmp_path):
     generate(small_config(3, 5, shell=shell, array=array), tmp_path / "g")
     result = verify(tmp_path / "g", seed=7, programs=programs)

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from devices import small_config
+from devices import generated, simulated, small_config
 from systolith.arch.commands import ProgramError, Store, int16_fields
 from systolith.arch.config import ConfigError
 from systolith.arch.cycles import predict_cycles
@@ -15,11 +15,8 @@ from systolith.arch.registers import Feature, offset_of
 from systolith.arch.settings import resolve
 from systolith.arch.tiling import PlanError
 from systolith.cli import flow
-from systolith.gen.generate import generate
-from systolith.gen.simulate import compile_simulation
 from systolith.host.accelerator import Accelerator, Requantise, RequantiseInt16
 from systolith.host.model_device import ModelDevice
-from systolith.host.simulated import SimulatedDevice
 
 SEED = 20261127
 SHAPES = [(1, 1, 1), (2, 3, 5), (7, 13, 11), (31, 29, 37), (1, 64, 3), (40, 1, 90)]
@@ -39,19 +36,9 @@ def on_model(config, memory_bytes=1 << 20):
     return Accelerator(ModelDevice(manifest, memory_bytes=memory_bytes), manifest)
 
 
-@pytest.fixture(scope="module")
-def on_rtl(tmp_path_factory):
-    """Accelerators on the RTL of :data:`CONFIGS`, each generated once."""
-    made = {}
-
-    def accelerator(name):
-        if name not in made:
-            made[name] = tmp_path_factory.mktemp(name)
-            generate(CONFIGS[name], made[name])
-        manifest = Manifest.read(made[name])
-        device = SimulatedDevice(compile_simulation(made[name]).path, manifest, memory_bytes=1 << 20, latency=30, max_cycles=20_000_000)
-        return Accelerator(device, manifest)
-    return accelerator
+def on_rtl(config):
+    device = simulated(config, memory_bytes=1 << 20, latency=30, max_cycles=20_000_000)
+    return Accelerator(device, Manifest.read(generated(config)))
 
 
 def operands(config, m, n, k):
@@ -76,11 +63,11 @@ def test_products_on_the_model(name):
 
 
 @pytest.mark.parametrize("name", ON_RTL)
-def test_products(name, on_rtl):
+def test_products(name):
     """Against NumPy; both devices move the same bytes, but that a serial dispatcher reads a command's first word twice."""
     config = CONFIGS[name]
     again = 4 if config.control.engines == "serial" else 0
-    with on_model(config) as model, on_rtl(name) as rtl:
+    with on_model(config) as model, on_rtl(config) as rtl:
         for shape in SHAPES:
             a, w, rng = operands(config, *shape)
             for accelerator in (model, rtl):
@@ -98,10 +85,10 @@ def test_products(name, on_rtl):
             assert model.counters["bytes_written"] == rtl.counters["bytes_written"]
 
 
-def test_the_cycle_model_is_the_rtl(on_rtl):
+def test_the_cycle_model_is_the_rtl():
     """Cycles of products, those that the bus bounds among them."""
     config = CONFIGS["7x5"]
-    with on_rtl("7x5") as accelerator:
+    with on_rtl(CONFIGS["7x5"]) as accelerator:
         for shape in SHAPES:
             a, w, _ = operands(config, *shape)
             for requantise in (None, RequantiseInt16(multiplier=1 << 30, shift=-20)):
@@ -111,11 +98,11 @@ def test_the_cycle_model_is_the_rtl(on_rtl):
                 assert abs(predicted - accelerator.counters["cycles"]) <= 0.02 * accelerator.counters["cycles"] + 4, shape
 
 
-def test_sums_wrap_at_32_bits(on_rtl):
+def test_sums_wrap_at_32_bits():
     """1024 times −32768 · −128 is 2**32."""
     config = CONFIGS["7x5"]
     a, w = np.full((1, 1025), -32768, np.int16), np.full((1025, 2), -128, np.int8)
-    for accelerator in (on_model(config), on_rtl("7x5")):
+    for accelerator in (on_model(config), on_rtl(CONFIGS["7x5"])):
         with accelerator:
             assert accelerator.matmul(a, w).tolist() == [[1 << 22, 1 << 22]]
 
@@ -198,7 +185,7 @@ def lite_rt_outputs(kind, a, w, bias, scales, activation):
 
 @pytest.mark.parametrize("activation", ["NONE", "RELU", "RELU6"])
 @pytest.mark.parametrize("kind", ["CONV_2D", "FULLY_CONNECTED"])
-def test_requantised_as_tflite_does(kind, activation, on_rtl):
+def test_requantised_as_tflite_does(kind, activation):
     """Bit for bit what LiteRT's kernels of int16 activations, int8 weights and 64-bit bias give, on model and RTL."""
     pytest.importorskip("tflite")
     pytest.importorskip("ai_edge_litert.interpreter")
@@ -223,7 +210,7 @@ def test_requantised_as_tflite_does(kind, activation, on_rtl):
     expected = lite_rt_outputs(kind, a, w, bias, (scale_in, scale_w, scale_out), getattr(tflite_writer, activation))
     assert (np.abs(expected.astype(np.int64)) == high).any() and len(np.unique(expected)) > 300
     # RELU6 has all that there is to be clamped: one run of the RTL is enough.
-    for accelerator in (on_model(config), *([on_rtl("7x5")] if activation == "RELU6" else [])):
+    for accelerator in (on_model(config), *([on_rtl(CONFIGS["7x5"])] if activation == "RELU6" else [])):
         with accelerator:
             assert np.array_equal(accelerator.matmul(a, w, bias, rounding), expected), (SEED, kind)
 

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from devices import simulated, small_config
+from devices import generated, simulated, small_config
 from systolith.arch.manifest import Manifest
 from systolith.arch.registers import Feature, offset_of
 from systolith.arch.settings import resolve
@@ -28,9 +28,9 @@ def on_model(config, memory_bytes=1 << 20):
     return Accelerator(ModelDevice(manifest, memory_bytes=memory_bytes), manifest)
 
 
-def on_rtl(config, folder, memory_bytes=1 << 20):
-    device = simulated(config, folder, memory_bytes=memory_bytes, latency=30, max_cycles=20_000_000)
-    return Accelerator(device, Manifest.read(folder))
+def on_rtl(config, memory_bytes=1 << 20):
+    device = simulated(config, memory_bytes=memory_bytes, latency=30, max_cycles=20_000_000)
+    return Accelerator(device, Manifest.read(generated(config)))
 
 
 def operands(m, n, k):
@@ -45,11 +45,11 @@ def exact(a, w):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_products(name, tmp_path):
+def test_products(name):
     """Against NumPy; both devices move the same bytes, but that a serial dispatcher reads a command's first word twice."""
     config = CONFIGS[name]
     again = 4 if config.control.engines == "serial" else 0
-    with on_model(config) as model, on_rtl(config, tmp_path / "g") as rtl:
+    with on_model(config) as model, on_rtl(config) as rtl:
         for shape in SHAPES:
             a, w, rng = operands(*shape)
             for accelerator in (model, rtl):
@@ -65,10 +65,10 @@ def test_products(name, tmp_path):
 
 
 @pytest.mark.parametrize("name, size", [("1x1", 8192), ("7x5", 4096)])
-def test_work_larger_than_memory(name, size, tmp_path):
+def test_work_larger_than_memory(name, size):
     config = CONFIGS[name]
     a, w, _ = operands(60, 41, 30)
-    for accelerator in (on_model(config, size), on_rtl(config, tmp_path / "g", size)):
+    for accelerator in (on_model(config, size), on_rtl(config, size)):
         with accelerator:
             assert np.array_equal(accelerator.matmul(a, w), exact(a, w))
             assert accelerator.counters["programs"] > 1
@@ -122,7 +122,7 @@ def small_model(weights, seed=SEED):
 
 
 @pytest.mark.parametrize("rows, cols", [(8, 8), (7, 5), (16, 16), (4, 1)])
-def test_a_network_whose_weights_fit(rows, cols, tmp_path):
+def test_a_network_whose_weights_fit(rows, cols):
     """LiteRT's reference kernels, byte for byte, on the model and, for one array, on the RTL."""
     pytest.importorskip("tflite")
     pytest.importorskip("ai_edge_litert.interpreter")
@@ -136,7 +136,7 @@ def test_a_network_whose_weights_fit(rows, cols, tmp_path):
         with on_model(config) as accelerator:
             assert np.array_equal(Session(model, accelerator).run(*inputs), expected), f"seed {seed}"
     if (rows, cols) == (7, 5):
-        with on_rtl(config, tmp_path / "g") as accelerator:
+        with on_rtl(config) as accelerator:
             assert np.array_equal(Session(model, accelerator).run(*inputs), expected), f"seed {seed}"
 
 

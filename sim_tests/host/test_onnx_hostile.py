@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
+from nightly import NIGHTLY
 
 pytest.importorskip("onnx", reason="reads ONNX files, which needs the extra 'onnx'")
 pytest.importorskip("onnxruntime", reason="its models are made with ONNX Runtime, of the extra 'onnx'")
@@ -20,7 +21,7 @@ from systolith.host.errors import NetworkError
 from systolith.host.graph import LARGEST_TENSOR
 from systolith.host.onnx_reader import read_onnx
 
-MUTATIONS = 40_000 if os.environ.get("SYSTOLITH_NIGHTLY") else 4_000
+MUTATIONS = 40_000 if NIGHTLY else 4_000
 NUMBERS = [-(1 << 63), -(1 << 31), -2, -1, 0, 1, 2, 3, 7, 255, 1 << 16, (1 << 31) - 1, 1 << 31, 1 << 40, (1 << 63) - 1]
 FLOATS = [float("nan"), float("inf"), -1.0, 0.0, 1e-45, 1e38, 3.0]
 

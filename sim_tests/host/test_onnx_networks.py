@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
+from nightly import NIGHTLY
 
 pytest.importorskip("onnx", reason="reads ONNX files, which needs the extra 'onnx'")
 pytest.importorskip("onnxruntime", reason="its oracle is ONNX Runtime, of the extra 'onnx'")
@@ -155,7 +154,7 @@ def test_model_that_onnx_runtime_refuses():
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("seed", range(200 if os.environ.get("SYSTOLITH_NIGHTLY") else 12))
+@pytest.mark.parametrize("seed", range(200 if NIGHTLY else 12))
 def test_random_networks(seed):
     """Quantised by ONNX Runtime: the accelerator is the graph, byte for byte, and the graph is ONNX Runtime but for single steps."""
     rng = np.random.default_rng(seed)

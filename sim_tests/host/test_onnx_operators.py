@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
+from nightly import NIGHTLY
 
 pytest.importorskip("onnx", reason="reads ONNX files, which needs the extra 'onnx'")
 pytest.importorskip("onnxruntime", reason="its oracle is ONNX Runtime, of the extra 'onnx'")
@@ -15,7 +14,7 @@ from onnx_models import oracle
 from systolith.host.graph import Graph
 from systolith.host.onnx_reader import read_onnx
 
-TRIALS = 400 if os.environ.get("SYSTOLITH_NIGHTLY") else 25
+TRIALS = 400 if NIGHTLY else 25
 # Results that are exactly halves, which ONNX Runtime rounds to even, or by the noise of its float sums.
 HALVES: dict[str, float] = {}
 

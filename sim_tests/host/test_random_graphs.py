@@ -1,18 +1,18 @@
 """Graphs of every operator, drawn at random, on accelerators drawn at random: byte for byte the reference, without a hazard."""
 
-import os
 
 import numpy as np
 import pytest
 from graphs import GraphMaker, check_graph, random_graph
 from networks import random_config
+from nightly import NIGHTLY
 from systolith.arch.commands import Execute, Store, Target
 from systolith.arch.settings import resolve
 from systolith.arch.tiling import PlanError
 from systolith.host.compile import compile_graph
 from systolith.host.operators import AveragePool2D
 
-SEEDS = range(400 if os.environ.get("SYSTOLITH_NIGHTLY") else 40)
+SEEDS = range(400 if NIGHTLY else 40)
 # What the smallest memories may refuse.
 REFUSED = ("activation_kib must hold two windows", "accumulator_rows must be at least")
 

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("tflite", reason="the package 'tflite' is not installed")
 
-from devices import simulated
+from devices import generated, simulated
 from random_models import Maker, random_network
 from systolith.arch.manifest import Manifest
 from systolith.arch.settings import resolve
@@ -175,10 +175,9 @@ def test_files_that_are_refused(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def device(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("session")
-    device = simulated(CONFIG, folder, memory_bytes=1 << 20)
-    yield types.SimpleNamespace(accelerator=Accelerator(device, Manifest.read(folder)))
+def device():
+    device = simulated(CONFIG, memory_bytes=1 << 20)
+    yield types.SimpleNamespace(accelerator=Accelerator(device, Manifest.read(generated(CONFIG))))
     device.close()
 
 

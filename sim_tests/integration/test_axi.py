@@ -8,6 +8,7 @@ import re
 import pytest
 from devices import small_config
 from mutants import Mutation, generate_mutant
+from nightly import nightly
 from systolith.gen.generate import generate
 from systolith.gen.verify import verify
 
@@ -16,7 +17,7 @@ CONFIGS = {32: small_config(2, 4, memory={"bus_bits": 32}), 128: small_config(4,
            512: small_config(3, 3, memory={"bus_bits": 512})}
 
 
-@pytest.mark.parametrize("bus_bits", CONFIGS)
+@pytest.mark.parametrize("bus_bits", [32, pytest.param(128, marks=nightly("a minute; the widths around it are tested")), 512])
 def test_bus_width(bus_bits, tmp_path):
     generate(CONFIGS[bus_bits], tmp_path / "g")
     result = verify(tmp_path / "g", seed=SEED, programs=12)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from devices import simulated
+from devices import generated, simulated
 from systolith.arch.commands import Load
 from systolith.arch.cycles import Memory, predict_cycles
 from systolith.arch.manifest import Manifest
@@ -49,10 +49,9 @@ def test_predicted(group, case):
 
 
 @pytest.fixture(scope="module")
-def acc(tmp_path_factory):
+def acc():
     """The built-in default, memory latency 30."""
-    folder = tmp_path_factory.mktemp("default")
-    with Accelerator(simulated(resolve(), folder, memory_bytes=1 << 20), Manifest.read(folder)) as accelerator:
+    with Accelerator(simulated(resolve(), memory_bytes=1 << 20), Manifest.read(generated(resolve()))) as accelerator:
         yield accelerator
 
 

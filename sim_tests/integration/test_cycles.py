@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 from devices import run_words, simulated, small_config
+from nightly import nightly
 from systolith.arch.commands import Bank, Engine, Execute, Load, Operation, Store, Target, pack
 from systolith.arch.cycles import Memory, predict_cycles
 from systolith.arch.cycles_serial import serial_cycles
@@ -48,11 +49,11 @@ def stores(rng, config):
 
 
 @pytest.mark.parametrize("name", STORES)
-def test_stores(name, tmp_path):
+def test_stores(name):
     """Within 3 cycles of the hardware or 0.3 %, whichever is larger."""
     config = STORES[name]
     for latency in (1, 30):
-        with simulated(config, tmp_path / "g", memory_bytes=MEMORY, latency=latency) as device:
+        with simulated(config, memory_bytes=MEMORY, latency=latency) as device:
             for seed in range(12):
                 program = stores(np.random.default_rng(seed), config)
                 outcome = run_words(device, config, pack(program), {1: (0x1000, 0x1000), 2: (0x4000, 0xC000)}, program=0x14000)
@@ -77,11 +78,11 @@ def run_plan(device, config, plan):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("latency", [1, 30, 100])
-def test_prediction(name, latency, tmp_path):
+@pytest.mark.parametrize("latency", [1, pytest.param(30, marks=nightly("minutes; the latencies around it are tested")), 100])
+def test_prediction(name, latency):
     """Within 1 % or 8 cycles of the hardware, whichever is larger; rows streamed are exact."""
     config = CONFIGS[name]
-    with simulated(config, tmp_path / "g", memory_bytes=MEMORY, latency=latency) as device:
+    with simulated(config, memory_bytes=MEMORY, latency=latency) as device:
         for m, n, k in SHAPES:
             for out in ("int32", "int8"):
                 plan = plan_gemm(config, m, n, k, out=out)
@@ -93,11 +94,11 @@ def test_prediction(name, latency, tmp_path):
 
 
 @pytest.mark.parametrize("cycles_per_beat, half_duplex", [(4, False), (4, True), (1, True)])
-def test_slow_and_shared_memory(cycles_per_beat, half_duplex, tmp_path):
+def test_slow_and_shared_memory(cycles_per_beat, half_duplex):
     """Words that come slowly, to 0.5 % or 8 cycles; and such as take turns with those that are written, to 3 %."""
     config = small_config(8, 8)
     memory = Memory(latency=20, cycles_per_beat=cycles_per_beat, half_duplex=half_duplex)
-    with simulated(config, tmp_path / "g", memory_bytes=MEMORY, latency=20, cycles_per_beat=cycles_per_beat,
+    with simulated(config, memory_bytes=MEMORY, latency=20, cycles_per_beat=cycles_per_beat,
                    half_duplex=half_duplex) as device:
         for m, n, k in SHAPES:
             plan = plan_gemm(config, m, n, k)
@@ -108,10 +109,10 @@ def test_slow_and_shared_memory(cycles_per_beat, half_duplex, tmp_path):
 
 
 @pytest.mark.parametrize("latency", [1, 30])
-def test_bounds_of_serial_engines(latency, tmp_path):
+def test_bounds_of_serial_engines(latency):
     """They hold, and are near each other where the commands of a single tile wait for one another."""
     config = resolve(merge(BOARDS["icebreaker"].settings, {"shell": "native", "memory": {"address_bits": 18}}))
-    with simulated(config, tmp_path / "g", memory_bytes=MEMORY, latency=latency) as device:
+    with simulated(config, memory_bytes=MEMORY, latency=latency) as device:
         for m, n, k in [(8, 2, 8), (1, 1, 1), (24, 4, 16), (17, 3, 23)]:
             plan = plan_gemm(config, m, n, k)
             outcome, bases = run_plan(device, config, plan)
@@ -171,7 +172,7 @@ PROGRAMS = {
 }
 
 
-def test_rules(tmp_path):
+def test_rules():
     """Programs by hand, each for a rule that a product does not need, to 2 cycles.
 
     Where LOAD and STORE meet, to 20: what LOAD has on its way to a scratchpad may move up while a write of STORE's goes first, which the
@@ -179,7 +180,7 @@ def test_rules(tmp_path):
     """
     config = small_config(8, 8, memory={"outstanding": 4})
     latency = 9
-    with simulated(config, tmp_path / "g", memory_bytes=MEMORY, latency=latency) as device:
+    with simulated(config, memory_bytes=MEMORY, latency=latency) as device:
         # At the beginning of a burst, in the middle of one, and in the middle of a word.
         for (name, program), place in product(PROGRAMS.items(), (0, 64, 92)):
             beside = name.startswith("load beside store")

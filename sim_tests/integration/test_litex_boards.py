@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 from litex_server import litex_server
+from nightly import nightly
 from systolith.arch.commands import Bank, Execute, Load, Store, pack
 from systolith.arch.manifest import MANIFEST_NAME, Manifest
 from systolith.boards import get_board
@@ -26,10 +27,10 @@ from systolith.host.serial_device import SerialDevice
 pytest.importorskip("litedram", reason="LiteDRAM is not installed: pip install 'systolith[litex]'")
 
 BOARDS = {name: get_board(name).in_variant("litex") for name in ("ulx3s-85f", "colorlight-5a75b", "ecpix5-45f", "versa-ecp5")}
-NIGHTLY = bool(os.environ.get("SYSTOLITH_NIGHTLY"))
 SMALL = ["array.rows=4", "array.cols=4", "memory.activation_kib=2", "memory.weight_kib=2", "memory.accumulator_rows=64"]
 ULX3S, COLORLIGHT = "ulx3s-85f", "colorlight-5a75b"  # the second one's memory has no byte masks
 ECPIX5, VERSA = "ecpix5-45f", "versa-ecp5"           # the first one's DDR3 has no reset at the part's pins
+OTHER_DDR3 = pytest.param(VERSA, marks=nightly("a minute or two; the ECPIX-5 has DDR3 too"))
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +135,7 @@ def test_memory_that_does_not_answer_is_named(folder, changed, what, tmp_path, m
         assert row["memory_works"] is True and row["what"] == "an accelerator"
 
 
-@pytest.mark.parametrize("name", [ECPIX5, VERSA])
+@pytest.mark.parametrize("name", [ECPIX5, OTHER_DDR3])
 def test_ddr3_that_was_not_started_right(folder, name):
     """Nothing in the first try, or a latency that the controller does not expect; and the next one tries again."""
     directory, program = folder(name)
@@ -149,7 +150,8 @@ def test_ddr3_that_was_not_started_right(folder, name):
 
 
 @pytest.mark.parametrize(("windows", "settings"), [
-    ("{3,7,7},{0,0,0}", [Setting(3, 7, 1), Setting(0, 0, 1)]), ("{1,2,5},{2,8,8}", None)])
+    ("{3,7,7},{0,0,0}", [Setting(3, 7, 1), Setting(0, 0, 1)]),
+    pytest.param("{1,2,5},{2,8,8}", None, marks=nightly("a minute; host/test_levelling.py has the same with a model"))])
 def test_windows_of_reads(folder, windows, settings, monkeypatch):
     """As narrow as they can be, and none in reach for the second byte: bitslip, first and last delay."""
     directory, _ = folder(ECPIX5)
@@ -174,7 +176,7 @@ def broken(manifest, copy):
     return copy
 
 
-@pytest.mark.parametrize("name", [ULX3S, VERSA])
+@pytest.mark.parametrize("name", [ULX3S, OTHER_DDR3])
 def test_litex_server_and_the_command_line(folder, name):
     """Whose ``csr.csv`` is in the generated folder, which wakes the memory too."""
     directory, program = folder(name)
@@ -212,8 +214,7 @@ def test_the_command_line_over_ethernet_and_both_links_at_once(folder, name):
 
 
 @pytest.mark.parametrize(("name", "seed"), [
-    (COLORLIGHT, 1), pytest.param(ECPIX5, 2, marks=pytest.mark.skipif(not NIGHTLY, reason="a minute; host/test_etherbone.py has the "
-                                                                                          "same with a model: SYSTOLITH_NIGHTLY=1"))])
+    (COLORLIGHT, 1), pytest.param(ECPIX5, 2, marks=nightly("a minute; host/test_etherbone.py has the same with a model"))])
 def test_datagrams_lost_doubled_and_hurt(folder, name, seed, monkeypatch):
     """One in twenty, either way, while the memory is woken too."""
     monkeypatch.setattr(EtherboneDevice, "silence_s", 0.2)
@@ -233,7 +234,7 @@ def test_datagrams_lost_doubled_and_hurt(folder, name, seed, monkeypatch):
             assert link.lost and link.doubled
 
 
-@pytest.mark.skipif(not NIGHTLY, reason="over the lines of whole simulated boards it takes minutes: SYSTOLITH_NIGHTLY=1")
+@nightly("over the lines of whole simulated boards it takes minutes")
 @pytest.mark.parametrize("name", [ULX3S, COLORLIGHT, "icesugar-pro", "ulx3s-12f", ECPIX5, VERSA, "orangecrab-25f"])
 def test_the_selftest_on_boards_as_they_ship(name, tmp_path):
     with flow.simulated_board(board=name, variant="litex") as (directory, board):

@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 import pytest
-from devices import run_words, simulated
+from devices import generated, run_words, simulated
 from graphs import random_graph
 from systolith.arch.commands import pack
 from systolith.arch.cycles import Memory, predict_cycles
@@ -43,12 +43,11 @@ def trained():
 
 
 @pytest.fixture(scope="module", params=ARRAYS)
-def accelerator(request, tmp_path_factory):
+def accelerator(request):
     memory = {"activation_kib": 8, "weight_kib": 8, "accumulator_rows": 128}
-    folder = tmp_path_factory.mktemp("rtl")
-    device = simulated(resolve({"array": ARRAYS[request.param], "memory": memory}), folder, latency=LATENCY, memory_bytes=MEMORY,
-                       max_cycles=20_000_000)
-    with Accelerator(device, Manifest.read(folder), timeout_s=120) as made:
+    config = resolve({"array": ARRAYS[request.param], "memory": memory})
+    device = simulated(config, latency=LATENCY, memory_bytes=MEMORY, max_cycles=20_000_000)
+    with Accelerator(device, Manifest.read(generated(config)), timeout_s=120) as made:
         yield made
 
 

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 import pytest
-from devices import simulated
+from devices import generated, simulated
 from graphs import random_graph
 from networks import random_head, random_network
 from systolith.arch.manifest import Manifest
@@ -29,12 +29,11 @@ def trained():
 
 
 @pytest.fixture(scope="module", params=ARRAYS, ids=lambda shape: f"{shape[0]}x{shape[1]}")
-def accelerator(request, tmp_path_factory):
+def accelerator(request):
     rows, cols = request.param
     config = resolve({"array": {"rows": rows, "cols": cols}, "memory": {"activation_kib": 8, "weight_kib": 8, "accumulator_rows": 128}})
-    folder = tmp_path_factory.mktemp("rtl")
-    device = simulated(config, folder, latency=11, max_cycles=20_000_000)
-    with Accelerator(device, Manifest.read(folder), timeout_s=120) as made:
+    device = simulated(config, latency=11, max_cycles=20_000_000)
+    with Accelerator(device, Manifest.read(generated(config)), timeout_s=120) as made:
         yield made
 
 

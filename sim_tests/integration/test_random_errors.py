@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 from devices import run_words, simulated, small_config
+from nightly import NIGHTLY
 from systolith.arch.commands import fields_of, pack
 from systolith.arch.model import Model
 from systolith.arch.random_programs import random_program
@@ -14,7 +15,7 @@ from systolith.arch.settings import merge, resolve
 from systolith.boards import BOARDS
 
 SEED = int(os.environ.get("SYSTOLITH_SEED", "20261122"))
-PROGRAMS = 2000 if os.environ.get("SYSTOLITH_NIGHTLY") else 150
+PROGRAMS = 2000 if NIGHTLY else 150
 REGION, REGION_BYTES, DUMP, PROGRAM, MEMORY = 0x1000, 0x1000, 0x4000, 0x8000, 0x10000
 INTERLEAVINGS = 6
 LONGEST = 100  # of counts: so that a program that goes on takes no minutes
@@ -35,10 +36,10 @@ def _spoil(commands, rng):
 @pytest.mark.parametrize("config", [
     small_config(3, 5), small_config(3, 5, array={"dataflow": "os"}),
     resolve(merge(BOARDS["icebreaker"].settings, {"shell": "native"}))], ids=["3x5", "3x5-os", "icebreaker"])
-def test_errors_equal_the_model(config, tmp_path):
+def test_errors_equal_the_model(config):
     dump_bytes = config.memory.accumulator_rows * config.array.cols * 4
     seen = set()
-    with simulated(config, tmp_path / "g", memory_bytes=MEMORY, latency=5, stall=0.1, seed=SEED) as device:
+    with simulated(config, memory_bytes=MEMORY, latency=5, stall=0.1, seed=SEED) as device:
         for seed in range(SEED, SEED + PROGRAMS):
             rng = np.random.default_rng(seed)
             commands, change = _spoil(random_program(rng, config, commands=8, region_bytes=REGION_BYTES), rng)

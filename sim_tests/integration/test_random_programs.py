@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 from devices import run_words, simulated, small_config
+from nightly import NIGHTLY
 from programs import flip_bits, random_bits
 from systolith.arch.commands import Bank, Load, Operation, Store, pack
 from systolith.arch.model import Model
@@ -15,7 +16,6 @@ from systolith.boards import BOARDS
 from systolith.host.device import DeviceTimeout
 
 SEED = int(os.environ.get("SYSTOLITH_SEED", "20261122"))
-NIGHTLY = bool(os.environ.get("SYSTOLITH_NIGHTLY"))
 REGION, DUMP, PROGRAM, MEMORY = 0x1000, 0x4000, 0x20000, 0x30000
 REGION_BYTES = 4096
 
@@ -48,9 +48,9 @@ def _bases(config):
 
 @pytest.mark.parametrize("stall", [0.0, 0.3], ids=["no-stall", "stall"])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_rtl_equals_model(name, stall, tmp_path):
+def test_rtl_equals_model(name, stall):
     config = CONFIGS[name]
-    with simulated(config, tmp_path / "g", memory_bytes=MEMORY, latency=1 if stall else 30, stall=stall, seed=SEED) as device:
+    with simulated(config, memory_bytes=MEMORY, latency=1 if stall else 30, stall=stall, seed=SEED) as device:
         memory = np.zeros(MEMORY, np.uint8)
         model = Model(config, memory)
         kinds: set[object] = set()
@@ -85,7 +85,7 @@ def test_rtl_equals_model(name, stall, tmp_path):
 
 
 @pytest.mark.parametrize("dataflow", ["ws", "os"])
-def test_random_bits_never_hang_and_never_leave_their_limits(dataflow, tmp_path):
+def test_random_bits_never_hang_and_never_leave_their_limits(dataflow):
     """Each program ends in DONE or an error within the bound, nothing outside the limits changes, and the device still works.
 
     Half of them are random words, half are valid programs with up to four bits inverted.
@@ -95,7 +95,7 @@ def test_random_bits_never_hang_and_never_leave_their_limits(dataflow, tmp_path)
     seen: dict[ErrorCode, int] = {}
     rng = np.random.default_rng(SEED)
     # An EXECUTE may ask for 2**32 tiles of a whole accumulator half: those are aborted, which must work too.
-    with simulated(config, tmp_path / "g", memory_bytes=MEMORY, latency=3, seed=SEED, max_cycles=5_000) as device:
+    with simulated(config, memory_bytes=MEMORY, latency=3, seed=SEED, max_cycles=5_000) as device:
         image = rng.integers(0, 256, MEMORY, dtype=np.uint8)
         device.write_memory(0, image)
         for index in range(count):

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import os
 import re
 import subprocess
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from litex_server import litex_server
+from nightly import nightly
 from systolith.arch.manifest import Manifest, ManifestError
 from systolith.arch.registers import MAGIC, SERIAL_MEMORY, SERIAL_REGISTERS, offset_of
 from systolith.boards import BOARDS
@@ -27,8 +27,7 @@ from systolith.host.quantise import quantise
 from systolith.host.serial_device import LinkError, SerialDevice
 
 DOCS = Path(__file__).parents[2] / "docs"
-nightly = pytest.mark.skipif(not os.environ.get("SYSTOLITH_NIGHTLY"),
-                             reason="over the lines of whole simulated boards it takes minutes: SYSTOLITH_NIGHTLY=1")
+long = nightly("over the lines of whole simulated boards it takes minutes")
 
 
 @pytest.fixture(scope="module", params=["icebreaker", "ulx3s-85f"])
@@ -87,7 +86,7 @@ def test_litex_reads_the_identity_through_the_same_wire(running):
         client.close()
 
 
-@nightly
+@long
 @pytest.mark.parametrize(("board", "images", "size"), [("icebreaker", 1, 24), ("ulx3s-85f", 8, 64)])
 def test_the_demo_network_a_product_and_the_selftest(board, images, size, tmp_path):
     """What a user does with a board just loaded, each by ``--device serial:PORT``; the network's output is its reference's."""
@@ -121,7 +120,7 @@ def test_the_demo_network_a_product_and_the_selftest(board, images, size, tmp_pa
 
 
 @pytest.mark.parametrize(("board", "not_run"), [
-    ("icebreaker", ["counters"]), pytest.param("ice40-hx8k", ["counters"], marks=nightly), pytest.param("my_board.py", [], marks=nightly)])
+    ("icebreaker", ["counters"]), pytest.param("ice40-hx8k", ["counters"], marks=long), pytest.param("my_board.py", [], marks=long)])
 def test_the_command_that_simulates_a_board(board, not_run, tmp_path, monkeypatch):
     """And the self-test against it, as a user types both; my_board.py is the file in docs/new_board.md, as it stands there."""
     monkeypatch.chdir(tmp_path)

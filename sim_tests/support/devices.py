@@ -1,5 +1,10 @@
 """Devices for tests: the functional model and the compiled RTL of a configuration, and running raw programs on either."""
 
+import atexit
+import functools
+import shutil
+import tempfile
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -8,11 +13,11 @@ from systolith.arch.manifest import Manifest
 from systolith.arch.registers import COUNTERS, STALLS, Control, ErrorCode, State, offset_of
 from systolith.arch.settings import resolve
 from systolith.gen.generate import generate
-from systolith.gen.simulate import compile_simulation
+from systolith.gen.simulate import build_model, compile_simulation, simulation_cache
 from systolith.host.device import Device
 from systolith.host.simulated import SimulatedDevice
 
-__all__ = ["Outcome", "run_words", "simulated", "small_config"]
+__all__ = ["Outcome", "compiled", "generated", "run_words", "simulated", "small_config"]
 
 
 def small_config(rows: int, cols: int, **sections: dict) -> Config:
@@ -22,11 +27,25 @@ def small_config(rows: int, cols: int, **sections: dict) -> Config:
     return resolve({"array": array, "memory": memory, **sections})
 
 
-def simulated(config: Config, directory, **options) -> SimulatedDevice:
-    """The emitted RTL of ``config``, compiled."""
+@functools.cache
+def generated(config: Config) -> Path:
+    """The folder with what is emitted for ``config``, which takes seconds and therefore happens once in a process; not to be written to."""
+    directory = Path(tempfile.mkdtemp(prefix="systolith-tests-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
     generate(config, directory)
-    manifest = Manifest.read(directory)
-    return SimulatedDevice(compile_simulation(directory).path, manifest, **options)
+    return directory
+
+
+def simulated(config: Config, **options) -> SimulatedDevice:
+    """The emitted RTL of ``config``, compiled."""
+    folder = generated(config)
+    return SimulatedDevice(compile_simulation(folder).path, Manifest.read(folder), **options)
+
+
+def compiled(sources: list[Path], top: str, harness: Path) -> Path:
+    """The program that simulates module ``top`` of ``sources`` in a ``harness``, which may include what lies beside it."""
+    texts = [path.read_text(encoding="utf-8") for path in (*sources, *sorted(harness.parent.glob("*.h")))]
+    return build_model(sources, top, harness, cache=simulation_cache(None), key="\0".join(texts), shared=False, report=print).path
 
 
 class Outcome(NamedTuple):
