@@ -74,7 +74,7 @@ def _compile(compiler: str, sources: list[Path], flags: tuple[str, ...], directo
     """Objects of ``sources``, compiled in parallel; with the precompiled headers in folder ``headers``."""
     def one(source: Path) -> Path:
         target = directory / f"{source.stem}.o"
-        before = ["-include", headers / f"{source.stem.rstrip('0123456789')}.h"] if headers else []
+        before: list[str | Path] = ["-include", headers / f"{source.stem.rstrip('0123456789')}.h"] if headers else []
         tools.run_tool([compiler, *_speed(source.stem), *flags, *before, "-c", source, "-o", target], log=directory / f"{source.stem}.log")
         return target
 
