@@ -10,6 +10,7 @@ import textwrap
 import numpy as np
 import pytest
 from lockstep import LockstepPort, lockstep_library
+from nightly import nightly
 from small_board import SMALL, small_board
 from systolith.arch.registers import SERIAL_MEMORY, SERIAL_RATE, offset_of
 from systolith.gen.simulate_board import compile_board, simulated_board
@@ -173,6 +174,7 @@ def test_a_board_whose_rate_is_fixed(tmp_path):
     port.switch_off()
 
 
+@nightly("a minute or two; a host that is killed is at a terminal too")
 def test_over_a_terminal(tmp_path):
     """The same through this computer's own serial port, with an adapter that does less than the board."""
     board = dataclasses.replace(SMALL, baud=BUILT)

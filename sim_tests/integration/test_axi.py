@@ -7,7 +7,7 @@ import re
 
 import pytest
 from devices import small_config
-from mutants import Mutation, generate_mutant
+from mutants import Mutation, check_places, generate_mutant, names
 from nightly import nightly
 from systolith.gen.generate import generate
 from systolith.gen.verify import verify
@@ -47,7 +47,11 @@ MUTATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", MUTATIONS)
+def test_every_mutation_has_its_place():
+    check_places(mutation for mutation, _, _ in MUTATIONS.values())
+
+
+@pytest.mark.parametrize("name", names(MUTATIONS, {"4 kB split", "response lost"}))
 def test_mutation_is_noticed(name, tmp_path, monkeypatch):
     mutation, bench, complaint = MUTATIONS[name]
     if bench == "core_bench":

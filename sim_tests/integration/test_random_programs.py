@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 from devices import run_words, simulated, small_config
-from nightly import NIGHTLY
+from nightly import NIGHTLY, nightly
 from programs import flip_bits, random_bits
 from systolith.arch.commands import Bank, Load, Operation, Store, pack
 from systolith.arch.model import Model
@@ -39,6 +39,7 @@ CONFIGS = {
     "7x5-os-int16": small_config(7, 5, array={"dataflow": "os", "activations": "int16"}),
     "icebreaker": resolve(merge(BOARDS["icebreaker"].settings, {"shell": "native", "memory": {"address_bits": 18}})),
 }
+COMBINED = {"6x4-int16-byte-by-byte", "5x7-os-int4", "8x6-os-lut"}
 
 
 def _bases(config):
@@ -47,7 +48,8 @@ def _bases(config):
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.3], ids=["no-stall", "stall"])
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=nightly("a minute; others have their properties") if name in COMBINED else ()) for name in CONFIGS])
 def test_rtl_equals_model(name, stall):
     config = CONFIGS[name]
     with simulated(config, memory_bytes=MEMORY, latency=1 if stall else 30, stall=stall, seed=SEED) as device:

@@ -9,13 +9,16 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 import systolith
+from nightly import nightly
 from systolith.arch.config import Config
 
-__all__ = ["Mutation", "generate_mutant"]
+__all__ = ["Mutation", "check_places", "generate_mutant", "names"]
 
 
 class Mutation(NamedTuple):
@@ -23,6 +26,27 @@ class Mutation(NamedTuple):
 
     file: str
     changes: dict[str, str]
+
+    def apply(self, package: Path) -> str:
+        """The text of the file in ``package``, changed."""
+        text = (package / self.file).read_text()
+        for before, after in self.changes.items():
+            found = text.count(before)
+            assert found == 1, f"{self.file} must have {before!r} once, not {found} times"
+            text = text.replace(before, after)
+        return text
+
+
+def check_places(mutations: Iterable[Mutation]) -> None:
+    """That each can still be made."""
+    for mutation in mutations:
+        assert mutation.apply(Path(systolith.__file__).parent)
+
+
+def names(mutations: Collection[str], daily: Collection[str]) -> list:
+    """Parameters of a test of each; those that are not ``daily`` run at night."""
+    assert set(daily) <= set(mutations)
+    return [name if name in daily else pytest.param(name, marks=nightly("half a minute each; others run")) for name in mutations]
 
 
 _GENERATE = """
@@ -43,13 +67,7 @@ def generate_mutant(copy: Path, config: Config, mutation: Mutation | None) -> Pa
     for room in ("arch", "rtl", "gen", "boards"):
         shutil.copytree(source / room, package / room, ignore=shutil.ignore_patterns("__pycache__"))
     if mutation:
-        file = package / mutation.file
-        text = file.read_text()
-        for before, after in mutation.changes.items():
-            found = text.count(before)
-            assert found == 1, f"{mutation.file} must have {before!r} once, not {found} times"
-            text = text.replace(before, after)
-        file.write_text(text)
+        (package / mutation.file).write_text(mutation.apply(package))
     subprocess.run([sys.executable, "-c", _GENERATE, str(copy / "out"), json.dumps(config.to_dict())], check=True, cwd=copy,
                    env={**os.environ, "PYTHONPATH": str(copy)}, timeout=300)
     return copy / "out"
