@@ -47,13 +47,6 @@ def folder(tmp_path_factory):
     return get
 
 
-@pytest.fixture(scope="module", params=[ULX3S, COLORLIGHT, ECPIX5])
-def running(request, folder):
-    directory, program = folder(request.param)
-    with simulated_board(program, BOARDS[request.param]) as board:
-        yield directory, Manifest.read(directory), board
-
-
 def rest(board):
     """Until the board has what was sent last: a terminal keeps no rate beside its bytes."""
     start = board.seconds
@@ -65,53 +58,6 @@ def rest(board):
 def connected(board, manifest):
     rest(board)
     return SerialDevice(board.port, manifest)
-
-
-def test_products_are_numpys(running):
-    _, manifest, board = running
-    rng = np.random.default_rng(4)
-    print("seed 4")
-    with Accelerator(connected(board, manifest), manifest) as acc:
-        assert acc.device.memory_bytes == BOARDS[manifest.board].external_memory.bytes
-        for m, n, k in ((1, 1, 1), (9, 7, 13), *map(tuple, rng.integers(1, 24, (4, 3)))):
-            a, w = rng.integers(-128, 128, (m, k), np.int8), rng.integers(-128, 128, (k, n), np.int8)
-            assert np.array_equal(acc.matmul(a, w), a.astype(np.int32) @ w.astype(np.int32)), (m, n, k)
-        assert acc.counters["cycles"] > 0 and acc.device.link.faults == 0
-        result = flow.matmul(acc, 6, 5, 7, out="int8", memory=flow.known_memory(acc, f"serial:{board.port}", flow.Settings()))
-        assert result["correct"] and "predicted_cycles" not in result, "the cycle model knows nothing of refreshes and open rows"
-
-
-def test_rows_of_one_bank_one_after_the_other(running):
-    """Reads and writes of few bytes in many rows, at the same time: what a chip asks for between opening two of them, on which it would
-    end the simulation."""
-    _, manifest, board = running
-    rng = np.random.default_rng(2)
-    print("seed 2")
-    with Accelerator(connected(board, manifest), manifest) as acc:
-        for _ in range(12):
-            program = [Load(base=1, run=4, count1=8, row_stride1=1), Load(base=1, bank=Bank.WEIGHT, run=16, post=1),
-                       Execute(k_last=4, x_count=8, activation_x=1, wait=1, post=2)]
-            written = 0
-            for number in range(12):
-                stride, place, columns = int(rng.integers(1, 9)) << 10, int(rng.integers(64)), int(rng.integers(1, 5))
-                written += 8 * 4 * columns
-                program += [
-                    Store(base=2, columns=columns, count1=8, destination=4 * place, stride1=stride, wait=0 if number else 2),
-                    Load(base=1, run=int(rng.integers(1, 9)), offset=place, count1=int(rng.integers(4, 14)), stride1=stride, row=8,
-                         row_stride1=2)]
-            assert acc.run(pack(program), bases=[0, 4096, 1 << 20], sizes=[4096, 1 << 19, 1 << 19])["bytes_written"] == written
-
-
-def test_memory_stays_between_sessions(running):
-    """Its first and its last bytes, at any place in a word, for longer than a chip keeps what nobody refreshes."""
-    _, manifest, board = running
-    data = np.random.default_rng(5).integers(0, 256, 41, np.uint8)
-    with connected(board, manifest) as device:
-        for place in (3, device.memory_bytes - 43):
-            device.write_memory(place, data)
-    with connected(board, manifest) as device:
-        for place in (3, device.memory_bytes - 43):
-            assert np.array_equal(device.read_memory(place, 41), data)
 
 
 @pytest.mark.parametrize(("changed", "what"), [
@@ -243,3 +189,58 @@ def test_the_selftest_on_boards_as_they_ship(name, tmp_path):
         if board.network:
             report = board_flow.selftest(f"etherbone:{board.network}", directory=directory, quick=True, seed=6)
             assert report["passed"] is True, report
+
+
+@pytest.fixture(scope="module", params=[ULX3S, COLORLIGHT, ECPIX5])
+def running(request, folder):
+    """Folder, manifest and simulation of a board. The last tests of this file use it: it takes a processor until the file ends."""
+    directory, program = folder(request.param)
+    with simulated_board(program, BOARDS[request.param]) as board:
+        yield directory, Manifest.read(directory), board
+
+
+def test_products_are_numpys(running):
+    _, manifest, board = running
+    rng = np.random.default_rng(4)
+    print("seed 4")
+    with Accelerator(connected(board, manifest), manifest) as acc:
+        assert acc.device.memory_bytes == BOARDS[manifest.board].external_memory.bytes
+        for m, n, k in ((1, 1, 1), (9, 7, 13), *map(tuple, rng.integers(1, 24, (4, 3)))):
+            a, w = rng.integers(-128, 128, (m, k), np.int8), rng.integers(-128, 128, (k, n), np.int8)
+            assert np.array_equal(acc.matmul(a, w), a.astype(np.int32) @ w.astype(np.int32)), (m, n, k)
+        assert acc.counters["cycles"] > 0 and acc.device.link.faults == 0
+        result = flow.matmul(acc, 6, 5, 7, out="int8", memory=flow.known_memory(acc, f"serial:{board.port}", flow.Settings()))
+        assert result["correct"] and "predicted_cycles" not in result, "the cycle model knows nothing of refreshes and open rows"
+
+
+def test_rows_of_one_bank_one_after_the_other(running):
+    """Reads and writes of few bytes in many rows, at the same time: what a chip asks for between opening two of them, on which it would
+    end the simulation."""
+    _, manifest, board = running
+    rng = np.random.default_rng(2)
+    print("seed 2")
+    with Accelerator(connected(board, manifest), manifest) as acc:
+        for _ in range(12):
+            program = [Load(base=1, run=4, count1=8, row_stride1=1), Load(base=1, bank=Bank.WEIGHT, run=16, post=1),
+                       Execute(k_last=4, x_count=8, activation_x=1, wait=1, post=2)]
+            written = 0
+            for number in range(12):
+                stride, place, columns = int(rng.integers(1, 9)) << 10, int(rng.integers(64)), int(rng.integers(1, 5))
+                written += 8 * 4 * columns
+                program += [
+                    Store(base=2, columns=columns, count1=8, destination=4 * place, stride1=stride, wait=0 if number else 2),
+                    Load(base=1, run=int(rng.integers(1, 9)), offset=place, count1=int(rng.integers(4, 14)), stride1=stride, row=8,
+                         row_stride1=2)]
+            assert acc.run(pack(program), bases=[0, 4096, 1 << 20], sizes=[4096, 1 << 19, 1 << 19])["bytes_written"] == written
+
+
+def test_memory_stays_between_sessions(running):
+    """Its first and its last bytes, at any place in a word, for longer than a chip keeps what nobody refreshes."""
+    _, manifest, board = running
+    data = np.random.default_rng(5).integers(0, 256, 41, np.uint8)
+    with connected(board, manifest) as device:
+        for place in (3, device.memory_bytes - 43):
+            device.write_memory(place, data)
+    with connected(board, manifest) as device:
+        for place in (3, device.memory_bytes - 43):
+            assert np.array_equal(device.read_memory(place, 41), data)

@@ -30,62 +30,6 @@ DOCS = Path(__file__).parents[2] / "docs"
 long = nightly("over the lines of whole simulated boards it takes minutes")
 
 
-@pytest.fixture(scope="module", params=["icebreaker", "ulx3s-85f"])
-def running(request, tmp_path_factory):
-    """Folder, manifest and simulation of a board as it ships."""
-    folder = tmp_path_factory.mktemp(request.param)
-    flow.generate_folder(folder, board=request.param)
-    program = compile_board(folder).path
-    with simulated_board(program, BOARDS[request.param]) as board:
-        yield folder, Manifest.read(folder), board
-
-
-def test_products_are_numpys(running):
-    _, manifest, board = running
-    rng = np.random.default_rng(3)
-    with Accelerator(SerialDevice(board.port, manifest), manifest) as acc:
-        assert acc.device.memory_bytes == 128 * 1024
-        for m, n, k in ((1, 1, 1), (9, 7, 13)):
-            a, w = rng.integers(-128, 128, (m, k), np.int8), rng.integers(-128, 128, (k, n), np.int8)
-            assert np.array_equal(acc.matmul(a, w), a.astype(np.int32) @ w.astype(np.int32)), (m, n, k)
-        assert acc.counters["cycles"] > 0
-        tile = flow.matmul(acc, 8, acc.config.array.cols, acc.config.array.rows, memory=flow.on_chip_memory(manifest))
-        predicted = tile["cycles"] if acc.config.control.engines == "pipelined" else None
-        assert tile["correct"] and tile.get("predicted_cycles") == predicted, "the cycle model knows pipelined engines, and them exactly"
-
-
-def test_the_command_line_drives_it(running):
-    folder, _, board = running
-    done = subprocess.run([tools.find("systolith"), "matmul", "--m", "3", "--n", "5", "--k", "9", "--out", "int8", "--directory", folder,
-                           "--device", f"serial:{board.port}", "--json"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["correct"] is True
-
-
-def test_another_rate_and_another_build_are_named(running):
-    _, manifest, board = running
-    with pytest.raises(LinkError, match=rf"nothing answers at port '{board.port}' with 115200 baud"):
-        SerialDevice(board.port, manifest, baud=115200, silence_s=0.3)
-    with pytest.raises(DeviceMismatch, match="HASH_LO must be 0x11111111, not "):
-        SerialDevice(board.port, dataclasses.replace(manifest, hash="1" * 64))
-
-
-def test_litex_reads_the_identity_through_the_same_wire(running):
-    from litex.tools.litex_client import RemoteClient
-    _, manifest, board = running
-    with litex_server(board.port, BOARDS[manifest.board].baud) as port:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # LiteX leaves files open
-            client = RemoteClient("localhost", port)
-        client.open()
-        assert client.read(SERIAL_REGISTERS + offset_of("MAGIC")) == MAGIC
-        client.write(SERIAL_REGISTERS + offset_of("BASE3_LO"), 0x5678)
-        assert client.read(SERIAL_REGISTERS + offset_of("BASE3_LO")) == 0x5678
-        client.write(SERIAL_MEMORY + 64, [0x12345678, 0, 0x9ABCDEF0])
-        assert client.read(SERIAL_MEMORY + 64, 3) == [0x12345678, 0, 0x9ABCDEF0]
-        client.close()
-
-
 @long
 @pytest.mark.parametrize(("board", "images", "size"), [("icebreaker", 1, 24), ("ulx3s-85f", 8, 64)])
 def test_the_demo_network_a_product_and_the_selftest(board, images, size, tmp_path):
@@ -148,3 +92,59 @@ def test_what_cannot_be_simulated(tmp_path):
         pass
     with pytest.raises(ManifestError, match=r"has no readable manifest\.json"):
         compile_board(tmp_path)
+
+
+@pytest.fixture(scope="module", params=["icebreaker", "ulx3s-85f"])
+def running(request, tmp_path_factory):
+    """Folder, manifest and simulation of a board as it ships. The last tests of the file use it: until its end it takes a processor."""
+    folder = tmp_path_factory.mktemp(request.param)
+    flow.generate_folder(folder, board=request.param)
+    program = compile_board(folder).path
+    with simulated_board(program, BOARDS[request.param]) as board:
+        yield folder, Manifest.read(folder), board
+
+
+def test_products_are_numpys(running):
+    _, manifest, board = running
+    rng = np.random.default_rng(3)
+    with Accelerator(SerialDevice(board.port, manifest), manifest) as acc:
+        assert acc.device.memory_bytes == 128 * 1024
+        for m, n, k in ((1, 1, 1), (9, 7, 13)):
+            a, w = rng.integers(-128, 128, (m, k), np.int8), rng.integers(-128, 128, (k, n), np.int8)
+            assert np.array_equal(acc.matmul(a, w), a.astype(np.int32) @ w.astype(np.int32)), (m, n, k)
+        assert acc.counters["cycles"] > 0
+        tile = flow.matmul(acc, 8, acc.config.array.cols, acc.config.array.rows, memory=flow.on_chip_memory(manifest))
+        predicted = tile["cycles"] if acc.config.control.engines == "pipelined" else None
+        assert tile["correct"] and tile.get("predicted_cycles") == predicted, "the cycle model knows pipelined engines, and them exactly"
+
+
+def test_the_command_line_drives_it(running):
+    folder, _, board = running
+    done = subprocess.run([tools.find("systolith"), "matmul", "--m", "3", "--n", "5", "--k", "9", "--out", "int8", "--directory", folder,
+                           "--device", f"serial:{board.port}", "--json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["correct"] is True
+
+
+def test_another_rate_and_another_build_are_named(running):
+    _, manifest, board = running
+    with pytest.raises(LinkError, match=rf"nothing answers at port '{board.port}' with 115200 baud"):
+        SerialDevice(board.port, manifest, baud=115200, silence_s=0.3)
+    with pytest.raises(DeviceMismatch, match="HASH_LO must be 0x11111111, not "):
+        SerialDevice(board.port, dataclasses.replace(manifest, hash="1" * 64))
+
+
+def test_litex_reads_the_identity_through_the_same_wire(running):
+    from litex.tools.litex_client import RemoteClient
+    _, manifest, board = running
+    with litex_server(board.port, BOARDS[manifest.board].baud) as port:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # LiteX leaves files open
+            client = RemoteClient("localhost", port)
+        client.open()
+        assert client.read(SERIAL_REGISTERS + offset_of("MAGIC")) == MAGIC
+        client.write(SERIAL_REGISTERS + offset_of("BASE3_LO"), 0x5678)
+        assert client.read(SERIAL_REGISTERS + offset_of("BASE3_LO")) == 0x5678
+        client.write(SERIAL_MEMORY + 64, [0x12345678, 0, 0x9ABCDEF0])
+        assert client.read(SERIAL_MEMORY + 64, 3) == [0x12345678, 0, 0x9ABCDEF0]
+        client.close()
