@@ -90,19 +90,22 @@ def _defines(vcd: bool) -> tuple[str, ...]:
 
 def _runtime(cache: Path, compiler: str, include: Path, *, vcd: bool) -> Path:
     """The folder of what every design shares, compiled once for each version: Verilator's own library, as objects, and its headers,
-    ``fast.h`` and ``slow.h``, which would take as long to read as most designs."""
+    ``fast.h`` and ``slow.h``, which would take as long to read as most designs. GCC only has these precompiled: clang would refuse what
+    has moved since."""
     sources = [include / name for name in RUNTIME + (RUNTIME_VCD if vcd else ())]
-    flags = (*COMMON_FLAGS, *_defines(vcd), f"-I{include}", f"-I{include / 'vltstd'}")
-    # A compiler takes headers only with the options that it read them with, so they are part of the key, the folder among them.
+    flags = (*COMMON_FLAGS, *_defines(vcd))
+    # Not keyed by where Verilator lies: every environment with the same version shares it.
     folder = cache / f"runtime-{_key(str(tools.versions().get('verilator')), compiler, *flags, *tools.FAST_FLAGS, *tools.SLOW_FLAGS)}"
     if not folder.is_dir():
         work = Path(tempfile.mkdtemp(dir=cache, prefix="building-"))
+        flags = (*flags, f"-I{include}", f"-I{include / 'vltstd'}")
         _compile(compiler, sources, flags, work)
         for stem in HEADERS:
             header = work / f"{stem}.h"
             header.write_text('#include "verilated.h"\n', encoding="utf-8")
-            tools.run_tool([compiler, *_speed(stem), *flags, "-x", "c++-header", header, "-o", work / f"{stem}.h.gch"],
-                           log=work / f"{stem}.log")
+            if tools.is_gcc(compiler):
+                tools.run_tool([compiler, *_speed(stem), *flags, "-x", "c++-header", header, "-o", work / f"{stem}.h.gch"],
+                               log=work / f"{stem}.log")
         try:
             os.rename(work, folder)
         except OSError:  # another process was quicker

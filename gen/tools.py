@@ -18,8 +18,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["FAST_FLAGS", "SLOW_FLAGS", "ToolError", "cocotb_environment", "compiler", "find", "run_tool", "verilator_root", "versions",
-           "yosys"]
+__all__ = ["FAST_FLAGS", "SLOW_FLAGS", "ToolError", "cocotb_environment", "compiler", "find", "is_gcc", "run_tool", "verilator_root",
+           "versions", "yosys"]
 
 # Of Verilator's C++, what runs in every cycle and what runs once. -O2 is no faster to run, and slower to compile. Verilator's functions
 # have thousands of stores, so GCC asks for half its time which of them overlap: with fewer questions it compiles twice as fast, and
@@ -88,6 +88,12 @@ def compiler() -> str:
         if path:
             return path
     raise ToolError("no C++ compiler is installed; run: apt-get install g++")
+
+
+def is_gcc(compiler: str) -> bool:
+    """Whether a C++ compiler is GCC, whatever it is called."""
+    done = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
+    return "Free Software Foundation" in done.stdout
 
 
 def _package_version(package: str) -> str | None:

@@ -187,8 +187,8 @@ def lite_rt_outputs(kind, a, w, bias, scales, activation):
 @pytest.mark.parametrize("kind", ["CONV_2D", "FULLY_CONNECTED"])
 def test_requantised_as_tflite_does(kind, activation):
     """Bit for bit what LiteRT's kernels of int16 activations, int8 weights and 64-bit bias give, on model and RTL."""
-    pytest.importorskip("tflite")
-    pytest.importorskip("ai_edge_litert.interpreter")
+    pytest.importorskip("tflite", reason="the package 'tflite' is not installed")
+    pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT, whose kernels are the oracle, is not installed")
     import tflite_writer
     config = CONFIGS["7x5"]
     m, n, k = 40, 23, 60

@@ -1,6 +1,5 @@
 """Graphs of every operator, drawn at random, on accelerators drawn at random: byte for byte the reference, without a hazard."""
 
-
 import numpy as np
 import pytest
 from graphs import GraphMaker, check_graph, random_graph

@@ -13,6 +13,7 @@ from systolith.arch.manifest import Manifest
 from systolith.arch.registers import Control, offset_of
 from systolith.arch.settings import resolve
 from systolith.gen import generate as generate_module
+from systolith.gen import tools
 from systolith.gen.simulate import compile_simulation
 from systolith.host.device import DeviceError, DeviceMismatch, DeviceTimeout
 from systolith.host.simulated import EVENT, SimulatedDevice
@@ -220,6 +221,15 @@ def test_racing_compilations_agree(folder, tmp_path):
     assert len(list(tmp_path.glob("*.so"))) == 1 and not list(tmp_path.glob("building-*"))
     with SimulatedDevice(found[0].path, Manifest.read(folder), memory_bytes=1 << 16) as device:
         copy(device, 1)
+
+
+@pytest.mark.parametrize(("says", "gcc"), [("Copyright (C) 2022 Free Software Foundation, Inc.", True), ("clang version 17.0.6", False)])
+def test_only_gcc_gets_precompiled_headers(says, gcc, tmp_path):
+    """By what the compiler says, as it is clang that is called g++ on some systems."""
+    compiler = tmp_path / "g++"
+    compiler.write_text(f"#!/bin/sh\necho '{says}'\n")
+    compiler.chmod(0o755)
+    assert tools.is_gcc(str(compiler)) is gcc
 
 
 def test_another_manifest_is_refused(folder):
