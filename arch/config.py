@@ -47,7 +47,8 @@ class ArrayConfig:
     weight preload path. ``multiplier`` "single" has one multiplier per row and column, "fast-inner-product" one per two rows and
     column, with the same results; "packed" one per row and two columns, and no weight is −128; "dual" one block of two multipliers per
     row and two columns, whose columns are adder trees without skew; "lut" is "single" without DSP blocks. Columns from ``dsp_cols`` on
-    multiply in look-up tables. "auto" is "single", or what fills a part (:func:`resolve`). After every ``block_rows`` rows of
+    multiply in look-up tables; with ``side_dsp`` a fast inner product has DSP blocks, one per two rows, for the products of activations
+    that it takes off too. "auto" is "single", or what fills a part (:func:`resolve`). After every ``block_rows`` rows of
     multipliers there is one more register in the partial sums: a cycle of latency, for parts that have their multipliers in blocks far
     apart; 0 is for none.
     """
@@ -62,6 +63,7 @@ class ArrayConfig:
     transposer: bool = True
     block_rows: int = 0
     dsp_cols: int = 256
+    side_dsp: bool = False
 
     def __post_init__(self) -> None:
         _check_range("array.rows", self.rows, 1, 256)
@@ -91,6 +93,9 @@ class ArrayConfig:
         _check_choice("array.transposer", self.transposer, [True, False])
         _check_range("array.block_rows", self.block_rows, 0, 256)
         _check_range("array.dsp_cols", self.dsp_cols, 0, 256)
+        _check_choice("array.side_dsp", self.side_dsp, [False, True])
+        if self.side_dsp and self.multiplier not in ("auto", "fast-inner-product"):
+            raise ConfigError(f"array.side_dsp must be false where array.multiplier is {self.multiplier!r}; 'fast-inner-product' takes it")
 
     @property
     def weight_bits(self) -> int:
@@ -121,7 +126,8 @@ class ArrayConfig:
     @property
     def dsp_blocks(self) -> int:
         """Multipliers in DSP blocks."""
-        return self.multiplier_rows * (-(-self.dsp_columns // 2) if self.multiplier_kind == "packed" else self.dsp_columns)
+        side = self.side_dsp and self.multiplier_kind == "fast-inner-product"
+        return self.multiplier_rows * (-(-self.dsp_columns // 2) if self.multiplier_kind == "packed" else self.dsp_columns + side)
 
     @property
     def col_delay(self) -> list[int]:

@@ -36,7 +36,7 @@ class Stream(NamedTuple):
     """Rows of one EXECUTE.
 
     ``rows``, ``tiles`` : rows per tile, and tiles; ``counting`` : cycles by which the command begins later; ``lead`` : from its tokens to
-    the first vector's step; ``gap`` : from a tile's first row to the next one's first vector; ``vectors`` : from there to its first row;
+    the first vector's step; ``gap`` : from a tile's first row to the next one's first vector; ``vectors`` : from there to its swap;
     ``each`` : from tile to tile
     """
 
@@ -102,12 +102,12 @@ def stream(config: Config, c: Execute, latency: Latency) -> Stream | Passes:
         return Passes(rows, tiles, latency.counting(c), first + (passes - 2) * slot if passes > 1 else 0, slot if passes > 1 else first,
                       (rows - 1) % array.rows + 1)
     vectors = max(array.rows + 1 + latency.shift_to_swap, latency.tile)
-    lead, gap = latency.execute_preload, latency.swap_to_shift - 2
+    lead, gap, swap = latency.execute_preload, latency.swap_to_shift - 2, latency.swap_cycles
     if c.transpose:
         fill = array.cols * -(-array.rows // array.cols) - 1 + latency.fill_to_emit
         lead += fill
         gap = max(gap, latency.emit_to_fill + fill - latency.shift_to_swap - 2)
-    return Stream(rows, tiles, latency.counting(c), lead, gap, vectors, max(rows, gap + vectors))
+    return Stream(rows, tiles, latency.counting(c), lead, gap - swap, vectors, max(rows + swap, gap + vectors))
 
 
 class Shapes:

@@ -290,8 +290,9 @@ class Machine:
             return
         rows, tiles, _, lead, gap, vectors, each = kind.detail
         step = max(time + lead, self.first_row + gap)
-        first = max(step + vectors, self.last_row, granted + self.latency.lock_rows)
-        self.pending = first + self.latency.row_pending
+        swap = max(step + vectors, self.last_row, granted + self.latency.lock_rows)
+        first = swap + self.latency.swap_cycles
+        self.pending = swap + self.latency.row_pending
         last = first + (tiles - 1) * each
         if tiles > 1:
             step = last - each + gap

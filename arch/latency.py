@@ -126,8 +126,13 @@ class Latency:
     shift_to_swap = 1
 
     @cached_property
+    def swap_cycles(self) -> int:
+        """From a tile's swap to its first row."""
+        return int(self.config.array.dataflow == "ws" and self.config.array.multiplier_kind == "fast-inner-product")
+
+    @cached_property
     def swap_to_shift(self) -> int:
-        """From a tile's first row to the first vector of the next, which the decision takes 3 cycles for."""
+        """From a tile's swap to the first vector of the next, which the decision takes 3 cycles for."""
         array = self.config.array
         return 3 if array.multiplier_kind == "dual" else max(array.multiplier_rows - 1, 3)
 
@@ -142,7 +147,7 @@ class Latency:
         crossings = (array.multiplier_rows - 1) // array.block_rows if array.block_rows else 0
         # From an activation to the foot, rows besides, in columns with DSP blocks and in those without; the faster ones wait.
         with_dsp = {"single": 3, "fast-inner-product": 6, "packed": 5 if array.dsp_columns > 1 else 3}[array.multiplier_kind]
-        without = 6 if array.multiplier_kind == "fast-inner-product" else 4
+        without = 7 if array.multiplier_kind == "fast-inner-product" else 4
         element = max(with_dsp if array.dsp_columns else 0, without if array.dsp_columns < array.cols else 0)
         return array.multiplier_rows + crossings + array.col_delay[-1] + 1 + element + 1
 
@@ -195,7 +200,7 @@ class Latency:
         """Of a weight tile with so many output rows, in steady state."""
         if self.config.array.dataflow == "os":
             return -(-rows // self.config.array.rows) * self.slot
-        return max(rows, self.tile_change)
+        return max(rows + self.swap_cycles, self.tile_change)
 
     @cached_property
     def select(self) -> int:

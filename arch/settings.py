@@ -59,7 +59,9 @@ def _filling(array: ArrayConfig, dsp_blocks: int) -> ArrayConfig:
         return array
     pairs = array.rows % 2 == 0 and array.activations == "int8" and array.dataflow == "ws"
     multiplier, each = ("fast-inner-product", array.rows // 2) if pairs else ("single", array.rows)
-    return dataclasses.replace(array, multiplier=multiplier, dsp_cols=min(array.dsp_columns, dsp_blocks // each))
+    dsp_cols = min(array.dsp_columns, max(0, dsp_blocks // each - array.side_dsp))
+    side_dsp = array.side_dsp or pairs and dsp_blocks - dsp_cols * each >= each
+    return dataclasses.replace(array, multiplier=multiplier, dsp_cols=dsp_cols, side_dsp=side_dsp)
 
 
 def resolve(settings: Mapping[str, Any] | None = None, *, dsp_blocks: int | None = None) -> Config:

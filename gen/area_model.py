@@ -56,6 +56,9 @@ def _array(config: Config, dsp: bool) -> dict[str, float]:
     else:
         terms[f"{kind} {weights}"] = rows * in_dsp
     terms[f"{'pairs' if kind == 'fast-inner-product' else 'ones'} in LUTs, {weights}"] = rows * (array.cols - in_dsp)
+    if kind == "fast-inner-product":
+        terms[f"row terms in {'DSP' if array.side_dsp and dsp else 'LUTs'}"] = rows
+        terms["feet"] = array.cols * sum_bits
     crossings = (rows - 1) // array.block_rows if array.block_rows else 0
     return {**terms, "bits of sums": rows * array.cols * sum_bits, "crossings": crossings * array.cols * sum_bits, "rows": rows,
             "columns": array.cols}

@@ -6,11 +6,11 @@ from amaranth.lib.wiring import In, Out
 
 from .array_row import ArrayCrossing, ArrayRow, Element
 from .packed_pe import PackedFoot, PackedPE, PackedWeights
+from .pair_foot import PairFoot
 from .pe import PE, FabricPairPE, FabricPE, PairPE, RowTermPE, pieces
 from .row_block import blocks, rows_of
 from .shared import shared
 from .skew import Skew
-from .weight_term import WeightTerm
 
 __all__ = ["MULTIPLIERS", "SystolicArray"]
 
@@ -36,10 +36,10 @@ class SystolicArray(wiring.Component):
     Throughput: one vector per cycle. A tile is shifted in from the top, row rows − 1 first, with ``w_shift``; ``swap`` beside
     the first vector makes it active for that vector on, while the next tile may already follow.
 
-    With ``fast-inner-product`` two rows share a multiplier and enter together (:class:`~systolith.rtl.pe.PairPE`). The term of the
-    weights is made while a tile is shifted in (:class:`~systolith.rtl.weight_term.WeightTerm`), and its negative enters at the top instead
-    of zero. The term of the activations comes down beside column 0 and is taken off at the foot, passing on from column to column:
-    one more cycle. In between sums may wrap; what leaves is exact, because the last steps bring them back.
+    With ``fast-inner-product`` two rows share a multiplier and enter together (:class:`~systolith.rtl.pe.PairPE`). A swap takes
+    ``swap_cycles`` for itself: it comes beside a vector of zeros, whose sums are the term of the weights, before the first vector of the
+    tile. That term, and the one of the activations, which comes down beside column 0, are taken off at the foot
+    (:class:`~systolith.rtl.pair_foot.PairFoot`). In between sums may wrap; what leaves is exact, because the last steps bring them back.
 
     With ``packed`` two columns share a multiplier (:class:`~systolith.rtl.packed_pe.PackedPE`), and −128 is no weight; the last of an
     odd number is as with ``single``. Columns from ``dsp_cols`` on multiply in look-up tables, one weight or, with
@@ -50,6 +50,7 @@ class SystolicArray(wiring.Component):
     rows, cols : size, from 1 × 1; rows even for ``fast-inner-product``
     multiplier : a key of :data:`MULTIPLIERS`
     dsp_cols : columns with DSP blocks, those on the left; None: all
+    side_dsp : with ``fast-inner-product``: the term of the activations is made in DSP blocks as well, one per two rows
     block_rows : after so many rows of multipliers there is a register in all that goes down (:class:`ArrayCrossing`); 0: nowhere
     weight_bits : width of a weight: 8, or 4 except with ``packed``
     activation_bits : width of an activation: 8, or 16 with ``single``
@@ -57,7 +58,7 @@ class SystolicArray(wiring.Component):
     Members
     -------
     a : activations, signed, one per row
-    swap : one per row, with ``a``
+    swap : one per row, with ``a``, ``swap_cycles`` before the first vector of a tile; beside zeros if that is 1
     w, w_shift : weights, signed, and their enables, one per column; ``col_delay`` skews these too
     psum : ``psum_bits`` wide, one per column
     """
@@ -68,8 +69,8 @@ class SystolicArray(wiring.Component):
     w_shift: list[Signal]
     psum: list[Signal]
 
-    def __init__(self, *, rows: int, cols: int, multiplier: str = "single", dsp_cols: int | None = None, block_rows: int = 0,
-                 weight_bits: int = 8, activation_bits: int = 8):
+    def __init__(self, *, rows: int, cols: int, multiplier: str = "single", dsp_cols: int | None = None,
+                 side_dsp: bool = False, block_rows: int = 0, weight_bits: int = 8, activation_bits: int = 8):
         for subject, value in (("rows", rows), ("cols", cols)):
             if value < 1:
                 raise ValueError(f"{subject} must be at least 1, not {value!r}")
@@ -82,6 +83,7 @@ class SystolicArray(wiring.Component):
         self.cols = cols
         self.multiplier = multiplier
         self.dsp_cols = cols if dsp_cols is None else min(cols, dsp_cols)
+        self.side_dsp = side_dsp
         self.block_rows = block_rows
         self.weight_bits = weight_bits
         kind, fabric = MULTIPLIERS[multiplier]
@@ -137,7 +139,13 @@ class SystolicArray(wiring.Component):
 
     def _element_cycles(self, kind: Element) -> int:
         """From an activation to the psum, with what is done at the foot."""
-        return kind.latency_cycles + (PackedFoot.latency_cycles if kind is PackedPE else 1 if kind.rows == 2 else 0)
+        foot = PackedFoot.latency_cycles if kind is PackedPE else PairFoot.latency_cycles if kind.rows == 2 else 0
+        return kind.latency_cycles + foot
+
+    @property
+    def swap_cycles(self) -> int:
+        """Cycles by which a swap comes before its tile's first vector."""
+        return int(self.pairs)
 
     @property
     def swap_to_shift_cycles(self) -> int:
@@ -152,7 +160,7 @@ class SystolicArray(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         firsts = [c for c, (i, _) in enumerate(self._columns) if not c or i != self._columns[c - 1][0]]
-        tops = self._weight_terms(m) if self.pairs else [C(0, kind.sum_bits(self.psum_bits)) for kind in self._elements]
+        tops = [C(0, kind.sum_bits(self.psum_bits)) for kind in self._elements]
         w, w_shift, psum = self._weights(m, firsts), Cat(self.w_shift[c] for c in firsts), Cat(tops)
         side = C(0, signed(self.psum_bits))
         for block in blocks(self._rows_of_elements, crossed=bool(self.block_rows)):
@@ -175,24 +183,19 @@ class SystolicArray(wiring.Component):
             w, psum = rows.w_out, rows.psum_out
             if self.pairs:
                 for element, a in zip(block, pieces(rows.a_first, [len(rows.a_first) // len(block)] * len(block)), strict=True):
-                    m.submodules[f"row_term_{element}"] = term = shared(RowTermPE, platform, psum_bits=self.psum_bits)
+                    m.submodules[f"row_term_{element}"] = term = shared(RowTermPE, platform, psum_bits=self.psum_bits, dsp=self.side_dsp)
                     m.d.comb += [term.a.eq(a), term.psum_in.eq(side)]
                     side = term.psum_out
         sums = pieces(psum, [kind.sum_bits(self.psum_bits) for kind in self._elements])
         if self.pairs:
-            self._without_row_term(m, sums, side)
+            self._pair_feet(m, platform, sums, side)
             return m
         for first, total, kind in zip(firsts, sums, self._elements, strict=True):
             if kind is PackedPE:
                 m.submodules[f"foot_{first}"] = foot = shared(PackedFoot, platform, psum_bits=self.psum_bits)
                 m.d.comb += [foot.sums.eq(total), self.psum[first].eq(foot.psum0), self.psum[first + 1].eq(foot.psum1)]
             else:
-                wait = self.latency_cycles - self.row_delay[-1] - self._element_cycles(kind)
-                if wait:
-                    m.submodules[f"foot_{first}"] = foot = Skew(signed(self.psum_bits), delays=[wait])
-                    m.d.comb += foot.i.eq(total)
-                    total = foot.o[0]
-                m.d.comb += self.psum[first].eq(total)
+                m.d.comb += self.psum[first].eq(self._waited(m, f"foot_{first}", total, self._element_cycles(kind)))
         return m
 
     def _weights(self, m: Module, firsts: list[int]) -> Value:
@@ -207,24 +210,25 @@ class SystolicArray(wiring.Component):
                 words.append(self.w[first])
         return Cat(words)
 
-    def _weight_terms(self, m: Module) -> list[Signal]:
-        """What each column begins with: the negative of its weights' term."""
-        tops = []
-        # The element's sum of the row with `swap` is taken so many cycles later.
-        use = PairPE.latency_cycles - 1
-        m.submodules.swaps = swaps = Skew(1, delays=[delay + use - 1 for delay in self.col_delay], control=True)
-        m.d.comb += swaps.i.eq(self.swap[0])
-        for c in range(self.cols):
-            m.submodules[f"weight_term_{c}"] = term = WeightTerm(psum_bits=self.psum_bits)
-            m.d.comb += [term.w.eq(self.w[c]), term.w_shift.eq(self.w_shift[c]), term.take.eq(swaps.o[c])]
-            tops.append(term.o)
-        return tops
+    def _waited(self, m: Module, name: str, value: Value, cycles: int) -> Value:
+        """``value``, which is there ``cycles`` after its last row, when the slowest element's is."""
+        wait = self.latency_cycles - self.row_delay[-1] - cycles
+        if not wait:
+            return value
+        m.submodules[name] = skew = Skew(signed(self.psum_bits), delays=[wait])
+        m.d.comb += skew.i.eq(value)
+        return skew.o[0]
 
-    def _without_row_term(self, m: Module, sums: list[Value], side: Value) -> None:
-        """The psums of pairs: their sums less the row term, which is a cycle ahead of column 0."""
-        for c, total in enumerate(sums):
-            term = Signal(signed(self.psum_bits), name=f"row_term{c}", reset_less=True)
-            foot = Signal(signed(self.psum_bits), name=f"foot{c}", reset_less=True)
-            m.d.sync += [term.eq(side), foot.eq(total - term)]
-            m.d.comb += self.psum[c].eq(foot)
-            side = term
+    def _pair_feet(self, m: Module, platform: object, sums: list[Value], side: Value) -> None:
+        """The psums of pairs: their sums less both terms. ``side`` is there with the sums of a column 0 that has DSP blocks."""
+        before = self.latency_cycles - PairFoot.latency_cycles
+        m.submodules.swaps = swaps = Skew(1, delays=[before + delay for delay in self.col_delay], control=True)
+        m.d.comb += swaps.i.eq(self.swap[0])
+        side = self._waited(m, "row_term", side, self._element_cycles(PairPE))
+        for c, (total, kind) in enumerate(zip(sums, self._elements, strict=True)):
+            m.submodules[f"foot_{c}"] = foot = shared(PairFoot, platform, psum_bits=self.psum_bits)
+            m.d.comb += [
+                foot.total.eq(self._waited(m, f"wait_{c}", total, self._element_cycles(kind))), foot.take.eq(swaps.o[c]),
+                foot.side_in.eq(side), self.psum[c].eq(foot.psum),
+            ]
+            side = foot.side_out

@@ -27,7 +27,7 @@ class Datapath(DatapathBase):
         array: SystolicArray | TreeArray = (
             TreeArray(rows=rows, cols=cols) if config.array.multiplier_kind == "dual" else SystolicArray(
                 rows=rows, cols=cols, multiplier=config.array.multiplier_kind, dsp_cols=config.array.dsp_columns,
-                block_rows=config.array.block_rows, weight_bits=config.array.weight_bits,
+                side_dsp=config.array.side_dsp, block_rows=config.array.block_rows, weight_bits=config.array.weight_bits,
                 activation_bits=8 * config.array.activation_bytes))
         psum_cycles = scratchpad_cycles(config) + array.latency_cycles
         sizes = {"cols": cols, "half_rows": config.half_rows, "psum_bits": array.psum_bits}
@@ -49,12 +49,13 @@ class Datapath(DatapathBase):
         """What the engines have to keep to; all derived from the parts."""
         # Both operands come from memories of the same latency, so distances at the array are those between controls.
         return self._timing(
-            swap_to_shift_cycles=self._array.swap_to_shift_cycles, shift_to_swap_cycles=self._array.shift_to_swap_cycles)
+            swap_cycles=self._array.swap_cycles, swap_to_shift_cycles=self._array.swap_to_shift_cycles,
+            shift_to_swap_cycles=self._array.shift_to_swap_cycles)
 
     def _follow_rows(self, m: Module) -> None:
         row, touch = self.row_control, self._accumulator.touch
         m.submodules.swap = swap = Skew(1, delays=self._activation_delay, control=True)
-        m.d.comb += swap.i.eq(row.valid & row.swap)
+        m.d.comb += swap.i.eq(row.swap if self._array.swap_cycles else row.valid & row.swap)
         padded = self._padded(m)
         m.d.comb += [touch.valid.eq(row.valid), touch.row.eq(row.accumulator_row), touch.accumulate.eq(row.accumulate)]
         for a, inside, activation, flag in zip(self._array.a, self._array.swap, padded, swap.o, strict=True):

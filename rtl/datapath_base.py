@@ -85,8 +85,9 @@ class DatapathBase(wiring.Component):
             return SerialScratchpad(lanes=lanes, depth=depth, delay=delay)
         return Scratchpad(lanes=lanes, depth=depth, width=self.config.write_bytes(lanes), delay=delay)
 
-    def _timing(self, *, swap_to_shift_cycles: int, shift_to_swap_cycles: int) -> DatapathTiming:
+    def _timing(self, *, swap_cycles: int, swap_to_shift_cycles: int, shift_to_swap_cycles: int) -> DatapathTiming:
         return DatapathTiming(
+            swap_cycles=swap_cycles,
             swap_to_shift_cycles=swap_to_shift_cycles,
             shift_to_swap_cycles=shift_to_swap_cycles,
             fill_to_emit_cycles=self._transposer.fill_to_emit_cycles if self._transposer else 0,

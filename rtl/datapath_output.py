@@ -33,7 +33,7 @@ class OutputDatapath(DatapathBase):
     @property
     def timing(self) -> DatapathTiming:
         """What the engines have to keep to; of weights that stay there is nothing."""
-        return self._timing(swap_to_shift_cycles=0, shift_to_swap_cycles=0)
+        return self._timing(swap_cycles=0, swap_to_shift_cycles=0, shift_to_swap_cycles=0)
 
     def _follow_rows(self, m: Module) -> None:
         array, row, touch = self._array, self.row_control, self._accumulator.touch

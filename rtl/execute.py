@@ -23,9 +23,9 @@ class ExecuteEngine(wiring.Component):
     order, after everything before the offending command or access was issued: UNSUPPORTED, VALUE and RANGE of accumulator
     rows before a command takes its tokens, RANGE at the weight or activation row outside its scratchpad, which is not read.
 
-    Latency: a command's first row comes ``rows + shift_to_swap_cycles + 3`` cycles after ``started``, transposed later by the
-    fills and ``fill_to_emit_cycles``. Throughput: one row per cycle, without a gap where a tile has at least
-    ``swap_to_shift_cycles + shift_to_swap_cycles + rows − 1`` rows, about twice the array's, and a command at least 17.
+    Latency: a command's first row comes ``rows + shift_to_swap_cycles + swap_cycles + 3`` cycles after ``started``, transposed later by
+    the fills and ``fill_to_emit_cycles``. Throughput: one row per cycle, and ``swap_cycles`` per tile, without a gap where a tile has at
+    least ``swap_to_shift_cycles + shift_to_swap_cycles + rows − 1 − swap_cycles`` rows, about twice the array's, and a command at least 17.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class ExecuteEngine(wiring.Component):
         m.submodules.front = front = ExecuteFront(self.config)
         m.submodules.preloader = preloader = Preloader(self.config, timing=self.timing)
         m.submodules.streamer = streamer = RowStreamer(
-            self.config, y_moves=front.y_moves, distance_cycles=self.timing.distance_cycles)
+            self.config, y_moves=front.y_moves, distance_cycles=self.timing.distance_cycles, swap_cycles=self.timing.swap_cycles)
         wiring.connect(m, wiring.flipped(self.commands), front.i)
         wiring.connect(m, preloader.o, streamer.tile)
         command = front.o.payload

@@ -145,7 +145,8 @@ class PairPE(_Element):
     Winograd's inner product (S. Winograd, "A new algorithm for inner product", IEEE Transactions on Computers C-17, 1968): the
     first term is the same for all columns, the second for all activations, so both are taken off outside.
 
-    Latency: 5 cycles from ``a_in`` (activations, the two sums, the multiplier's operands and product, sum); all else as :class:`PE`.
+    Latency: 4 cycles from ``a_in`` (activations, the two sums, which are the multiplier's operands, product, sum); all else as
+    :class:`PE`.
 
     Parameters
     ----------
@@ -160,60 +161,71 @@ class PairPE(_Element):
     """
 
     rows = 2
-    multiplier = Multiplier
-    latency_cycles = 2 + Multiplier.latency_cycles + 1
+    latency_cycles = 1 + Multiplier.latency_cycles + 1
+
+    def product(self, m: Module, platform: object, x: Value, y: Value) -> Value:
+        """x · y of the two sums, whose registers are those at the operands of a DSP block."""
+        m.submodules.multiplier = multiplier = shared(Multiplier, platform, x_bits=9, y_bits=9)
+        m.d.comb += [multiplier.x.eq(x), multiplier.y.eq(y)]
+        return multiplier.p
 
     def elaborate(self, platform):
         m = Module()
         a = [Signal(signed(8), name=f"a{row}", reset_less=True) for row in range(2)]
         shadow = [Signal(signed(self.weight_bits), name=f"shadow{row}", reset_less=True) for row in range(2)]
         active = [Signal(signed(self.weight_bits), name=f"active{row}", reset_less=True) for row in range(2)]
-        # A register of their own: with the adders in front, the multiplier's operand registers would be the slowest path.
-        sums = [Signal(signed(9), name=f"sum{row}", reset_less=True) for row in range(2)]
         swap = Signal(reset_less=True)
         psum = Signal(signed(self.psum_bits), reset_less=True)
-        m.submodules.multiplier = multiplier = shared(self.multiplier, platform, x_bits=9, y_bits=9)
         with m.If(self.w_shift):
             m.d.sync += [shadow[0].eq(self.w_in), shadow[1].eq(shadow[0])]
         with m.If(self.swap_in):
             m.d.sync += [active[0].eq(shadow[0]), active[1].eq(shadow[1])]
         m.d.sync += [
-            Cat(a).eq(self.a_in), swap.eq(self.swap_in), sums[0].eq(a[0] + active[1]), sums[1].eq(a[1] + active[0]),
-            psum.eq(self.psum_in + multiplier.p),
+            Cat(a).eq(self.a_in), swap.eq(self.swap_in),
+            psum.eq(self.psum_in + self.product(m, platform, a[0] + active[1], a[1] + active[0])),
         ]
         m.d.comb += [
-            multiplier.x.eq(sums[0]), multiplier.y.eq(sums[1]),
             self.a_out.eq(Cat(a)), self.swap_out.eq(swap), self.w_out.eq(shadow[1]), self.psum_out.eq(psum),
         ]
         return m
 
 
 class FabricPairPE(PairPE):
-    """A :class:`PairPE` that multiplies in look-up tables, with the same latency."""
+    """A :class:`PairPE` that multiplies in look-up tables. Latency: 5 cycles from ``a_in``."""
 
-    multiplier = FabricMultiplier
     latency_cycles = 2 + FabricMultiplier.latency_cycles + 1
+
+    def product(self, m: Module, platform: object, x: Value, y: Value) -> Value:
+        sums = [Signal(signed(9), name=f"sum{row}", reset_less=True) for row in range(2)]
+        m.d.sync += [sums[0].eq(x), sums[1].eq(y)]
+        return fabric_product(m, platform, *sums)
 
 
 class RowTermPE(wiring.Component):
-    """psum_out = psum_in + a₀a₁, modulo 2**psum_bits: the term of :class:`PairPE` that all columns have in common, without a DSP block.
+    """psum_out = psum_in + a₀a₁, modulo 2**psum_bits: the term of :class:`PairPE` that all columns have in common.
 
-    Latency: 3 cycles from ``a``, which is the first column's ``a_out``: a cycle before that column's sums.
+    Latency: 3 cycles from ``a``, which is the first column's ``a_out``: with the sums of that column, if it has a DSP block.
+
+    Parameters
+    ----------
+    psum_bits : width of a partial sum
+    dsp : it multiplies in a DSP block; otherwise in look-up tables
     """
 
     a: Signal
     psum_in: Signal
     psum_out: Signal
 
-    latency_cycles = FabricMultiplier.latency_cycles + 1
+    latency_cycles = FabricMultiplier.latency_cycles + 1  # and the same of a Multiplier
 
-    def __init__(self, *, psum_bits: int):
+    def __init__(self, *, psum_bits: int, dsp: bool = False):
         self.psum_bits = psum_bits
+        self.dsp = dsp
         super().__init__({"a": In(16), "psum_in": In(signed(psum_bits)), "psum_out": Out(signed(psum_bits))})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.multiplier = multiplier = shared(FabricMultiplier, platform, x_bits=8, y_bits=8)
+        m.submodules.multiplier = multiplier = shared(Multiplier if self.dsp else FabricMultiplier, platform, x_bits=8, y_bits=8)
         psum = Signal(signed(self.psum_bits), reset_less=True)
         m.d.comb += [multiplier.x.eq(self.a[:8]), multiplier.y.eq(self.a[8:]), self.psum_out.eq(psum)]
         m.d.sync += psum.eq(self.psum_in + multiplier.p)

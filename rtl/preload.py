@@ -72,7 +72,7 @@ class Preloader(wiring.Component):
         ahead, the payload holds until all rows have been issued, and is not copied.
     o : stream of :class:`TileStart`: a tile is offered in the first cycle in which its rows may follow
     weight_control : to the datapath
-    swapped : a tile's first row will be on the row control in the next cycle
+    swapped : a tile's swap will be on the row control in the next cycle
     stop : the weight control stays empty
     failed : a weight row of the tile after those that rows have used is outside the scratchpad; known when that tile's first
         row could be issued, and stays

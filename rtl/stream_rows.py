@@ -45,6 +45,7 @@ class RowStreamer(wiring.Component):
     config : the accelerator
     y_moves : whether any loop changes y; otherwise ``width`` is 0 where y is outside
     distance_cycles : between a touch of an accumulator row and an accumulating touch of the same
+    swap_cycles : 1: the first row of a tile waits a cycle, in which there is nothing but the swap; 0: the swap comes with that row
 
     Members
     -------
@@ -55,7 +56,7 @@ class RowStreamer(wiring.Component):
     granted : the accumulator halves that may be used
     stop : the row control stays empty
     row_control : to the datapath
-    swapping : the row of the next cycle has ``swap``
+    swapping : the row control of the next cycle has ``swap``, unless ``stop``
     last, post : the row on the row control is the last of its command, which posts to the peers in ``post``
     busy : whether it has a command
     using : the accumulator halves of rows that are not issued yet
@@ -79,12 +80,13 @@ class RowStreamer(wiring.Component):
     superseded: Signal
     activity: Signal
 
-    def __init__(self, config: Config, *, y_moves: bool, distance_cycles: int):
+    def __init__(self, config: Config, *, y_moves: bool, distance_cycles: int, swap_cycles: int = 0):
         self.config = config
         self.activation_rows = config.activation_rows
         self.half_rows = config.half_rows
         self.y_moves = y_moves
         self.distance_cycles = distance_cycles
+        self.swap_cycles = swap_cycles
         super().__init__({
             "i": In(stream.Signature(execute_fields())),
             "tile": In(stream.Signature(TileStart(config))),
@@ -166,14 +168,26 @@ class RowStreamer(wiring.Component):
             ]
         hazard = self._hazard(m, accumulator_row, accumulate, control.accumulator_row[:half_bit + 1], waiting, room)
         impossible = outside | control.swap & self.tile_failed
-        issue = waiting & ~hazard & ~impossible
+        swaps: Value = Const(0)  # a cycle before the row that waits
+        if self.swap_cycles:
+            swaps = Signal()
+            m.d.sync += swaps.eq(room & valid & swap)
+        issue = waiting & ~hazard & ~swaps & ~impossible
         # Not for an impossible one, which would be late in the cycle: `stop` comes with what would follow it.
-        m.d.comb += room.eq(~waiting | ~hazard)
+        m.d.comb += room.eq(~waiting | ~hazard & ~swaps)
 
         # Stage 3: on the row control.
         issued, control_out = Signal(), Signal(RowControl(), reset_less=True)
         m.d.sync += [control_out.eq(control), issued.eq(issue & ~self.stop), self.last.eq(issue & last & ~self.stop), self.post.eq(post)]
-        m.d.comb += [self.row_control.eq(control_out), self.row_control.valid.eq(issued), self.swapping.eq(issue & control.swap)]
+        m.d.comb += [self.row_control.eq(control_out), self.row_control.valid.eq(issued)]
+        if self.swap_cycles:
+            swapped = Signal()
+            m.d.sync += swapped.eq(swaps & ~impossible & ~self.stop)
+            with m.If(swaps):
+                m.d.sync += [control_out.pad.eq(1), control_out.pad_value.eq(0)]
+            m.d.comb += [self.swapping.eq(swaps & ~impossible), self.row_control.swap.eq(swapped)]
+        else:
+            m.d.comb += self.swapping.eq(issue & control.swap)
 
         m.d.comb += [
             self.busy.eq(pending_valid | active | waiting),
@@ -184,6 +198,8 @@ class RowStreamer(wiring.Component):
         ]
         with m.If(issue):
             m.d.comb += self.activity.eq(ExecuteActivity.BUSY)
+        with m.Elif(swaps):
+            m.d.comb += self.activity.eq(ExecuteActivity.PRELOAD)
         with m.Elif(waiting):
             m.d.comb += self.activity.eq(ExecuteActivity.HAZARD)
         with m.Elif(self.tile.valid & tile.first & ~granted):

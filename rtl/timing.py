@@ -29,7 +29,8 @@ class RowControl(data.StructLayout):
     """One cycle of the activation path: nothing happens unless ``valid``.
 
     Activation row ``row``, or ``pad_value`` for every activation with ``pad``, is multiplied by the active tile (the shadow weights
-    become active with ``swap``) and added to accumulator row ``accumulator_row``, or overwrites it without ``accumulate``.
+    become active with ``swap``) and added to accumulator row ``accumulator_row``, or overwrites it without ``accumulate``. Where a swap
+    takes a cycle for itself (:class:`DatapathTiming`), it comes without ``valid``, and pads with zeros.
     """
 
     def __init__(self):
@@ -59,8 +60,8 @@ class PassControl(data.StructLayout):
 class DatapathTiming:
     """Distances between cycles at the datapath's ports: event B may come ``a_to_b_cycles`` after event A, not earlier.
 
-    Of EXECUTE's controls: ``swap_to_shift_cycles`` (a row with swap, first shift of the next tile), ``shift_to_swap_cycles``
-    (last shift, the row with swap), ``fill_to_emit_cycles`` (last fill, first emit), ``emit_to_fill_cycles`` (last emit, first
+    Of EXECUTE's controls: ``swap_cycles`` (a swap, its tile's first row; 0: it comes with that row), ``swap_to_shift_cycles`` (a swap,
+    first shift of the next tile), ``shift_to_swap_cycles`` (last shift, the swap), ``fill_to_emit_cycles`` (last fill, first emit), ``emit_to_fill_cycles`` (last emit, first
     fill of the next tile), ``distance_cycles`` (a touch of an accumulator row, an accumulating touch of the same row).
 
     Until something is visible: ``settle_cycles`` (a touch, a drain request that sees it in all columns),
@@ -68,6 +69,7 @@ class DatapathTiming:
     request that sees it). ``drain_cycles`` is the drain port's latency, from request to words.
     """
 
+    swap_cycles: int
     swap_to_shift_cycles: int
     shift_to_swap_cycles: int
     fill_to_emit_cycles: int

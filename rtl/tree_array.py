@@ -44,6 +44,7 @@ class TreeArray(wiring.Component):
     psum: list[Signal]
     zero: Signal
 
+    swap_cycles = 0
     swap_to_shift_cycles = 0
     shift_to_swap_cycles = 1
 

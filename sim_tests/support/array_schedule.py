@@ -37,12 +37,14 @@ def array_schedule(dut, tiles, blocks, weight_bits):
                 inputs[shift_from + i + delay, f"w__{c}"] = int(tile[k, c]) & (1 << weight_bits) - 1
                 inputs[shift_from + i + delay, f"w_shift__{c}"] = 1
         start = max(start, shift_from + dut.rows - 1 + dut.shift_to_swap_cycles)
+        for r, delay in enumerate(dut.row_delay):  # beside zeros, or the first vector
+            inputs[start + delay, f"swap__{r}"] = 1
+        shift_from = max(shift_from + dut.rows, start + dut.swap_to_shift_cycles)
+        start += dut.swap_cycles
         for i, vector in enumerate(block):
             for r, delay in enumerate(dut.row_delay):
                 inputs[start + i + delay, f"a__{r}"] = int(vector[r]) & (1 << dut.activation_bits) - 1
-                inputs[start + i + delay, f"swap__{r}"] = int(i == 0)
             starts.append(start + i)
-        shift_from = max(shift_from + dut.rows, start + dut.swap_to_shift_cycles)
         start += len(block)
     return inputs, starts
 

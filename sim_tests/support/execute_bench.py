@@ -18,7 +18,7 @@ ACTIVITIES = STALLS[Engine.EXECUTE]
 def timing_of(rows, cols, **changes):
     """Distances like those of the datapath."""
     return dataclasses.replace(DatapathTiming(
-        swap_to_shift_cycles=rows - 1, shift_to_swap_cycles=1, fill_to_emit_cycles=4, emit_to_fill_cycles=2, distance_cycles=4,
+        swap_cycles=0, swap_to_shift_cycles=rows - 1, shift_to_swap_cycles=1, fill_to_emit_cycles=4, emit_to_fill_cycles=2, distance_cycles=4,
         settle_cycles=rows + cols + 9, write_cycles=3, load_cycles=2, drain_cycles=3), **changes)
 
 
@@ -61,6 +61,7 @@ class Trace:
     """What happened, with the cycle of each event."""
     weights: list
     rows: list
+    swaps: list
     activities: list
     gives: list
     started: list
@@ -156,8 +157,13 @@ class ExecuteBench:
 
     def note_row(self, row, cycle, trace):
         """What the row control shows, as the definition has it."""
+        alone = self.timing.swap_cycles == 1
+        if row.swap and (alone or row.valid):
+            trace.swaps.append(cycle)
+            assert not alone or (row.valid, row.pad, row.pad_value) == (0, 1, 0)
         if row.valid:
-            trace.rows.append((cycle, (None if row.pad else row.row, row.pad_value if row.pad else None, bool(row.swap),
+            swap = bool(trace.swaps) and trace.swaps[-1] > (trace.rows[-1][0] if trace.rows else -1)
+            trace.rows.append((cycle, (None if row.pad else row.row, row.pad_value if row.pad else None, swap,
                                        row.accumulator_row, bool(row.accumulate))))
 
     def check(self, program, **arguments):
@@ -171,8 +177,10 @@ class ExecuteBench:
 
         # Distances.
         position, last_emit = 0, None
-        swaps = [cycle for cycle, row in trace.rows if row[2]]
-        for tile, swap, previous_swap in zip(tiles, swaps, [None, *swaps], strict=False):
+        firsts = [cycle for cycle, row in trace.rows if row[2]]
+        assert len(trace.swaps) == len(firsts) == len(tiles)
+        assert all(first - swap >= timing.swap_cycles for swap, first in zip(trace.swaps, firsts, strict=True))
+        for tile, swap, previous_swap in zip(tiles, trace.swaps, [None, *trace.swaps], strict=False):
             accesses = trace.weights[position:position + len(tile)]
             position += len(tile)
             fills = [cycle for cycle, access in accesses if access[0] == "fill"]

@@ -30,12 +30,14 @@ def stream(dut, tiles, activations):
                 at(shift_from + i + delay, dut.w[c], tile[k, c])
                 at(shift_from + i + delay, dut.w_shift[c], 1)
         start = max(start, shift_from + rows - 1 + dut.shift_to_swap_cycles)
+        for r, delay in enumerate(dut.row_delay):  # beside zeros, or the first vector
+            at(start + delay, dut.swap[r], 1)
+        shift_from = max(shift_from + rows, start + dut.swap_to_shift_cycles)
+        start += dut.swap_cycles
         for i, vector in enumerate(block):
             for r, delay in enumerate(dut.row_delay):
                 at(start + i + delay, dut.a[r], vector[r])
-                at(start + i + delay, dut.swap[r], i == 0)
             starts.append(start + i)
-        shift_from = max(shift_from + rows, start + dut.swap_to_shift_cycles)
         start += len(block)
     wanted = {(t + dut.latency_cycles + delay, c): (i, c) for i, t in enumerate(starts) for c, delay in enumerate(dut.col_delay)}
     signals = [*dut.a, *dut.swap, *dut.w, *dut.w_shift]
@@ -49,11 +51,13 @@ SHAPES += [(rows, cols, {"multiplier": "fast-inner-product", "block_rows": block
     (2, 1, 0), (2, 4, 0), (4, 1, 0), (4, 5, 0), (6, 3, 0), (2, 2, 1), (8, 3, 2), (8, 2, 1), (10, 2, 4))]
 SHAPES += [(rows, cols, {"multiplier": "packed", "block_rows": block_rows}) for rows, cols, block_rows in (
     (1, 2, 0), (4, 1, 0), (3, 5, 0), (5, 4, 0), (1, 4, 1), (5, 5, 2), (8, 2, 4), (17, 3, 0))]
+SHAPES += [(rows, cols, {"multiplier": "fast-inner-product", "side_dsp": True, **more}) for rows, cols, more in (
+    (4, 5, {}), (2, 1, {"dsp_cols": 0}), (6, 3, {"block_rows": 1, "dsp_cols": 2}))]
 # Columns without DSP blocks: all, the last ones, behind an odd number of packed ones.
 SHAPES += [(rows, cols, {"multiplier": multiplier, "dsp_cols": dsp_cols, "block_rows": block_rows})
            for rows, cols, multiplier, dsp_cols, block_rows in (
                (1, 1, "single", 0, 0), (4, 3, "single", 0, 0), (5, 4, "single", 2, 2), (2, 3, "fast-inner-product", 0, 0),
-               (6, 5, "fast-inner-product", 2, 1), (4, 5, "packed", 3, 0), (3, 6, "packed", 2, 1), (3, 2, "packed", 1, 0))]
+               (6, 5, "fast-inner-product", 2, 1), (4, 4, "fast-inner-product", 3, 0), (4, 5, "packed", 3, 0), (3, 6, "packed", 2, 1), (3, 2, "packed", 1, 0))]
 
 
 @pytest.mark.parametrize(("rows", "cols", "options", "weight_bits"), [

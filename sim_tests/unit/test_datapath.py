@@ -132,14 +132,17 @@ def schedule(machine, tiles, timing):
             cycle += 1
         emit = cycle - 1 if tile.transposed else emit
         weights_free = cycle
-        cycle = max(rows_free, cycle - 1 + timing.shift_to_swap_cycles)
+        cycle = swap = max(rows_free, cycle - 1 + timing.shift_to_swap_cycles)
+        if timing.swap_cycles:
+            machine.at(cycle, "rows", swap=1, pad=1)
+            cycle += timing.swap_cycles
         for i in range(tile.count):
             row = tile.accumulator_row + i
             if tile.accumulate:
                 cycle = max(cycle, touched.get(row, -1000) + timing.distance_cycles)
-            if i == 0:
+            if i == 0 and not timing.swap_cycles:
                 swap = cycle
-            machine.at(cycle, "rows", valid=1, row=tile.first + i, swap=int(i == 0), accumulator_row=row,
+            machine.at(cycle, "rows", valid=1, row=tile.first + i, swap=int(i == 0 and not timing.swap_cycles), accumulator_row=row,
                        accumulate=int(tile.accumulate))
             touched[row] = cycle
             cycle += 1
@@ -195,7 +198,7 @@ def test_random_tiles_back_to_back(rows, cols, seed):
 
 
 @pytest.mark.parametrize(("rows", "cols", "array"), [
-    (4, 3, {"multiplier": "fast-inner-product"}), (2, 5, {"multiplier": "fast-inner-product"}),
+    (4, 3, {"multiplier": "fast-inner-product"}), (4, 5, {"multiplier": "fast-inner-product", "side_dsp": True, "dsp_cols": 3}), (2, 5, {"multiplier": "fast-inner-product"}),
     (6, 4, {"multiplier": "fast-inner-product", "block_rows": 2}), (8, 2, {"multiplier": "fast-inner-product", "block_rows": 1}),
     (5, 3, {"block_rows": 2}), (3, 6, {"block_rows": 1}), (8, 2, {"multiplier": "dual"}), (3, 5, {"multiplier": "dual"}),
     *((rows, cols, {"weights": "int4"}) for rows, cols in SHAPES),
@@ -304,17 +307,17 @@ def shorten(timing, name):
     return dataclasses.replace(timing, **{name: getattr(timing, name) - 1})
 
 
-@pytest.mark.parametrize(("name", "rows", "cols", "transposed"), [
+@pytest.mark.parametrize(("name", "rows", "cols", "transposed", "array"), [(*shape, {}) for shape in [
     ("swap_to_shift_cycles", 4, 3, False), ("swap_to_shift_cycles", 2, 5, False), ("shift_to_swap_cycles", 4, 3, False),
     ("shift_to_swap_cycles", 1, 1, False), ("fill_to_emit_cycles", 4, 4, True), ("fill_to_emit_cycles", 3, 5, True),
     ("fill_to_emit_cycles", 5, 3, True),
     ("emit_to_fill_cycles", 3, 5, True), ("emit_to_fill_cycles", 2, 6, True), ("emit_to_fill_cycles", 1, 4, True),
-])
-def test_tile_distances_are_minimal(name, rows, cols, transposed):
+]] + [(name, 4, 3, False, {"multiplier": "fast-inner-product"}) for name in ("swap_cycles", "swap_to_shift_cycles", "shift_to_swap_cycles")])
+def test_tile_distances_are_minimal(name, rows, cols, transposed, array):
     tiles = [Tile(i, 0, 3, rows, transposed, accumulator_row=i, accumulate=False) for i in (0, 9)]
-    words, reference = run_tiles(Machine(make(rows, cols), 8), tiles)
+    words, reference = run_tiles(Machine(make(rows, cols, **array), 8), tiles)
     np.testing.assert_array_equal(words, reference)
-    machine = Machine(make(rows, cols), 8)
+    machine = Machine(make(rows, cols, **array), 8)
     words, reference = run_tiles(machine, tiles, shorten(machine.timing, name))
     assert (words != reference).any()
 

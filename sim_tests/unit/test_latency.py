@@ -34,6 +34,7 @@ def test_latencies_are_those_of_the_blocks(settings):
     datapath = Datapath(config)
     latency, timing = Latency(config), datapath.timing
     decision = 3  # cycles that the preloader's decisions take: see arch/latency.py
+    assert latency.swap_cycles == timing.swap_cycles
     assert latency.swap_to_shift == max(timing.swap_to_shift_cycles, decision)
     assert latency.shift_to_swap == timing.shift_to_swap_cycles
     assert latency.settle == timing.settle_cycles

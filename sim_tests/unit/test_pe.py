@@ -91,16 +91,17 @@ def test_corner_products(kind, weight_bits, activation_bits):
     assert got == [product(a, w) for a, w in cases]
 
 
-def test_row_term_is_a_cycle_ahead_of_the_first_column():
+@pytest.mark.parametrize("dsp", [False, True])
+def test_row_term_comes_with_the_first_column(dsp):
     seed = 2
     print(f"seed {seed}")
     rng = np.random.default_rng(seed)
     a, psum = rng.choice([*CORNERS, 77, -45], (300, 2)), rng.integers(-1 << 19, 1 << 19, 300)
-    outputs = run(RowTermPE(psum_bits=20), [{"a": pack(a[t]), "psum_in": psum[t]} for t in range(len(a))], ["psum_out"])
+    outputs = run(RowTermPE(psum_bits=20, dsp=dsp), [{"a": pack(a[t]), "psum_in": psum[t]} for t in range(len(a))], ["psum_out"])
     latency = RowTermPE.latency_cycles
     for t in range(latency, len(a)):
         assert outputs[t]["psum_out"] == wrap(int(psum[t - 1]) + int(a[t - latency, 0]) * int(a[t - latency, 1]), 20)
-    assert PairPE.a_latency_cycles + latency == PairPE.latency_cycles - 1
+    assert PairPE.a_latency_cycles + latency == PairPE.latency_cycles
 
 
 @pytest.mark.parametrize(("kind", "weight_bits", "activation_bits"), ELEMENTS)
