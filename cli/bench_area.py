@@ -75,6 +75,8 @@ def _settings(rng: np.random.Generator, family: str) -> dict[str, Any]:
              "block_rows": 0 if serial else of(0, 4)}
     if kind in ("single", "fast-inner-product") and not serial:
         array["dsp_cols"] = of(256, 256, max(1, cols - 2))
+    if kind == "fast-inner-product":
+        array["side_dsp"] = of(True, False)
     if serial:
         return {"shell": "serial", "array": array,
                 "memory": {"activation_kib": of(1, 2, 4), "weight_kib": of(1, 2), "accumulator_rows": of(128, 256, 512),

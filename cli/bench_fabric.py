@@ -23,6 +23,7 @@ class Variant(NamedTuple):
     rows: int = 8
     cols: int = 8
     dsp_cols: int | None = None
+    side_dsp: bool = False
     pinned: bool = False
     weight_bits: int = 8
 
@@ -39,6 +40,7 @@ _PARTS = [
     Part("ulx3s-85f", [
         *(Variant(f"{kind}{', pinned' if pinned else ''}", kind, pinned=pinned)
           for kind in ("single", "fast-inner-product", "packed") for pinned in (False, True)),
+        Variant("fast-inner-product, side_dsp, pinned", "fast-inner-product", side_dsp=True, pinned=True),
         Variant("lut", "single", dsp_cols=0), Variant("fast-inner-product, no DSP blocks", "fast-inner-product", dsp_cols=0),
         Variant("fast-inner-product, int4 weights", "fast-inner-product", weight_bits=4),
         Variant("lut, int4 weights", "single", dsp_cols=0, weight_bits=4)],
@@ -70,7 +72,8 @@ def fabric_page(seed: int, made_by: str) -> list[str]:
     lines = ["# The array alone", "", made_by,
              f"int8 unless it says int4, a register at every input and output, seed {seed}. Areas are those of yosys without the "
              "harness's; a carry cell of ECP5 counts two LUTs. All that makes the product exact is included: of fast-inner-product the "
-             "terms of activations and weights, which are made of LUTs, and of packed the foot; their shares shrink as arrays grow.", ""]
+             "term of activations, made of LUTs, or with side_dsp of one DSP block per two rows, and the feet; of packed the feet. Their shares "
+             "shrink as arrays grow.", ""]
     for part in _PARTS:
         board = get_board(part.board)
         lines += [f"## {board.device}{f', speed -{board.speed}' if board.speed else ''}", "", part.remark, "",
@@ -79,7 +82,8 @@ def fabric_page(seed: int, made_by: str) -> list[str]:
             console.progress(f"{board.device}: {variant.title}")
             with tempfile.TemporaryDirectory(prefix="systolith-") as directory:
                 fabric = measure_array(board, Path(directory), rows=variant.rows, cols=variant.cols, multiplier=variant.multiplier,
-                                       dsp_cols=variant.dsp_cols, weight_bits=variant.weight_bits, pinned=variant.pinned, seed=seed)
+                                       dsp_cols=variant.dsp_cols, side_dsp=variant.side_dsp,
+                                       weight_bits=variant.weight_bits, pinned=variant.pinned, seed=seed)
             lines.append("| " + " | ".join(_row(variant, fabric)) + " |")
         lines.append("")
     return lines

@@ -119,7 +119,7 @@ def _place(directory: Path, board: Board, seed: int) -> Timing:
 
 
 def measure_array(board: Board, directory: Path, *, rows: int, cols: int, multiplier: str, dsp_cols: int | None = None,
-                  weight_bits: int = 8, block_rows: int = 0, dataflow: str = "ws", pinned: bool = False, seed: int = 1,
+                  side_dsp: bool = False, weight_bits: int = 8, block_rows: int = 0, dataflow: str = "ws", pinned: bool = False, seed: int = 1,
                   place: bool = True) -> Fabric:
     """Synthesise an array in its harness, and ``place`` and route it where there are tools for the board's part.
 
@@ -130,7 +130,7 @@ def measure_array(board: Board, directory: Path, *, rows: int, cols: int, multip
     """
     sizes: dict[str, Any] = {"rows": rows, "cols": cols, "dsp_cols": dsp_cols, "weight_bits": weight_bits}
     if dataflow == "ws":
-        sizes |= {"multiplier": multiplier, "block_rows": block_rows}
+        sizes |= {"multiplier": multiplier, "side_dsp": side_dsp, "block_rows": block_rows}
     arrays = [OutputArray(**sizes) if dataflow == "os" else SystolicArray(**sizes) for _ in range(2)]
     empty = _build(directory, ArrayHarness(arrays[0], empty=True), board, False)
     whole = _build(directory, ArrayHarness(arrays[1]), board, pinned)

@@ -168,13 +168,13 @@ class RowStreamer(wiring.Component):
             ]
         hazard = self._hazard(m, accumulator_row, accumulate, control.accumulator_row[:half_bit + 1], waiting, room)
         impossible = outside | control.swap & self.tile_failed
-        swaps: Value = Const(0)  # a cycle before the row that waits
+        held, swaps = hazard, Signal()  # `swaps`: in this cycle, and the row that waits here in the next one
         if self.swap_cycles:
-            swaps = Signal()
             m.d.sync += swaps.eq(room & valid & swap)
-        issue = waiting & ~hazard & ~swaps & ~impossible
+            held = hazard | swaps
+        issue = waiting & ~held & ~impossible
         # Not for an impossible one, which would be late in the cycle: `stop` comes with what would follow it.
-        m.d.comb += room.eq(~waiting | ~hazard & ~swaps)
+        m.d.comb += room.eq(~waiting | ~held)
 
         # Stage 3: on the row control.
         issued, control_out = Signal(), Signal(RowControl(), reset_less=True)
@@ -198,8 +198,9 @@ class RowStreamer(wiring.Component):
         ]
         with m.If(issue):
             m.d.comb += self.activity.eq(ExecuteActivity.BUSY)
-        with m.Elif(swaps):
-            m.d.comb += self.activity.eq(ExecuteActivity.PRELOAD)
+        if self.swap_cycles:
+            with m.Elif(swaps):
+                m.d.comb += self.activity.eq(ExecuteActivity.PRELOAD)
         with m.Elif(waiting):
             m.d.comb += self.activity.eq(ExecuteActivity.HAZARD)
         with m.Elif(self.tile.valid & tile.first & ~granted):

@@ -58,13 +58,26 @@ def test_networks_on_packed_columns():
     ({"rows": 24, "cols": 24}, "fast-inner-product", 12, 144),      # and the other half in look-up tables
     ({"rows": 15, "cols": 12}, "single", 9, 135),                   # an odd number of rows makes no pairs
     ({"rows": 24, "cols": 24, "dsp_cols": 4}, "auto", 4, 96),       # as it was asked for
-    ({"rows": 24, "cols": 24, "dsp_cols": 8}, "fast-inner-product", 8, 96),
+    ({"rows": 24, "cols": 24, "dsp_cols": 8}, "fast-inner-product", 8, 96 + 12),  # and the terms of activations
     ({"rows": 24, "cols": 24, "multiplier": "lut"}, "lut", 0, 0)])
 def test_auto_fills_the_board(array, multiplier, dsp_columns, blocks):
     """156 multipliers, of which the epilogue's three lanes take twelve."""
     target = choose(board="ulx3s-85f", config={"array": array})
     chosen = target.config.array
     assert (chosen.multiplier, chosen.dsp_columns, chosen.dsp_blocks) == (multiplier, dsp_columns, blocks)
+    assert resolve(target.config.to_dict()) == target.config
+    assert "dsp" not in excess(target.config, target.board)
+
+
+@pytest.mark.parametrize(("board", "array", "side_dsp", "blocks"), [
+    ("ulx3s-85f", {}, False, 144),                                                          # none is left
+    ("ulx3s-25f", {}, True, 16 + 4),                                                        # 28, of which the epilogue takes eight
+    ("ulx3s-85f", {"rows": 24, "cols": 13, "side_dsp": True}, True, 144),                   # which costs a column
+    ("ulx3s-85f", {"rows": 24, "cols": 24, "dsp_cols": 8}, True, 96 + 12)])
+def test_auto_gives_what_is_left_to_the_term_of_activations(board, array, side_dsp, blocks):
+    target = choose(board=board, config={"array": array})
+    chosen = target.config.array
+    assert (chosen.multiplier, chosen.side_dsp, chosen.dsp_blocks) == ("fast-inner-product", side_dsp, blocks)
     assert resolve(target.config.to_dict()) == target.config
     assert "dsp" not in excess(target.config, target.board)
 
@@ -76,7 +89,8 @@ def test_auto_is_single_without_a_board_and_elsewhere():
 
 @pytest.mark.parametrize(("array", "dsp"), [
     ({"multiplier": "packed"}, 8 * 4), ({"multiplier": "packed", "cols": 7}, 8 * 4), ({"multiplier": "packed", "dsp_cols": 3}, 8 * 2),
-    ({"multiplier": "lut"}, 0), ({"multiplier": "fast-inner-product", "dsp_cols": 5}, 4 * 5), ({"dsp_cols": 5}, 8 * 5)])
+    ({"multiplier": "lut"}, 0), ({"multiplier": "fast-inner-product", "dsp_cols": 5}, 4 * 5),
+    ({"multiplier": "fast-inner-product", "dsp_cols": 5, "side_dsp": True}, 4 * 6), ({"dsp_cols": 5}, 8 * 5)])
 def test_estimate_of_multipliers(array, dsp):
     config = resolve({"array": {"rows": 8, "cols": 8, **array}, "epilogue": {"lanes": 2}})
     assert estimate(config, get_board("ulx3s-85f"))["dsp"] == dsp + 8
@@ -85,6 +99,9 @@ def test_estimate_of_multipliers(array, dsp):
 @pytest.mark.parametrize(("array", "message"), [
     ({"multiplier": "booth"},
      "array.multiplier must be one of 'auto', 'single', 'fast-inner-product', 'packed', 'dual', 'lut', not 'booth'"),
+    ({"multiplier": "packed", "side_dsp": True},
+     "array.side_dsp must be false where array.multiplier is 'packed'; 'fast-inner-product' takes it"),
+    ({"side_dsp": 1}, "array.side_dsp must be one of False, True, not 1"),
     ({"dsp_cols": -1}, "array.dsp_cols must be from 0 to 256, not -1"),
     ({"dsp_cols": "all"}, "array.dsp_cols must be a whole number, not 'all'")])
 def test_refused(array, message):
