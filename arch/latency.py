@@ -49,7 +49,7 @@ class Latency:
     # Program: from a command's last word dispatched to its fields.
     header = 1        # to look at a command's first word
     queue_free = 2    # from a command that begins until one may move into its place
-    decode = 3
+    decode = 4
     # LOAD: from fields to tokens, from tokens to the first request, from a word to its write.
     load_begin = 6
     load_request = 4

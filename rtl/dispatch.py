@@ -16,7 +16,8 @@ class Dispatch(wiring.Component):
     """Checks headers and moves each command, word by word, into its engine's queue, in program order.
 
     A command moves only while fewer than ``queue_commands`` of its engine are ``pending``; all behind it wait. So a queue
-    always has room for a whole command. Throughput: one word per cycle, and a cycle for each header. Reports OPCODE and LENGTH.
+    always has room for a whole command. Latency: a word is in its queue two cycles after it was taken. Throughput: one word per cycle,
+    and a cycle for each header. Reports OPCODE and LENGTH.
 
     Parameters
     ----------
@@ -84,15 +85,20 @@ class Dispatch(wiring.Component):
                 blocked.eq((Cat(is_code.values()) & full).any()),
             ]
 
+        # The queues lie among their engines, far from each other: what is written into them comes from registers.
+        word = Signal(32, reset_less=True)
+        m.d.sync += word.eq(header)
         for index, (code, command) in enumerate(COMMANDS.items()):
             name = code.name.lower()
+            write = Signal(name=f"{name}_write")
+            m.d.sync += write.eq(move & opcode[index])
             # Look-up tables: block RAM answers late in its cycle.
             queue = Queue(width=32, depth=self.queue_commands * command.words, block=False, early=True)
             m.submodules[f"{name}_queue"] = queue
             o = getattr(self, f"o_{name}")
             m.d.comb += [
-                queue.w_data.eq(header),
-                queue.w_en.eq(move & opcode[index]),
+                queue.w_data.eq(word),
+                queue.w_en.eq(write),
                 o.valid.eq(queue.r_rdy),
                 o.payload.eq(queue.r_data),
                 queue.r_en.eq(o.ready),
