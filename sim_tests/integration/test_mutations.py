@@ -49,6 +49,17 @@ OUTPUT_MUTATIONS = {
     "touched too soon": Mutation("rtl/passes.py", {"Mux(adds, self.adding_cycles, self.plain_cycles)": "self.plain_cycles"}),
     "filled too soon": Mutation("rtl/passes.py", {"return max(0, self.timing.emit_to_fill_cycles - 1)": "return 0"}),
 }
+PAIR_CONFIG = small_config(4, 5, array={"multiplier": "fast-inner-product", "dsp_cols": 2, "side_dsp": True})
+# Of what only a fast inner product has.
+PAIR_MUTATIONS = {
+    "activations beside a swap": Mutation("rtl/stream_rows.py", {"control_out.pad.eq(1)": "control_out.pad.eq(control.pad)"}),
+    "padding beside a swap": Mutation("rtl/stream_rows.py", {"control_out.pad_value.eq(0)": "control_out.pad_value.eq(control.pad_value)"}),
+    "swap beside the first row": Mutation("rtl/stream_rows.py", {"held = hazard | swaps": "held = hazard"}),
+    "term of the tile before": Mutation("rtl/array.py", {"before = self.latency_cycles - PairFoot.latency_cycles":
+                                                         "before = self.latency_cycles - PairFoot.latency_cycles + 1"}),
+    "term of activations a cycle late": Mutation("rtl/array.py", {'side = self._waited(m, "row_term", side, self._element_cycles(PairPE))':
+                                                                  'side = self._waited(m, "row_term", side, self._element_cycles(PairPE) - 1)'}),
+}
 
 
 def _requantised_halves() -> list:
@@ -112,13 +123,13 @@ def _verdict(directory: Path, config=CONFIG) -> str | None:
         return _check(device, config)
 
 
-@pytest.mark.parametrize("config", [CONFIG, OUTPUT_CONFIG], ids=["ws", "os"])
+@pytest.mark.parametrize("config", [CONFIG, OUTPUT_CONFIG, PAIR_CONFIG], ids=["ws", "os", "pairs"])
 def test_sound_hardware_passes(config, tmp_path):
     assert _verdict(generate_mutant(tmp_path, config, None), config) is None
 
 
 def test_every_mutation_has_its_place():
-    check_places([*MUTATIONS.values(), *OUTPUT_MUTATIONS.values()])
+    check_places([*MUTATIONS.values(), *OUTPUT_MUTATIONS.values(), *PAIR_MUTATIONS.values()])
 
 
 @pytest.mark.parametrize("name", names(MUTATIONS, {"token dropped", "weight swap one cycle early", "clamp", "window stride"}))
@@ -130,3 +141,9 @@ def test_mutation_is_noticed(name, tmp_path):
 def test_mutation_is_noticed_where_sums_stay(name, tmp_path):
     mutant = generate_mutant(tmp_path, OUTPUT_CONFIG, OUTPUT_MUTATIONS[name])
     assert _verdict(mutant, OUTPUT_CONFIG) is not None, f"mutation {name!r} passes all checks"
+
+
+@pytest.mark.parametrize("name", names(PAIR_MUTATIONS, {"padding beside a swap"}))
+def test_mutation_is_noticed_in_a_fast_inner_product(name, tmp_path):
+    mutant = generate_mutant(tmp_path, PAIR_CONFIG, PAIR_MUTATIONS[name])
+    assert _verdict(mutant, PAIR_CONFIG) is not None, f"mutation {name!r} passes all checks"
