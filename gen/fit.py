@@ -85,6 +85,8 @@ def _smaller(config: Config, board: Board, name: str) -> Iterator[dict[str, dict
     if name == "dsp":
         if array.multiplier_kind == "single" and board.family == "ice40":
             yield {"array": {"multiplier": "dual"}}
+        if array.side_dsp:
+            yield {"array": {"side_dsp": False}}
         if array.multiplier_kind == "single" and array.rows % 2 == 0:
             yield {"array": {"multiplier": "fast-inner-product"}}
         yield from _smaller_arrays(config)

@@ -299,6 +299,13 @@ def test_two_multipliers_per_block_fit_where_one_does_not():
     assert nearest(config, board) == "array.multiplier=dual"
 
 
+def test_the_term_of_activations_gives_way_first():
+    board = get_board("ulx3s-85f")
+    config = resolve(merge(board.settings, {"array": {"multiplier": "fast-inner-product", "side_dsp": True}}))
+    assert excess(config, board) == {"dsp": 12 * 12 + 12 + 12}
+    assert nearest(config, board) == "array.side_dsp=false"
+
+
 @pytest.mark.parametrize("settings", [
     {"array": {"rows": 16, "cols": 16}}, {"array": {"rows": 64, "cols": 64}}, {"array": {"rows": 15, "cols": 40}, "epilogue": {"lanes": 2}},
     {"array": {"rows": 24, "cols": 24}, "memory": {"activation_kib": 1024, "weight_kib": 512, "accumulator_rows": 4096}}])

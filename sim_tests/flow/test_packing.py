@@ -32,13 +32,16 @@ def cells(module, kind):
         (4, 2, "single", 2, 2, "int8"), (4, 2, "fast-inner-product", 2, 1, "int8"), (3, 4, "packed", 4, 2, "int8"),
         (3, 5, "packed", 3, 0, "int8"), (3, 2, "single", 0, 0, "int8"), (4, 2, "fast-inner-product", 1, 0, "int8"),
         (4, 2, "single", 2, 2, "int4"), (4, 2, "fast-inner-product", 2, 1, "int4"), (3, 2, "single", 0, 0, "int4"))),
-    (3, 2, "single", 1, 2, "int8", 16), (2, 2, "single", 0, 0, "int4", 16)])
+    (3, 2, "single", 1, 2, "int8", 16), (2, 2, "single", 0, 0, "int4", 16),
+    (4, 3, "fast-inner-product, side_dsp", 2, 0, "int8", 8)])
 def test_array_after_synthesis(tmp_path, rows, cols, multiplier, dsp_cols, block_rows, weights, activation_bits):
     """Two tiles and their vectors through the netlist; each multiplier has its own registers."""
     seed = 1
     print(f"seed {seed}")
     rng = np.random.default_rng(seed)
-    options = {"rows": rows, "cols": cols, "multiplier": multiplier, "dsp_cols": dsp_cols, "block_rows": block_rows}
+    multiplier, _, side = multiplier.partition(", ")
+    options = {"rows": rows, "cols": cols, "multiplier": multiplier, "dsp_cols": dsp_cols, "side_dsp": bool(side),
+               "block_rows": block_rows}
     config = ArrayConfig(**options, weights=weights)
     dut = SystolicArray(**options, weight_bits=config.weight_bits, activation_bits=activation_bits)
     packed, module = synthesise(tmp_path, dut, "array")
