@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ from ..gen.generate import generate
 from . import console
 from .bench import _markdown, machine, write
 
-__all__ = ["fit", "main", "sample"]
+__all__ = ["fit", "main", "sample", "sections"]
 
 RIDGE = 0.03  # towards zero where the samples do not tell terms apart, in parts of a block's mean
 
@@ -197,11 +198,17 @@ def _page(name: str, family: Family, seed: int, kept: Path) -> tuple[list[str], 
             *_markdown(COLUMNS, rows)], max(worst)
 
 
+def sections(page: Path) -> dict[str, list[str]]:
+    """Family → its lines in a page that was written before."""
+    _, *tables = re.split(r"^## ", page.read_text(encoding="utf-8") if page.is_file() else "", flags=re.MULTILINE)
+    return {table.partition(",")[0]: [*f"## {table}".rstrip().splitlines(), ""] for table in tables}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("docs/results"), help="folder of the table")
     parser.add_argument("--seed", type=int, default=1, help="of the configurations that make the coefficients; the next one's test them")
-    parser.add_argument("--only", choices=list(FAMILIES), action="append", help="fit only this family; repeatable")
+    parser.add_argument("--only", choices=list(FAMILIES), action="append", help="only this family, the others' tables stay; repeatable")
     parser.add_argument("--kept", type=Path, default=Path("build/area"), help="folder of what was counted")
     options = parser.parse_args(arguments)
     options.kept.mkdir(parents=True, exist_ok=True)
@@ -215,14 +222,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
         temporary.replace(target)
     coefficients.cache_clear()
-    lines, worst = zip(*(_page(name, family, options.seed, options.kept) for name, family in FAMILIES.items()), strict=True)
+    tables, worst = sections(options.output / "area.md"), [0.0]
+    for name in options.only or FAMILIES:
+        tables[name], off = _page(name, FAMILIES[name], options.seed, options.kept)
+        worst.append(off)
     options.output.mkdir(parents=True, exist_ok=True)
     write(options.output / "area.md", [
         "# Area, estimated and counted", "", machine(options.seed).replace("make bench", "make bench-area"),
         "What `build` expects of look-up tables and flip-flops before synthesis, beside yosys' count of the netlist that goes to place and "
         f"route ({versions}; a carry cell of an ECP5 is two look-up tables, and registers that DSP blocks take are not counted). The "
         "coefficients are fitted to other configurations than those in this table.", "",
-        *(line for page in lines for line in page)])
+        *(line for name in FAMILIES for line in tables.get(name, []))])
     if max(worst) > MARGIN:
         raise SystemExit(f"bench_area: an estimate is {100 * max(worst):.1f} % off, and {100 * MARGIN:g} % is what `build` reckons with")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from systolith.arch.settings import merge, parse_assignments, resolve
 from systolith.boards import BOARDS, get_board
+from systolith.cli import bench_area
 from systolith.cli.bench_area import FAMILIES, fit, sample
 from systolith.cli.flow import generate_folder
 from systolith.cli.show import show_generated
@@ -72,6 +73,21 @@ def test_the_table_is_of_these_coefficients():
     errors = [float(row[column].split()[0]) for row in rows for column in (3, 6) if re.match(r"[+-]\d", row[column])]
     assert len(errors) == 2 * (len(fitted) + sum(family.tested_on for family in FAMILIES.values()))
     assert max(map(abs, errors)) <= 100 * MARGIN
+
+
+def test_the_other_family_keeps_its_table(tmp_path, monkeypatch):
+    """One family is fitted anew: its lines change, and no others."""
+    page = tmp_path / "area.md"
+    page.write_text(PAGE.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(bench_area, "_made_of", lambda *arguments: [])
+    monkeypatch.setattr(bench_area, "fit", lambda samples: {})
+    monkeypatch.setattr(bench_area, "_page", lambda name, *arguments: ([f"## {name}, anew", "", "| a | b |", ""], 0.0))
+    monkeypatch.setattr(bench_area, "__file__", str(tmp_path / "cli" / "bench_area.py"))
+    (tmp_path / "gen").mkdir()
+    before = bench_area.sections(page)
+    bench_area.main(["--only", "ecp5", "--output", str(tmp_path), "--kept", str(tmp_path / "kept")])
+    assert bench_area.sections(page) == {"ecp5": ["## ecp5, anew", "", "| a | b |", ""], "ice40": before["ice40"]}
+    assert set(before) == set(FAMILIES) and len(before["ice40"]) > 8
 
 
 @pytest.mark.parametrize("family", FAMILIES)
