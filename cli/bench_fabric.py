@@ -63,7 +63,7 @@ _COLUMNS = ["multiplier", "array", "DSP blocks", "MACs per DSP", "LUT-eq per MAC
 def _row(variant: Variant, fabric: Fabric) -> list[str]:
     macs = variant.rows * variant.cols
     clock = [f"{fabric.fmax.mhz:.0f}", fabric.fmax.limited_by, f"{2e-3 * macs * fabric.fmax.mhz:.1f}"] if fabric.fmax else ["–"] * 3
-    return [variant.title, f"{variant.rows} × {variant.cols}", str(fabric.dsp), f"{macs / fabric.dsp:g}" if fabric.dsp else "–",
+    return [variant.title, f"{variant.rows} × {variant.cols}", str(fabric.dsp), f"{macs / fabric.dsp:.3g}" if fabric.dsp else "–",
             f"{fabric.lut / macs:.1f}", f"{fabric.ff / macs:.1f}", *clock]
 
 
