@@ -60,7 +60,7 @@ def _filling(array: ArrayConfig, dsp_blocks: int) -> ArrayConfig:
     pairs = array.rows % 2 == 0 and array.activations == "int8" and array.dataflow == "ws"
     multiplier, each = ("fast-inner-product", array.rows // 2) if pairs else ("single", array.rows)
     dsp_cols = min(array.dsp_columns, max(0, dsp_blocks // each - array.side_dsp))
-    side_dsp = array.side_dsp or pairs and dsp_blocks - dsp_cols * each >= each
+    side_dsp = array.side_dsp or (pairs and dsp_blocks - dsp_cols * each >= each)
     return dataclasses.replace(array, multiplier=multiplier, dsp_cols=dsp_cols, side_dsp=side_dsp)
 
 

@@ -119,8 +119,8 @@ def _place(directory: Path, board: Board, seed: int) -> Timing:
 
 
 def measure_array(board: Board, directory: Path, *, rows: int, cols: int, multiplier: str, dsp_cols: int | None = None,
-                  side_dsp: bool = False, weight_bits: int = 8, block_rows: int = 0, dataflow: str = "ws", pinned: bool = False, seed: int = 1,
-                  place: bool = True) -> Fabric:
+                  side_dsp: bool = False, weight_bits: int = 8, block_rows: int = 0, dataflow: str = "ws", pinned: bool = False,
+                  seed: int = 1, place: bool = True) -> Fabric:
     """Synthesise an array in its harness, and ``place`` and route it where there are tools for the board's part.
 
     Raises

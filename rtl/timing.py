@@ -61,8 +61,9 @@ class DatapathTiming:
     """Distances between cycles at the datapath's ports: event B may come ``a_to_b_cycles`` after event A, not earlier.
 
     Of EXECUTE's controls: ``swap_cycles`` (a swap, its tile's first row; 0: it comes with that row), ``swap_to_shift_cycles`` (a swap,
-    first shift of the next tile), ``shift_to_swap_cycles`` (last shift, the swap), ``fill_to_emit_cycles`` (last fill, first emit), ``emit_to_fill_cycles`` (last emit, first
-    fill of the next tile), ``distance_cycles`` (a touch of an accumulator row, an accumulating touch of the same row).
+    first shift of the next tile), ``shift_to_swap_cycles`` (last shift, the swap), ``fill_to_emit_cycles`` (last fill, first
+    emit), ``emit_to_fill_cycles`` (last emit, first fill of the next tile), ``distance_cycles`` (a touch of an accumulator row, an
+    accumulating touch of the same row).
 
     Until something is visible: ``settle_cycles`` (a touch, a drain request that sees it in all columns),
     ``write_cycles`` (a scratchpad write accepted, a control that reads it), ``load_cycles`` (an accumulator load, a drain

@@ -57,8 +57,8 @@ PAIR_MUTATIONS = {
     "swap beside the first row": Mutation("rtl/stream_rows.py", {"held = hazard | swaps": "held = hazard"}),
     "term of the tile before": Mutation("rtl/array.py", {"before = self.latency_cycles - PairFoot.latency_cycles":
                                                          "before = self.latency_cycles - PairFoot.latency_cycles + 1"}),
-    "term of activations a cycle late": Mutation("rtl/array.py", {'side = self._waited(m, "row_term", side, self._element_cycles(PairPE))':
-                                                                  'side = self._waited(m, "row_term", side, self._element_cycles(PairPE) - 1)'}),
+    "term of activations a cycle late": Mutation("rtl/array.py", {'"row_term", side, self._element_cycles(PairPE))':
+                                                                  '"row_term", side, self._element_cycles(PairPE) - 1)'}),
 }
 
 

@@ -18,8 +18,8 @@ ACTIVITIES = STALLS[Engine.EXECUTE]
 def timing_of(rows, cols, **changes):
     """Distances like those of the datapath."""
     return dataclasses.replace(DatapathTiming(
-        swap_cycles=0, swap_to_shift_cycles=rows - 1, shift_to_swap_cycles=1, fill_to_emit_cycles=4, emit_to_fill_cycles=2, distance_cycles=4,
-        settle_cycles=rows + cols + 9, write_cycles=3, load_cycles=2, drain_cycles=3), **changes)
+        swap_cycles=0, swap_to_shift_cycles=rows - 1, shift_to_swap_cycles=1, fill_to_emit_cycles=4, emit_to_fill_cycles=2,
+        distance_cycles=4, settle_cycles=rows + cols + 9, write_cycles=3, load_cycles=2, drain_cycles=3), **changes)
 
 
 def config_of(rows, cols, **control):

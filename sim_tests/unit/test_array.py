@@ -57,7 +57,8 @@ SHAPES += [(rows, cols, {"multiplier": "fast-inner-product", "side_dsp": True, *
 SHAPES += [(rows, cols, {"multiplier": multiplier, "dsp_cols": dsp_cols, "block_rows": block_rows})
            for rows, cols, multiplier, dsp_cols, block_rows in (
                (1, 1, "single", 0, 0), (4, 3, "single", 0, 0), (5, 4, "single", 2, 2), (2, 3, "fast-inner-product", 0, 0),
-               (6, 5, "fast-inner-product", 2, 1), (4, 4, "fast-inner-product", 3, 0), (4, 5, "packed", 3, 0), (3, 6, "packed", 2, 1), (3, 2, "packed", 1, 0))]
+               (6, 5, "fast-inner-product", 2, 1), (4, 4, "fast-inner-product", 3, 0), (4, 5, "packed", 3, 0),
+               (3, 6, "packed", 2, 1), (3, 2, "packed", 1, 0))]
 
 
 @pytest.mark.parametrize(("rows", "cols", "options", "weight_bits"), [

@@ -198,7 +198,8 @@ def test_random_tiles_back_to_back(rows, cols, seed):
 
 
 @pytest.mark.parametrize(("rows", "cols", "array"), [
-    (4, 3, {"multiplier": "fast-inner-product"}), (4, 5, {"multiplier": "fast-inner-product", "side_dsp": True, "dsp_cols": 3}), (2, 5, {"multiplier": "fast-inner-product"}),
+    (4, 3, {"multiplier": "fast-inner-product"}), (4, 5, {"multiplier": "fast-inner-product", "side_dsp": True, "dsp_cols": 3}),
+    (2, 5, {"multiplier": "fast-inner-product"}),
     (6, 4, {"multiplier": "fast-inner-product", "block_rows": 2}), (8, 2, {"multiplier": "fast-inner-product", "block_rows": 1}),
     (5, 3, {"block_rows": 2}), (3, 6, {"block_rows": 1}), (8, 2, {"multiplier": "dual"}), (3, 5, {"multiplier": "dual"}),
     *((rows, cols, {"weights": "int4"}) for rows, cols in SHAPES),
@@ -312,7 +313,7 @@ def shorten(timing, name):
     ("shift_to_swap_cycles", 1, 1, False), ("fill_to_emit_cycles", 4, 4, True), ("fill_to_emit_cycles", 3, 5, True),
     ("fill_to_emit_cycles", 5, 3, True),
     ("emit_to_fill_cycles", 3, 5, True), ("emit_to_fill_cycles", 2, 6, True), ("emit_to_fill_cycles", 1, 4, True),
-]] + [(name, 4, 3, False, {"multiplier": "fast-inner-product"}) for name in ("swap_cycles", "swap_to_shift_cycles", "shift_to_swap_cycles")])
+]] + [(f"{name}_cycles", 4, 3, False, {"multiplier": "fast-inner-product"}) for name in ("swap", "swap_to_shift", "shift_to_swap")])
 def test_tile_distances_are_minimal(name, rows, cols, transposed, array):
     tiles = [Tile(i, 0, 3, rows, transposed, accumulator_row=i, accumulate=False) for i in (0, 9)]
     words, reference = run_tiles(Machine(make(rows, cols, **array), 8), tiles)

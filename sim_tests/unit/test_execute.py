@@ -138,9 +138,10 @@ def test_random_commands(rows, cols, control, array):
     choice = random.Random(seed)
     config = config_of(rows, cols, **control)
     config = dataclasses.replace(config, array=dataclasses.replace(config.array, **array))
-    timing = timing_of(rows, cols, swap_cycles=choice.randrange(2), swap_to_shift_cycles=choice.randrange(rows, rows + 4) - 1, distance_cycles=choice.randrange(1, 9),
-                       shift_to_swap_cycles=choice.randrange(1, 5), fill_to_emit_cycles=choice.randrange(1, 9),
-                       emit_to_fill_cycles=choice.randrange(1, 9), settle_cycles=choice.randrange(1, 30))
+    timing = timing_of(
+        rows, cols, swap_cycles=choice.randrange(2), swap_to_shift_cycles=choice.randrange(rows, rows + 4) - 1,
+        distance_cycles=choice.randrange(1, 9), shift_to_swap_cycles=choice.randrange(1, 5), fill_to_emit_cycles=choice.randrange(1, 9),
+        emit_to_fill_cycles=choice.randrange(1, 9), settle_cycles=choice.randrange(1, 30))
     program = [random_command(choice, config) for _ in range(20)]
     bench = ExecuteBench(config, timing)
     bench.check(program, gap=choice.choice([0, 0.3]), seed=seed, limit=20_000)
