@@ -49,19 +49,18 @@ def _array(config: Config, dsp: bool) -> dict[str, float]:
     if array.activations == "int16" or array.dataflow == "os":  # of which nothing was counted
         weights = f"{array.activations} × {weights}, {array.dataflow}"
     in_dsp, sum_bits = array.dsp_columns * dsp, array.weight_bits + 7 + log2(array.rows)
+    pairs = kind == "fast-inner-product"
     terms: Counter[str] = Counter()
     if kind == "packed":
         terms["packed"] = rows * (in_dsp // 2)
         terms["single int8"] = rows * (in_dsp % 2)
     else:
         terms[f"{kind} {weights}"] = rows * in_dsp
-    terms[f"{'pairs' if kind == 'fast-inner-product' else 'ones'} in LUTs, {weights}"] = rows * (array.cols - in_dsp)
-    if kind == "fast-inner-product":
-        terms[f"row terms in {'DSP' if array.side_dsp and dsp else 'LUTs'}"] = rows
-        terms["feet"] = array.cols * sum_bits
+    terms[f"{'pairs' if pairs else 'ones'} in LUTs, {weights}"] = rows * (array.cols - in_dsp)
+    terms[f"row terms in {'DSP' if array.side_dsp and dsp else 'LUTs'}"] = rows * pairs
     crossings = (rows - 1) // array.block_rows if array.block_rows else 0
     return {**terms, "bits of sums": rows * array.cols * sum_bits, "crossings": crossings * array.cols * sum_bits, "rows": rows,
-            "columns": array.cols}
+            "columns": array.cols, "feet": pairs * array.cols * sum_bits}
 
 
 def _scratchpad(config: Config, lanes: int, rows: int) -> dict[str, float]:
