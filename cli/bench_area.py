@@ -209,8 +209,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("docs/results"), help="folder of the table")
     parser.add_argument("--seed", type=int, default=1, help="of the configurations that make the coefficients; the next one's test them")
     parser.add_argument("--only", choices=list(FAMILIES), action="append", help="only this family, the others' tables stay; repeatable")
-    parser.add_argument("--block", action="append", default=[], help="only this block's coefficients, as of one whose hardware has "
-                        "changed; the others stay; repeatable")
+    board = get_board(FAMILIES["ecp5"].board)
+    parser.add_argument("--block", choices=list(terms(board.config, board)), action="append", default=[],
+                        help="only this block's coefficients, as of one whose hardware has changed; the others stay; repeatable")
     parser.add_argument("--kept", type=Path, default=Path("build/area"), help="folder of what was counted")
     options = parser.parse_args(arguments)
     options.kept.mkdir(parents=True, exist_ok=True)

@@ -80,7 +80,7 @@ class RowStreamer(wiring.Component):
     superseded: Signal
     activity: Signal
 
-    def __init__(self, config: Config, *, y_moves: bool, distance_cycles: int, swap_cycles: int = 0):
+    def __init__(self, config: Config, *, y_moves: bool, distance_cycles: int, swap_cycles: int):
         self.config = config
         self.activation_rows = config.activation_rows
         self.half_rows = config.half_rows

@@ -1,6 +1,7 @@
 """The estimate of look-up tables and flip-flops: its terms, its fit, its table, and refusals before synthesis."""
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -88,6 +89,28 @@ def test_the_other_family_keeps_its_table(tmp_path, monkeypatch):
     bench_area.main(["--only", "ecp5", "--output", str(tmp_path), "--kept", str(tmp_path / "kept")])
     assert bench_area.sections(page) == {"ecp5": ["## ecp5, anew", "", "| a | b |", ""], "ice40": before["ice40"]}
     assert set(before) == set(FAMILIES) and len(before["ice40"]) > 8
+
+
+def test_one_block_is_fitted_anew(tmp_path, monkeypatch, capsys):
+    """Other blocks keep their coefficients, and so do terms of the block that no configuration had this time; no other name is a block."""
+    (tmp_path / "gen").mkdir()
+    file = tmp_path / "gen" / "area_ecp5.json"
+    before = {block: {kind: {"old": 1.0, "both": 2.0} for kind in KINDS} for block in ("array", "store")}
+    file.write_text(json.dumps({"made by": "before", "coefficients": before}), encoding="utf-8")
+    found = {block: {kind: {"both": 3.0, "new": 4.0} for kind in KINDS} for block in before}
+    monkeypatch.setattr(bench_area, "_made_of", lambda *arguments: [])
+    monkeypatch.setattr(bench_area, "fit", lambda samples: found)
+    monkeypatch.setattr(bench_area, "_page", lambda *arguments: ([], 0.0))
+    monkeypatch.setattr(bench_area, "__file__", str(tmp_path / "cli" / "bench_area.py"))
+    where = ["--only", "ecp5", "--output", str(tmp_path), "--kept", str(tmp_path / "kept")]
+    bench_area.main([*where, "--block", "array"])
+    after = json.loads(file.read_text(encoding="utf-8"))
+    assert after["coefficients"] == {
+        "array": {kind: {"old": 1.0, "both": 3.0, "new": 4.0} for kind in KINDS}, "store": before["store"]}
+    assert "--block array:" in after["made by"] and after["made by"].endswith("; the other blocks: before")
+    with pytest.raises(SystemExit):
+        bench_area.main([*where, "--block", "arrays"])
+    assert "invalid choice: 'arrays'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("family", FAMILIES)
