@@ -122,9 +122,9 @@ class Load(Command):
     Run (i2, i1) starts at byte ``offset + i2·stride2 + i1·stride1`` from the base register and lands at row
     ``row + i2·row_stride2 + i1·row_stride1``, byte lane ``lane``; it goes on into the following rows without a gap. A row is
     ``rows`` bytes (activations; of int16 activations twice as many), ``cols`` bytes (weights; of int4 weights half as many, rounded up:
-    :func:`systolith.arch.numerics.pack_int4`), ``cols`` int32 words (accumulator), one group of ``lanes`` channels of 12 bytes
-    (parameters: bias, multiplier, shift) or one int32 word (table: 256 rows, written to every lane's copy at once). For accumulator,
-    parameters and table, lane must be 0, run a multiple of 4, 12 or 4, and offset and strides multiples of 4.
+    :func:`systolith.arch.numerics.pack_int4`), ``cols`` int32 words (accumulator, whose own may be wider), one group of ``lanes``
+    channels of 12 bytes (parameters: bias, multiplier, shift) or one int32 word (table: 256 rows, written to every lane's copy at once).
+    For accumulator, parameters and table, lane must be 0, run a multiple of 4, 12 or 4, and offset and strides multiples of 4.
     """
 
     opcode = Opcode.LOAD
@@ -209,7 +209,7 @@ class Store(Command):
     are not modulo anything. What becomes of a value v, with the parameters of group ``parameter_group`` onwards (bias, multiplier,
     shift, one of each per column):
 
-    - RAW: int32, little endian, v plus the bias where ``bias`` is set;
+    - RAW: int32, little endian, v plus the bias where ``bias`` is set, modulo 2**32 whatever width accumulators have;
     - REQUANTISE: int8, ``requantise(v + bias, multiplier, shift)``, with ``zero_point``, ``low`` and ``high``
       (:func:`systolith.arch.numerics.requantise`); where activations are int16, int16 without a zero point, clamped to
       :attr:`int16_limits`;

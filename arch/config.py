@@ -26,10 +26,8 @@ def _check_range(subject: str, value: Any, low: int, high: int) -> None:
         raise ConfigError(f"{subject} must be from {low} to {high}, not {value!r}")
 
 
-def _check_choice(subject: str, value: Any, choices: Iterable[Any], *, later: Iterable[Any] = ()) -> None:
+def _check_choice(subject: str, value: Any, choices: Iterable[Any]) -> None:
     choices = list(choices)
-    if value in later:
-        raise ConfigError(f"{subject} = {value!r} is not implemented yet; use one of {', '.join(map(repr, choices))}")
     if value not in choices or isinstance(value, bool) != isinstance(choices[0], bool):
         raise ConfigError(f"{subject} must be one of {', '.join(map(repr, choices))}, not {value!r}")
 
@@ -43,14 +41,14 @@ class ArrayConfig:
     ``activations`` are "int8", or "int16" of which each takes two bytes, the low one first, in memory and on chip; results that are
     requantised are of the same type.
     ``weights`` "int4" packs two weights per byte in memory and on chip (:func:`~systolith.arch.numerics.pack_int4`).
-    ``accumulator_bits`` is the width of one accumulator word; ``transposer`` adds the rows × cols transposer on the
-    weight preload path. ``multiplier`` "single" has one multiplier per row and column, "fast-inner-product" one per two rows and
-    column, with the same results; "packed" one per row and two columns, and no weight is −128; "dual" one block of two multipliers per
-    row and two columns, whose columns are adder trees without skew; "lut" is "single" without DSP blocks. Columns from ``dsp_cols`` on
-    multiply in look-up tables; with ``side_dsp`` a fast inner product has DSP blocks, one per two rows, for the products of activations
-    that it takes off too. "auto" is "single", or what fills a part (:func:`resolve`). After every ``block_rows`` rows of
-    multipliers there is one more register in the partial sums: a cycle of latency, for parts that have their multipliers in blocks far
-    apart; 0 is for none.
+    ``accumulator_bits`` is the width of one accumulator word: 32, or for int16 activations, whose sums may need more from 512 products on,
+    40 or 48. ``transposer`` adds the rows × cols transposer on the weight preload path. ``multiplier`` "single" has one multiplier per
+    row and column, "fast-inner-product" one per two rows and column, with the same results; "packed" one per row and two columns, and no
+    weight is −128; "dual" one block of two multipliers per row and two columns, whose columns are adder trees without skew; "lut" is
+    "single" without DSP blocks. Columns from ``dsp_cols`` on multiply in look-up tables; with ``side_dsp`` a fast inner product has DSP
+    blocks, one per two rows, for the products of activations that it takes off too. "auto" is "single", or what fills a part
+    (:func:`resolve`). After every ``block_rows`` rows of multipliers there is one more register in the partial sums: a cycle of latency,
+    for parts that have their multipliers in blocks far apart; 0 is for none.
     """
 
     rows: int = 16
@@ -89,7 +87,10 @@ class ArrayConfig:
                               "which has two MACs per DSP block as well")
         if self.multiplier == "fast-inner-product" and self.rows % 2:
             raise ConfigError(f"array.rows must be even where array.multiplier is 'fast-inner-product', not {self.rows!r}")
-        _check_choice("array.accumulator_bits", self.accumulator_bits, [32], later=[40, 48])
+        _check_choice("array.accumulator_bits", self.accumulator_bits, [32, 40, 48])
+        if self.accumulator_bits > 32 and (self.activations, self.dataflow) != ("int16", "ws"):
+            raise ConfigError("array.accumulator_bits must be 32 unless array.activations is 'int16' and array.dataflow 'ws', "
+                              f"not {self.accumulator_bits!r}")
         _check_choice("array.transposer", self.transposer, [True, False])
         _check_range("array.block_rows", self.block_rows, 0, 256)
         _check_range("array.dsp_cols", self.dsp_cols, 0, 256)
@@ -192,10 +193,9 @@ class EpilogueConfig:
         _check_choice("epilogue.add", self.add, [True, False])
         _check_choice("epilogue.max_pool", self.max_pool, [True, False])
 
-    @property
-    def dsp_blocks(self) -> int:
-        """Multipliers in DSP blocks: 32 × 32 bits of 18 × 18 or 16 × 16."""
-        return 4 * self.lanes if self.multiplier == "parallel" else 0
+    def dsp_blocks(self, accumulator_bits: int) -> int:
+        """Multipliers in DSP blocks: those of an accumulator's word and of 32 bits are of 18 × 18 or 16 × 16."""
+        return 2 * -(-accumulator_bits // 16) * self.lanes if self.multiplier == "parallel" else 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -283,6 +283,9 @@ class Config:
             raise ConfigError(f"control.row_bits must be at least {rows.bit_length()} for {rows} rows, not {self.control.row_bits!r}")
         if self.control.engines == "serial" and self.array.dataflow == "os":
             raise ConfigError("array.dataflow must be 'ws' where control.engines is 'serial', not 'os'")
+        if self.array.accumulator_bits > 32 and (self.control.engines, self.epilogue.multiplier) != ("pipelined", "parallel"):
+            raise ConfigError("array.accumulator_bits must be 32 unless control.engines is 'pipelined' and epilogue.multiplier 'parallel', "
+                              f"not {self.array.accumulator_bits!r}")
         if self.control.engines == "serial" and self.epilogue.lanes > 1:
             raise ConfigError(f"epilogue.lanes must be 1 where control.engines is 'serial', not {self.epilogue.lanes!r}")
         for name in ("add", "max_pool"):

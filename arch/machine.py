@@ -55,7 +55,7 @@ class Machine:
     ----------
     activation : int8, shape (activation_rows, activation_lanes): bytes, of int16 activations two for each
     weight : int8, shape (weight_rows, weight_lanes): bytes, of int4 weights two in each
-    accumulator : int32, shape (accumulator_rows, cols)
+    accumulator : int32, shape (accumulator_rows, cols); of more than 32 bits int64, wrapped to so many
     parameters : int32, shape (parameter_groups · lanes, 3): bias, multiplier, shift
     table : int32, shape (256,), or (0,) without ADD
     """
@@ -67,7 +67,8 @@ class Machine:
         self.memory = memory
         self.activation = np.zeros((config.activation_rows, config.activation_lanes), np.int8)
         self.weight = np.zeros((config.weight_rows, config.weight_lanes), np.int8)
-        self.accumulator = np.zeros((2 * config.half_rows, config.array.cols), np.int32)
+        self.accumulator = np.zeros((2 * config.half_rows, config.array.cols),
+                                    np.int32 if config.array.accumulator_bits == 32 else np.int64)
         self.parameters = np.zeros((config.parameter_groups * config.epilogue.lanes, PARAMETER_WORDS), np.int32)
         self.table = np.zeros(config.table_rows, np.int32)
         self.traffic = Traffic()
@@ -94,20 +95,23 @@ class Machine:
             Bank.PARAMETER: (self.parameters, Space.PARAMETER), Bank.ACCUMULATOR: (self.accumulator, Space.ACCUMULATOR),
             Bank.TABLE: (self.table, Space.TABLE)}
         bank, space = banks[Bank(c.bank)]
-        flat = bank.reshape(-1).view(np.uint8)
+        # Bytes; or the words of wider accumulators, which memory has as int32.
+        item = np.dtype(np.int32 if bank.dtype == np.int64 else np.uint8)
+        flat = bank.reshape(-1) if bank.dtype == np.int64 else bank.reshape(-1).view(np.uint8)
         row_bytes = footprint.load_row_bytes(self.config, c)
         places = np.arange(c.run)
         for part in _chunks(footprint.run_count(c), c.run):
             runs = np.arange(part.start, part.stop)
             rows = footprint.load_rows(self.config, c, runs)
             addresses, failure = self._addresses(c, runs, c.run, bases, sizes)
-            good = _leading(np.all(rows[:len(addresses)] < flat.size // row_bytes, axis=1))
+            good = _leading(np.all(rows[:len(addresses)] < flat.size * item.itemsize // row_bytes, axis=1))
             failure = AccessError(ErrorCode.RANGE) if good < len(addresses) else failure
             source = addresses[:good, None] + places
             touch(Space.MEMORY, source, write=False)
             touch(space, rows[:good], write=True)
             # A run goes on modulo 2**row_bits rows, which only a scratchpad of that many rows can show.
-            flat[(rows[:good, :1] * row_bytes + c.lane + places) % (row_bytes << self.config.control.row_bits)] = self.memory[source]
+            lands = (rows[:good, :1] * row_bytes + c.lane + places[::item.itemsize]) % (row_bytes << self.config.control.row_bits)
+            flat[lands // item.itemsize] = self.memory[source].view(item)
             self.traffic.bytes_read += int(np.sum(self.bus_words_bytes(addresses[:good], c.run)))
             if failure:
                 raise failure
@@ -153,7 +157,10 @@ class Machine:
             vectors = self.activation.view(f"<i{config.array.activation_bytes}")
             activations = np.where(inside[..., None], vectors[np.where(inside, taken, 0)], vectors.dtype.type(c.pad))
             activations = activations.transpose(1, 0, 2).reshape(count, -1)
-            self.accumulator[target] += packed.matmul(config.array, activations, weights.reshape(-1, cols))
+            sums = self.accumulator[target]
+            sums += packed.matmul(config.array, activations, weights.reshape(-1, cols))
+            if sums.dtype == np.int64:
+                sums[...] = numerics.wrap(sums, config.array.accumulator_bits)
         self.traffic.rows_issued += count * footprint.tile_count(c)
 
     def _tiles(self, c: Execute, tiles: np.ndarray, touch: Touch) -> np.ndarray:
@@ -210,18 +217,22 @@ class Machine:
         touch(Space.PARAMETER, groups, write=False)
         first = c.parameter_group * self.config.epilogue.lanes if groups.size else 0
         bias, multiplier, shift = self.parameters[first:first + c.columns].T
+        bits = self.config.array.accumulator_bits
+        unit = numerics.UNIT if bits == 32 else numerics.UNIT_WIDE
         match c.operation:
             case Operation.RAW:
                 values += bias if c.bias else 0
+                values = values.astype(np.int32, copy=False)
             case Operation.REQUANTISE if self.config.array.activation_bytes == 2:
-                values = numerics.requantise(values + bias, multiplier, shift, 0, *c.int16_limits, dtype=np.int16)
+                values = numerics.requantise(numerics.wrap(values + bias, bits), multiplier, shift, 0, *c.int16_limits, dtype=np.int16,
+                                             bits=bits)
             case Operation.REQUANTISE:
                 values = numerics.requantise(values + bias, multiplier, shift, c.zero_point, c.low, c.high)
             case Operation.ADD:
                 touch(Space.TABLE, np.arange(self.table.size), write=False)
                 values = numerics.add(values, self.table, multiplier, shift, c.zero_point, c.low, c.high)
             case Operation.MAX_POOL if self.config.array.activation_bytes == 2:
-                values = numerics.requantise(values, *numerics.UNIT, 0, *c.int16_limits, dtype=np.int16)
+                values = numerics.requantise(values, *unit, 0, *c.int16_limits, dtype=np.int16, bits=bits)
             case Operation.MAX_POOL:
                 values = numerics.requantise(values, *numerics.UNIT, c.zero_point, c.low, c.high)
         return np.ascontiguousarray(values).view(np.uint8).reshape(len(rows), footprint.store_bytes(self.config, c))

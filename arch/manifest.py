@@ -46,6 +46,8 @@ def identity_registers(config: Config, *, build_hash: int = 0) -> dict[str, int]
         features |= Feature.INT4_WEIGHTS
     if config.array.activations == "int16":
         features |= Feature.INT16_ACTIVATIONS
+    if config.array.accumulator_bits > 32:
+        features |= Feature.WIDE_ACCUMULATOR
     return {
         "MAGIC": MAGIC,
         "VERSION": COMMAND_SET_VERSION,

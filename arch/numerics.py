@@ -11,7 +11,7 @@ not negative, both steps have short exact forms, proved here once because the ha
 
 Rounding twice is not what every kernel does: LiteRT 2's fully connected reference kernel multiplies by a float64 and rounds once. Bit 31
 of a multiplier, :data:`ROUND_ONCE`, leaves the first rounding out, which makes the second the only one:
-⌊(⌊p ÷ 2**31⌋ + 2**(e−1)) ÷ 2**e⌋ = ⌊p ÷ 2**(31+e) + ½⌋.
+⌊(⌊p ÷ 2**31⌋ + 2**(e−1)) ÷ 2**e⌋ = ⌊p ÷ 2**(31+e) + ½⌋. Sums of more than 32 bits are always rounded so (:func:`scale_wide`).
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ import numpy.typing as npt
 
 from .commands import TABLE_WORDS
 
-__all__ = ["AVERAGE_MAX", "ROUND_ONCE", "SHIFT_MAX", "SHIFT_MIN", "UNIT", "AddParameters", "add", "add_parameters", "add_table_place",
-           "average_pool_multiplier", "matmul", "pack_int4", "quantize_multiplier", "reduce_multiplier", "requantise", "round_once",
-           "scale", "unpack_int4", "wrap32"]
+__all__ = ["AVERAGE_MAX", "ROUND_ONCE", "SHIFT_MAX", "SHIFT_MIN", "UNIT", "UNIT_WIDE", "WIDE_SHIFT_MAX", "AddParameters", "add",
+           "add_parameters", "add_table_place", "average_pool_multiplier", "matmul", "pack_int4", "quantize_multiplier",
+           "reduce_multiplier", "requantise", "round_once", "scale", "scale_wide", "unpack_int4", "wrap", "wrap32"]
 
 SHIFT_MIN, SHIFT_MAX = -31, 30
 ROUND_ONCE = -1 << 31  # bit 31 of an int32
 UNIT = ((1 << 31) - 1, 0)  # multiplier and shift of a factor of one: wrong by 1 from 2**30 on, which no int8 shows
+UNIT_WIDE = (1 << 30, 1)   # the same for sums of more than 32 bits, exact
+WIDE_SHIFT_MAX = 7         # of these
 ADD_SHIFT = 19       # of the first operand of :func:`add`
 INT4_MIN, INT4_MAX = -8, 7
 AVERAGE_MAX = 2047   # values that :func:`average_pool_multiplier` averages at most
@@ -39,6 +41,13 @@ _EXACT_K = 1024  # products of int8 reach 2**14, and float32 holds every integer
 def wrap32(x: npt.ArrayLike) -> np.ndarray:
     """``x`` modulo 2**32 as two's complement int32; ``x`` are integers of at most 64 bits."""
     return np.asarray(x).astype(np.int64).astype(np.int32)
+
+
+def wrap(x: npt.ArrayLike, bits: int) -> np.ndarray:
+    """``x`` modulo 2**``bits`` as two's complement: int32 of 32 bits, int64 of more."""
+    if bits == 32:
+        return wrap32(x)
+    return np.asarray(x).astype(np.int64) << 64 - bits >> 64 - bits
 
 
 def pack_int4(values: np.ndarray) -> np.ndarray:
@@ -67,16 +76,19 @@ def unpack_int4(data: np.ndarray, count: int) -> np.ndarray:
     return (halves ^ 8).astype(np.int8) - np.int8(8)
 
 
-def matmul(a: np.ndarray, w: np.ndarray) -> np.ndarray:
+def matmul(a: np.ndarray, w: np.ndarray, bits: int = 32) -> np.ndarray:
     """A·W, A int8 or int16 and W int8, shapes (…, M, K) and (…, K, N), as int32 wrapping modulo 2**32.
 
-    Exact at the speed of a float32 matrix product where both are int8: K is cut into pieces whose sums a float32 holds. Products of int16
-    reach 2**22, and a float64 holds every sum of them.
+    With ``bits`` more than 32, for int16 only, as int64 wrapping modulo 2**``bits``. Exact at the speed of a float32 matrix product
+    where both are int8: K is cut into pieces whose sums a float32 holds. Products of int16 reach 2**22, and a float64 holds every sum of
+    2**31 of them.
     """
     if a.dtype not in (np.int8, np.int16) or w.dtype != np.int8:
         raise TypeError(f"operands must be int8, not {a.dtype} and {w.dtype}")
     if a.dtype == np.int16:
-        return wrap32((a.astype(np.float64) @ w.astype(np.float64)).astype(np.int64))
+        return wrap((a.astype(np.float64) @ w.astype(np.float64)).astype(np.int64), bits)
+    if bits != 32:
+        raise ValueError(f"bits must be 32 where operands are int8, not {bits!r}")
     k = a.shape[-1]
     a32, w32 = a.astype(np.float32), w.astype(np.float32)
     result = (a32[..., :_EXACT_K] @ w32[..., :_EXACT_K, :]).astype(np.int32)
@@ -112,20 +124,40 @@ def scale(acc: npt.ArrayLike, multiplier: npt.ArrayLike, shift: npt.ArrayLike) -
     return x.astype(np.int32)
 
 
-def requantise(acc: npt.ArrayLike, multiplier: npt.ArrayLike, shift: npt.ArrayLike, zero_point: int,
-               low: int = -128, high: int = 127, *, dtype: type[np.int8] | type[np.int16] = np.int8) -> np.ndarray:
-    """int32 accumulators (bias included) to int8: :func:`scale`, add ``zero_point`` without overflow, clamp to [low, high].
+def scale_wide(acc: npt.ArrayLike, multiplier: npt.ArrayLike, shift: npt.ArrayLike) -> np.ndarray:
+    """Sums of up to 48 bits, ⌊``acc`` · ``multiplier`` · 2**(``shift`` − 31) + ½⌋: int64.
 
-    With ``dtype`` int16 to that, low and high of it, and the zero point 0.
+    TFLite's ``MultiplyByQuantizedMultiplier`` of int64 is that with a multiplier of :func:`reduce_multiplier`. Shifts are from −31 to 7;
+    others are taken as 7 less ((7 − ``shift``) modulo 64). Bit 31 of ``multiplier`` is not looked at.
 
     Parameters
     ----------
-    acc : int32, shape (…, N)
+    acc : int64, −2**47 to 2**47 − 1, shape (…, N)
+    multiplier : int32, scalar or shape (N,)
+    shift : int8, scalar or shape (N,)
+    """
+    acc, factor = np.asarray(acc).astype(np.int64), np.asarray(multiplier).astype(np.int64) & 0x7FFF_FFFF
+    right = np.minimum(WIDE_SHIFT_MAX - np.asarray(shift).astype(np.int64) & 63, 62)
+    # The product has 79 bits: ÷ 2**23, of its two parts.
+    product = ((acc >> 24) * factor << 1) + ((acc & 0xFF_FFFF) * factor >> 23)
+    return np.asarray((product >> right) + 1 >> 1)
+
+
+def requantise(acc: npt.ArrayLike, multiplier: npt.ArrayLike, shift: npt.ArrayLike, zero_point: int,
+               low: int = -128, high: int = 127, *, dtype: type[np.int8] | type[np.int16] = np.int8, bits: int = 32) -> np.ndarray:
+    """int32 accumulators (bias included) to int8: :func:`scale`, add ``zero_point`` without overflow, clamp to [low, high].
+
+    With ``dtype`` int16 to that, low and high of it, and the zero point 0. Accumulators of more than 32 ``bits`` are int64, and
+    scaled by :func:`scale_wide`.
+
+    Parameters
+    ----------
+    acc : int32 or int64, shape (…, N)
     multiplier : int32, scalar or shape (N,)
     shift : int8, scalar or shape (N,)
     zero_point, low, high : int8
     """
-    x = scale(acc, multiplier, shift).astype(np.int64)
+    x = (scale if bits == 32 else scale_wide)(acc, multiplier, shift).astype(np.int64)
     x += zero_point
     return np.clip(x, low, high, out=x).astype(dtype)
 

@@ -21,8 +21,9 @@ def _wrap(x: np.ndarray, bits: int) -> np.ndarray:
 
 
 def matmul(array: ArrayConfig, a: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """A·W as int32, A of shape (M, K), int8 or int16, and W (K, cols) int8, K a multiple of ``array.rows``: tiles one after the other."""
-    result = numerics.matmul(a, w)
+    """A·W as accumulators have it (:func:`.numerics.matmul`), A of shape (M, K), int8 or int16, and W (K, cols) int8, K a multiple of
+    ``array.rows``: tiles one after the other."""
+    result = numerics.matmul(a, w, array.accumulator_bits)
     if array.weight_limits[0] != -127:
         return result
     pairs = array.dsp_columns // 2

@@ -53,6 +53,7 @@ class Feature(enum.IntFlag):
     MAX_POOL = 16
     INT4_WEIGHTS = 32
     INT16_ACTIVATIONS = 64
+    WIDE_ACCUMULATOR = 128  # more than 32 bits
 
 
 class ErrorCode(enum.IntEnum):

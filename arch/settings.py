@@ -89,7 +89,7 @@ def resolve(settings: Mapping[str, Any] | None = None, *, dsp_blocks: int | None
     epilogue.setdefault("lanes", min(4, array.cols, memory_config.bus_bits // (8 * array.activation_bytes)))
     epilogue_config = EpilogueConfig(**epilogue)
     if array.multiplier == "auto" and dsp_blocks is not None:
-        array = _filling(array, max(0, dsp_blocks - epilogue_config.dsp_blocks))
+        array = _filling(array, max(0, dsp_blocks - epilogue_config.dsp_blocks(array.accumulator_bits)))
     return Config(array=array, memory=memory_config, epilogue=epilogue_config,
                   control=ControlConfig(**control), shell=shell)
 

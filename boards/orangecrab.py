@@ -15,9 +15,10 @@ __all__ = ["BOARDS"]
 _LVCMOS33 = {"IO_TYPE": "LVCMOS33"}
 _SSTL135D = {"IO_TYPE": "SSTL135D_I"}
 _SSTL135_II = {"IO_TYPE": "SSTL135_II"}
-# 1 Gbit × 16, a word at each edge of a clock of 144 MHz. Each byte's mask is at a pin among those of the other byte.
+# 1 Gbit × 16, a word at each edge of a clock of 134.4 MHz: LiteDRAM's crossbar ends the part's at 70 (seed 1).
+# Each byte's mask is at a pin among those of the other byte.
 _MEMORY = ExternalMemory(
-    title="DDR3, 16 bits", bytes=128 << 20, bytes_per_cycle=8, half_duplex=True, chip="MT41K64M16", standard="DDR3", clock_mhz=72,
+    title="DDR3, 16 bits", bytes=128 << 20, bytes_per_cycle=8, half_duplex=True, chip="MT41K64M16", standard="DDR3", clock_mhz=67.2,
     pins={
         "reset_n": "L18", "clk_p": "J18", "cke": "D18", "cs_n": "A12", "ras_n": "C12", "cas_n": "D13", "we_n": "B12", "odt": "C13",
         "dm": "D16 G16", "ba": "D6 B7 A6", "a": "C4 D2 D3 A3 A4 D4 C3 B2 B1 D1 A7 C2 B6 C1 A2 C7", "dqs_p": "B15 G18",

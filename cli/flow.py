@@ -303,8 +303,9 @@ def operands(m: int, n: int, k: int, seed: int, *, weights: tuple[int, int] = (-
 
 
 def exact_product(a: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """A·W by NumPy in float64, which holds every sum of up to 2**39 products exactly: int32, wrapping. Shares no code with the planner."""
-    return (a.astype(np.float64) @ w.astype(np.float64)).astype(np.int64).astype(np.int32)
+    """A·W by NumPy in float64, which holds every sum of up to 2**39 products of int8, 2**31 of int16, exactly: int64. Shares no code with
+    the planner."""
+    return (a.astype(np.float64) @ w.astype(np.float64)).astype(np.int64)
 
 
 def matmul(accelerator: Accelerator, m: int, n: int, k: int, *, out: str = "int32", seed: int = 1,
@@ -313,22 +314,23 @@ def matmul(accelerator: Accelerator, m: int, n: int, k: int, *, out: str = "int3
 
     Where ``memory`` is known and the engines are pipelined, the cycle model's prediction and the roofs stand beside the measured cycles.
     """
-    from ..arch.numerics import ROUND_ONCE, quantize_multiplier, reduce_multiplier, requantise, wrap32
+    from ..arch.numerics import ROUND_ONCE, quantize_multiplier, reduce_multiplier, requantise, wrap, wrap32
     from ..host.matmul import Requantise, RequantiseInt16
     limits, activations = accelerator.config.array.weight_limits, accelerator.config.array.activations
     check_product(m, n, k, out, activations=activations)
     a, w, rng = operands(m, n, k, seed, weights=limits, activations=activations)
     start = time.monotonic()
-    expected = exact_product(a, w)
+    sums = exact_product(a, w)
+    expected, bits = wrap32(sums), accelerator.config.array.accumulator_bits
     if out != "int32":
         bias = rng.integers(-1000, 1000, n, np.int32)
         # Scales that spread the sums of random operands over the whole of the results' type, and some of them beyond it.
         multiplier, shift = quantize_multiplier(rng.uniform(0.5, 2.0, n) / (75.0 * (limits[1] + 1) / 128 * np.sqrt(k)))
-        sums = wrap32(expected.astype(np.int64) + bias)
+        sums = wrap(sums.astype(np.int64) + bias, bits)
     if out == "int16":
         multiplier = reduce_multiplier(multiplier)
         c = accelerator.matmul(a, w, bias=bias, requantise=RequantiseInt16(multiplier=multiplier, shift=shift))
-        expected = requantise(sums, multiplier + ROUND_ONCE, shift, 0, -32768, 32767, dtype=np.int16)
+        expected = requantise(sums, multiplier + ROUND_ONCE, shift, 0, -32768, 32767, dtype=np.int16, bits=bits)
     elif out == "int8":
         rounding = Requantise(multiplier=multiplier, shift=shift, zero_point=int(rng.integers(-20, 21)), low=-128, high=127)
         c = accelerator.matmul(a, w, bias=bias, requantise=rounding)

@@ -22,7 +22,8 @@ def blocks_needed(config: Config, board: Board) -> dict[str, int]:
         return _blocks_by_bits(config, board)
     array = config.array
     pairs = array.multiplier_kind == "dual" and board.family == "ice40"
-    multipliers = (array.multiplier_rows * -(-array.cols // 2) if pairs else array.dsp_blocks) + config.epilogue.dsp_blocks
+    multipliers = array.multiplier_rows * -(-array.cols // 2) if pairs else array.dsp_blocks
+    multipliers += config.epilogue.dsp_blocks(array.accumulator_bits)
     wide = board.family != "ice40"  # 18 Kib, up to 36 bits of a word
     if wide:
         bytes_deep, words_deep, words_per_ram = 2048, 512, 1
@@ -38,7 +39,7 @@ def blocks_needed(config: Config, board: Board) -> dict[str, int]:
         rams += words_per_ram * (array.cols * -(-memory.accumulator_rows // words_deep) + -(-4 * memory.parameter_channels // words_deep))
         rams += -(-memory.address_bits // (32 // words_per_ram)) + words_per_ram + 3 * (config.control.counter_bits > 0)
     else:
-        rams += 2 * array.cols * words_per_ram * -(-config.half_rows // words_deep)
+        rams += 2 * array.cols * -(-array.accumulator_bits * words_per_ram // 36) * -(-config.half_rows // words_deep)
         if wide and config.parameter_groups > 32:  # memories of fewer rows are made of look-up tables
             rams += 76 * epilogue.lanes // 36 + (config.parameter_groups > 128)  # 76 bits of a lane's three words are used
     needs = {"dsp": multipliers, "bram": rams}
@@ -53,10 +54,10 @@ def _blocks_by_bits(config: Config, board: Board) -> dict[str, int]:
     """The same on Gowin and GateMate. Memories of few rows are left out: look-up tables or flip-flops may hold them."""
     array = config.array
     memories = [(config.activation_lanes, config.activation_rows, 8), (config.weight_lanes, config.weight_rows, 8),
-                (array.cols, config.memory.accumulator_rows, 32), (1, board.memory_bytes, 8)]
+                (array.cols, config.memory.accumulator_rows, array.accumulator_bits), (1, board.memory_bytes, 8)]
     rams = sum(count * -(-depth * bits // (_KIBIBITS[board.family] * 1024)) for count, depth, bits in memories if depth > 256)
     # A lane of the epilogue multiplies 32 × 32 bits, with four times two of Gowin's 9 × 9.
-    return {"dsp": array.dsp_blocks + 2 * config.epilogue.dsp_blocks if board.resources["dsp"] else 0, "bram": rams}
+    return {"dsp": array.dsp_blocks + 2 * config.epilogue.dsp_blocks(array.accumulator_bits) if board.resources["dsp"] else 0, "bram": rams}
 
 
 def estimate(config: Config, board: Board) -> dict[str, int]:

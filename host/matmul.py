@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ..arch.commands import int16_fields
 from ..arch.config import Config
 from ..arch.gemm_tiling import Gemm
-from ..arch.numerics import ROUND_ONCE
+from ..arch.numerics import ROUND_ONCE, WIDE_SHIFT_MAX
 from ..arch.plan_gemm import GemmPlan, plan_gemm, split_gemm
 from .constants import check_weights
 
@@ -43,12 +43,12 @@ class Requantise:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class RequantiseInt16:
-    """int32 to int16, without a zero point: ⌊sum · ``multiplier`` · 2**(``shift`` − 31) + ½⌋, clamped; rounded once, as TFLite's kernels of
+    """Sums to int16, without a zero point: ⌊sum · ``multiplier`` · 2**(``shift`` − 31) + ½⌋, clamped; rounded once, as TFLite's kernels of
     int16 activations do.
 
     ``multiplier`` and ``shift`` as of :class:`Requantise`. Convolutions there take a multiplier of 15 bits
     (:func:`systolith.arch.numerics.reduce_multiplier`), fully connected layers what :func:`systolith.arch.numerics.round_once` gives,
-    without its bit 31. ``low`` is a multiple of 256.
+    without its bit 31. ``low`` is a multiple of 256. Where sums have more than 32 bits, shifts are at most 7.
     """
 
     multiplier: npt.ArrayLike
@@ -144,13 +144,18 @@ class MatmulJob:
         return parameters
 
     def _check_sums(self, bias: npt.NDArray[np.int32], shift: npt.NDArray[np.int32]) -> None:
-        """Raise ValueError where a sum, or what a positive shift makes of it, may be more than 32 bits hold: wrapped, it is of no use."""
+        """Raise ValueError where a sum, or what a positive shift makes of it, may be more than an accumulator holds: wrapped, it is of no
+        use. Wider ones than 32 bits are not shifted."""
+        bits = self.config.array.accumulator_bits
+        if bits > 32 and shift.max() > WIDE_SHIFT_MAX:
+            raise ValueError(f"shift must be at most {WIDE_SHIFT_MAX} where array.accumulator_bits is {bits}, not {shift.max()}")
         largest = max(-int(self.a.min()), int(self.a.max()))
-        reach = largest * np.abs(self.w.astype(np.int64)).sum(axis=0) + np.abs(bias.astype(np.int64)) << np.maximum(shift, 0)
+        reach = largest * np.abs(self.w.astype(np.int64)).sum(axis=0) + np.abs(bias.astype(np.int64)) << np.maximum(shift, 0) * (bits == 32)
         column = int(reach.argmax())
-        if reach[column] >= 1 << 31:
-            raise ValueError("sums to be requantised to int16 must be below 2**31, and those of column "
-                             f"{column} may reach {reach[column]}; cut K, or make weights smaller")
+        if reach[column] >= 1 << bits - 1:
+            wider = ", or set array.accumulator_bits to 48" if bits < 48 else ""
+            raise ValueError(f"sums to be requantised to int16 must be below 2**{bits - 1}, and those of column "
+                             f"{column} may reach {reach[column]}; cut K, or make weights smaller{wider}")
 
     def parts(self, memory_bytes: int) -> list[Part]:
         """As few parts as fit ``memory_bytes`` with their programs; the first is the largest."""

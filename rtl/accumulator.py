@@ -20,7 +20,7 @@ class Touch(data.StructLayout):
 
 
 class Accumulator(wiring.Component):
-    """Two halves of ``half_rows`` rows, each ``cols`` words of 32 bits that wrap; one RAM per half and column.
+    """Two halves of ``half_rows`` rows, each ``cols`` words of ``bits`` that wrap; one RAM per half and column.
 
     One touch per cycle: ``delay[c]`` cycles after it column c reads its word, ``lead_cycles`` later it adds ``psum[c]``. Two
     touches of one row are ``distance_cycles`` apart if the second accumulates. A drain request presented ``settle_cycles``
@@ -33,12 +33,13 @@ class Accumulator(wiring.Component):
     half_rows : rows per half, a power of two
     psum_bits : width of a partial sum
     delay : per column, cycles from a touch to its read
+    bits : width of a word, 32 or more
 
     Members
     -------
     touch : :class:`Touch`
     psum : one per column, ``delay[c] + lead_cycles`` after the touch
-    load : :class:`AccumulatorLoad`
+    load : :class:`AccumulatorLoad`; a word of 32 bits is signed where there are more
     drain : :class:`AccumulatorDrain`
     """
 
@@ -54,7 +55,7 @@ class Accumulator(wiring.Component):
     load_cycles = 1
     drain_cycles = 1 + read_latency_cycles + 1
 
-    def __init__(self, *, cols: int, half_rows: int, psum_bits: int, delay: list[int]):
+    def __init__(self, *, cols: int, half_rows: int, psum_bits: int, delay: list[int], bits: int = 32):
         if half_rows < 2 or half_rows & half_rows - 1:
             raise ValueError(f"half_rows must be a power of two from 2 on, not {half_rows!r}")
         if len(delay) != cols:
@@ -63,11 +64,12 @@ class Accumulator(wiring.Component):
         self.half_rows = half_rows
         self.psum_bits = psum_bits
         self.delay = list(delay)
+        self.bits = bits
         super().__init__({
             "touch": In(Touch(half_rows=half_rows)),
             "psum": In(signed(psum_bits)).array(cols),
             "load": In(AccumulatorLoad(cols=cols)),
-            "drain": In(AccumulatorDrain(cols=cols, half_rows=half_rows)),
+            "drain": In(AccumulatorDrain(cols=cols, half_rows=half_rows, bits=bits)),
         })
 
     @property
@@ -91,7 +93,7 @@ class Accumulator(wiring.Component):
         loading = Signal(2)
         load_column = Signal(self.cols, reset_less=True)
         load_row = Signal(row_bits, reset_less=True)
-        load_word = Signal(32, reset_less=True)
+        load_word = Signal(32 if self.bits == 32 else signed(32), reset_less=True)
         m.d.sync += [
             loading.eq(self.load.valid << self.load.row[row_bits]), load_column.eq(1 << self.load.column),
             load_row.eq(self.load.row), load_word.eq(self.load.word),
@@ -104,10 +106,10 @@ class Accumulator(wiring.Component):
         for c in range(self.cols):
             read, select, write = (rows.o[tap * self.cols + c] for tap in range(len(taps)))
             reads, _, writes = (valid.o[tap * self.cols + c] for tap in range(len(taps)))
-            total, drained = (Signal(signed(32), name=f"{name}{c}", reset_less=True) for name in ("total", "drained"))
+            total, drained = (Signal(signed(self.bits), name=f"{name}{c}", reset_less=True) for name in ("total", "drained"))
             words = []
             for half in range(2):
-                m.submodules[f"ram{half}_{c}"] = ram = shared(RAM, platform, width=32, depth=self.half_rows)
+                m.submodules[f"ram{half}_{c}"] = ram = shared(RAM, platform, width=self.bits, depth=self.half_rows)
                 words.append(ram.o)
                 m.d.comb += [
                     ram.read.eq(Mux(reads & (read.half == half), read.row, drain_row)),

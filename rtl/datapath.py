@@ -36,7 +36,7 @@ class Datapath(DatapathBase):
         if not self._serial:
             # A touch sets off with its row, and is in column c ``lead_cycles`` before the psum.
             lead = psum_cycles - Accumulator.lead_cycles
-            accumulator = Accumulator(**sizes, delay=[lead + delay for delay in array.col_delay])
+            accumulator = Accumulator(**sizes, delay=[lead + delay for delay in array.col_delay], bits=config.array.accumulator_bits)
         else:
             if isinstance(array, SystolicArray):
                 self._foot = Foot(psum_bits=array.psum_bits, col_delay=array.col_delay)

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..arch.commands import TABLE_WORDS
-from ..arch.numerics import ADD_SHIFT, UNIT
+from ..arch.numerics import ADD_SHIFT, UNIT, UNIT_WIDE
 from .interfaces import TABLE_FIELD, ParameterLoad
 from .queue import Queue
 from .requantise import MULTIPLIER_BITS, SHIFT_BITS, requantiser
@@ -72,6 +72,7 @@ class Epilogue(wiring.Component):
     add : there is a table, and ``settings.add`` may be set
     max_pool : windows may have more than one row, and ``settings.unit`` may be set
     result_bytes : of a requantised value, 1 or 2
+    bits : width of a word, 32, or more without ``add``, with the multiplier ``parallel`` and results of 2 bytes
 
     Members
     -------
@@ -95,7 +96,7 @@ class Epilogue(wiring.Component):
     o: stream.Interface
 
     def __init__(self, *, cols: int, lanes: int, raw_lanes: int, parameter_groups: int, multiplier: str, drain_cycles: int,
-                 add: bool = True, max_pool: bool = True, result_bytes: int = 1):
+                 add: bool = True, max_pool: bool = True, result_bytes: int = 1, bits: int = 32):
         if not 1 <= raw_lanes <= lanes <= cols:
             raise ValueError(f"raw_lanes, lanes and cols must not decrease, from 1 on, not {raw_lanes!r}, {lanes!r}, {cols!r}")
         if drain_cycles < 1:
@@ -109,14 +110,15 @@ class Epilogue(wiring.Component):
         self.add = add
         self.max_pool = max_pool
         self.result_bytes = result_bytes
+        self.bits = bits
         self.chunk_bytes = max(lanes * result_bytes, 4 * raw_lanes)
-        self._requantisers = [requantiser(multiplier, 8 * result_bytes) for _ in range(lanes)]
+        self._requantisers = [requantiser(multiplier, 8 * result_bytes, bits) for _ in range(lanes)]
         super().__init__({
             "settings": In(Settings()),
             "group": In(Group(cols=cols, lanes=lanes, raw_lanes=raw_lanes, parameter_groups=parameter_groups,
                               chunk_bytes=self.chunk_bytes)),
             "ready": Out(1),
-            "words": In(signed(32)).array(cols),
+            "words": In(signed(bits)).array(cols),
             "parameter": In(ParameterLoad(lanes=lanes)),
             "empty": Out(1),
             "idle": Out(1),
@@ -194,7 +196,7 @@ class Epilogue(wiring.Component):
             bias = [one | other for one, other in zip(bias, table, strict=True)]  # one of them is zero
         sums = []
         for lane, word in enumerate(words):
-            total = Signal(signed(32), name=f"sum{lane}", reset_less=True)
+            total = Signal(signed(self.bits), name=f"sum{lane}", reset_less=True)
             m.d.sync += total.eq(word + bias[lane].as_signed())
             sums.append(total)
         results = []
@@ -209,7 +211,8 @@ class Epilogue(wiring.Component):
 
         m.submodules.queue = queue = Queue(width=self.o.payload.shape().size, depth=self.depth, early=True)
         chunk = Signal(self.o.payload.shape())
-        parts = Array(Cat(sums[first:first + self.raw_lanes]) for first in range(0, self.lanes, self.raw_lanes))
+        raw = sums if self.bits == 32 else [total[:32] for total in sums]
+        parts = Array(Cat(raw[first:first + self.raw_lanes]) for first in range(0, self.lanes, self.raw_lanes))
         m.d.comb += [
             chunk.data.as_value().eq(Mux(settings.requantise, Cat(results), parts[part.o[0]])),
             Cat(chunk.bytes, chunk.last).eq(Mux(settings.requantise, tails.o[1], tails.o[0])),
@@ -255,7 +258,8 @@ class Epilogue(wiring.Component):
                 plain = Signal()
                 m.d.sync += plain.eq(~unit)
                 unit = ~plain
-            without, instead = {"bias": (~self.settings.bias, 0), "multiplier": (unit, UNIT[0]), "shift": (unit, UNIT[1])}[name]
+            one = UNIT if self.bits == 32 else UNIT_WIDE
+            without, instead = {"bias": (~self.settings.bias, 0), "multiplier": (unit, one[0]), "shift": (unit, one[1])}[name]
             fields.append([Mux(without, C(instead, width), word) for word in words])
         return fields
 
@@ -266,7 +270,7 @@ class Epilogue(wiring.Component):
         m.d.comb += window.i.eq(Cat(self.group.read, self.group.fresh))
         maxima = []
         for lane, word in enumerate(words):
-            maximum = Signal(signed(32), name=f"maximum{lane}", reset_less=True)
+            maximum = Signal(signed(self.bits), name=f"maximum{lane}", reset_less=True)
             less = (maximum - word)[-1]  # as a sum, of which the carry is faster than a comparison's tree
             with m.If(read & (fresh | less)):
                 m.d.sync += maximum.eq(word)
@@ -298,14 +302,14 @@ class Epilogue(wiring.Component):
     def _select(self, m, index):
         """The group's words, ``select_cycles`` after the row's."""
         padding = -self.cols % self.lanes
-        words = [*self.words, *[C(0, signed(32))] * padding]
+        words = [*self.words, *[C(0, signed(self.bits))] * padding]
         level = [words[first:first + self.lanes] for first in range(0, len(words), self.lanes)]
         for stage in range(self.select_cycles):
             low = index[:_RADIX_BITS]
             groups = []
             for block in range(0, len(level), 1 << _RADIX_BITS):
                 inputs = level[block:block + (1 << _RADIX_BITS)]
-                chosen = [Signal(signed(32), name=f"select{stage}_{block}_{lane}", reset_less=True) for lane in range(self.lanes)]
+                chosen = [Signal(signed(self.bits), name=f"select{stage}_{block}_{lane}", reset_less=True) for lane in range(self.lanes)]
                 m.d.sync += [word.eq(Array(group[lane] for group in inputs)[low]) for lane, word in enumerate(chosen)]
                 groups.append(chosen)
             level = groups

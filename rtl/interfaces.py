@@ -85,10 +85,10 @@ class AccumulatorLoad(wiring.Signature):
 class AccumulatorDrain(wiring.Signature):
     """Reads all columns of row ``row`` of ``half`` each cycle; ``words`` follow after the accumulator's drain latency."""
 
-    def __init__(self, *, cols: int, half_rows: int):
+    def __init__(self, *, cols: int, half_rows: int, bits: int = 32):
         self.cols = cols
         self.half_rows = half_rows
-        super().__init__({"half": Out(1), "row": Out(range(half_rows)), "words": In(signed(32)).array(cols)})
+        super().__init__({"half": Out(1), "row": Out(range(half_rows)), "words": In(signed(bits)).array(cols)})
 
 
 class ParameterLoad(wiring.Signature):

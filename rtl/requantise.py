@@ -1,13 +1,17 @@
-"""int32 to int8 or int16 by a multiplier and a shift: one lane of the epilogue, exact to :func:`systolith.arch.numerics.requantise`."""
+"""Sums to int8 or int16 by a multiplier and a shift: one lane of the epilogue, exact to :func:`systolith.arch.numerics.requantise`."""
 
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["ParallelRequantise", "SerialRequantise", "int16_limits", "requantiser"]
+from ..arch.numerics import WIDE_SHIFT_MAX
+
+__all__ = ["ParallelRequantise", "SerialRequantise", "WideRequantise", "int16_limits", "requantiser"]
 
 MULTIPLIER_BITS = 31  # and one more, which says that rounding is done once
 SHIFT_BITS = 6
+_WORD_BITS = 32
+_WIDE_BITS = 48  # of a wider word at most
 
 
 def _register(m: Module, value, name: str) -> Signal:
@@ -35,33 +39,41 @@ class _Finish(wiring.Component):
     """
 
     latency_cycles = 5
+    v_bits = _WORD_BITS + 1
 
     def __init__(self, result_bits: int):
         self.result_bits = result_bits
         super().__init__({
-            "v": In(signed(33)), "shift": In(signed(SHIFT_BITS)), "once": In(1),
+            "v": In(signed(self.v_bits)), "shift": In(signed(SHIFT_BITS)), "once": In(1),
             "zero_point": In(signed(8)), "low": In(signed(8)), "high": In(signed(8)),
             "o": Out(signed(result_bits)),
         })
 
-    def elaborate(self, platform):
-        m = Module()
-        # y − [y < 0] or v
+    def _divided(self, m: Module) -> tuple[Signal, Signal]:
+        """What is to be shifted right, and by how much, a cycle later: y − [y < 0] or v."""
         divide = self.shift < 0
         nearest = Signal()
         base = Signal(signed(33))
         m.d.comb += [base.eq(Mux(divide, self.v >> 1, self.v)), nearest.eq(divide & ~self.once)]
         whole = Signal(signed(33), reset_less=True)
         m.d.sync += whole.eq(base + (nearest & (self.v < 0)).replicate(33).as_signed() + (nearest & self.v[0]))
-        amount = _register(m, Mux(divide, ~self.shift[:5], 0), "amount")
+        return whole, _register(m, Mux(divide, ~self.shift[:5], 0), "amount")
+
+    def _far(self, blocks: Value, differs: list[Value]) -> Value:
+        """Whether one of the blocks of 8 bits ``differs`` that are above what is left after a shift by so many blocks."""
+        none = blocks == 0
+        return Mux(none, differs[0] | differs[1], (blocks == 1) & differs[1]) if self.result_bits == 8 else none & differs[0]
+
+    def elaborate(self, platform):
+        m = Module()
+        whole, amount = self._divided(m)
         # Coarse shift by multiples of 8, then by 0 … 7. Meanwhile, which of the lowest bits are beyond s, and whether any above differs.
         bits = self.result_bits
         coarse = _register(m, (whole >> (amount[3:] << 3))[:bits + 9].as_signed(), "coarse")
         fine_amount = _register(m, amount[:3], "fine_amount")
         beyond = _register(m, Cat(i >= amount[:3] for i in range(7)), "beyond")
-        differs = [(whole[first:first + 8] != whole[-1].replicate(8)).any() for first in range(bits + 8, 32, 8)]
-        none = amount[3:] == 0
-        far = _register(m, Mux(none, differs[0] | differs[1], (amount[3:] == 1) & differs[1]) if bits == 8 else none & differs[0], "far")
+        differs = [(whole[first:first + 8] != whole[-1].replicate(8)).any() for first in range(bits + 8, self.v_bits - 1, 8)]
+        far = _register(m, self._far(amount[3:], differs), "far")
         sign = _register(m, whole[-1], "sign")
         outside = Cat((coarse[bits + 1 + i] != sign) & beyond[i] for i in range(7)).any() | far
         s = Signal(signed(bits + 2), reset_less=True)
@@ -76,6 +88,18 @@ class _Finish(wiring.Component):
             m.d.sync += total.eq((s >> 1) + s[0])
         m.d.sync += self.o.eq(Mux((total - low)[-1], low, Mux((high - total)[-1], high, total)))
         return m
+
+
+class _WideFinish(_Finish):
+    """Of a wide word's product ÷ 2**23, to int16, rounded once: s = ⌊v ÷ 2**(7 − shift)⌋. All else as :class:`_Finish`."""
+
+    v_bits = _WIDE_BITS + MULTIPLIER_BITS - 23
+
+    def _divided(self, m: Module) -> tuple[Signal, Signal]:
+        return _register(m, self.v, "whole"), _register(m, (WIDE_SHIFT_MAX - self.shift)[:SHIFT_BITS], "amount")
+
+    def _far(self, blocks: Value, differs: list[Value]) -> Value:
+        return Cat((blocks <= block) & differ for block, differ in enumerate(differs)).any()
 
 
 def int16_limits(settings) -> tuple[Value, Value]:
@@ -112,10 +136,10 @@ class _Requantise(wiring.Component):
     interval_cycles: int
     multiplier_cycles = 0
 
-    def __init__(self, result_bits: int = 8):
+    def __init__(self, result_bits: int = 8, bits: int = _WORD_BITS):
         self.result_bits = result_bits
         super().__init__({
-            "start": In(1), "acc": In(signed(32)), "multiplier": In(MULTIPLIER_BITS + 1), "shift": In(signed(SHIFT_BITS)),
+            "start": In(1), "acc": In(signed(bits)), "multiplier": In(MULTIPLIER_BITS + 1), "shift": In(signed(SHIFT_BITS)),
             "zero_point": In(signed(8)), "low": In(signed(8)), "high": In(signed(8)),
             "o": Out(signed(result_bits)),
         })
@@ -124,8 +148,8 @@ class _Requantise(wiring.Component):
         """How far a positive shift moves to the left."""
         return Mux(self.shift < 0, 0, self.shift[:5])
 
-    def _finish(self, m, v, shift, once):
-        m.submodules.finish = finish = _Finish(self.result_bits)
+    def _finish(self, m, v, shift, once, kind=_Finish):
+        m.submodules.finish = finish = kind(self.result_bits)
         m.d.comb += [
             finish.v.eq(v), finish.shift.eq(shift), finish.once.eq(once),
             finish.zero_point.eq(self.zero_point), finish.low.eq(self.low), finish.high.eq(self.high),
@@ -169,6 +193,37 @@ class ParallelRequantise(_Requantise):
         return m
 
 
+class WideRequantise(_Requantise):
+    __doc__ = _Requantise.__doc__ + """
+    For words of 33 to 48 bits, with results of 16 (:func:`systolith.arch.numerics.scale_wide`): six products of 16 bits.
+    """
+
+    latency_cycles = ParallelRequantise.latency_cycles
+    interval_cycles = 1
+    multiplier_cycles = ParallelRequantise.multiplier_cycles
+
+    def elaborate(self, platform):
+        m = Module()
+        x = _register(m, _register(m, self.acc, "given"), "x")
+        multiplier = _register(m, self.multiplier[:MULTIPLIER_BITS], "factor")
+        parts = x[:16], x[16:32], x[32:].as_signed()
+        factors = multiplier[:16], multiplier[16:]
+        (p00, p01), (p10, p11), (p20, p21) = (
+            [_register(m, part * factor, f"product{i}{j}") for j, factor in enumerate(factors)] for i, part in enumerate(parts))
+        # In units of 2**16: the lowest bits meet nothing.
+        ends = _register(m, Cat(p00[16:], C(0, 16), p21).as_signed(), "ends")
+        middle = _register(m, p01 + p10, "middle")
+        upper = _register(m, p11 + p20, "upper")
+        outer = _register(m, ends + middle, "outer")
+        upper = _register(m, upper, "upper_later")
+        v = _register(m, (outer + (upper << 16))[23 - 16:][:_WideFinish.v_bits].as_signed(), "v")
+        shift = self.shift
+        for cycle in range(5 + self.multiplier_cycles):
+            shift = _register(m, shift, f"shift{cycle}")
+        self._finish(m, v, shift, C(0), _WideFinish)
+        return m
+
+
 class SerialRequantise(_Requantise):
     __doc__ = _Requantise.__doc__ + """
     Four bits of the multiplier per cycle, from the lowest on: adders instead of DSP blocks.
@@ -200,9 +255,15 @@ class SerialRequantise(_Requantise):
         return m
 
 
-def requantiser(multiplier: str, result_bits: int = 8) -> _Requantise:
-    """A lane of the kind ``multiplier``, ``parallel`` or ``serial``, with results of 8 or 16 bits."""
+def requantiser(multiplier: str, result_bits: int = 8, bits: int = _WORD_BITS) -> _Requantise:
+    """A lane of the kind ``multiplier``, ``parallel`` or ``serial``, with results of 8 or 16 bits; of ``bits`` more than 32 ``parallel``
+    with 16."""
     kinds = {"parallel": ParallelRequantise, "serial": SerialRequantise}
     if multiplier not in kinds:
         raise ValueError(f"multiplier must be one of {', '.join(map(repr, kinds))}, not {multiplier!r}")
-    return kinds[multiplier](result_bits)
+    if bits == _WORD_BITS:
+        return kinds[multiplier](result_bits)
+    if (multiplier, result_bits) != ("parallel", 16) or bits > _WIDE_BITS:
+        raise ValueError(f"bits must be {_WORD_BITS} or, for a parallel multiplier and results of 16 bits, up to {_WIDE_BITS}, "
+                         f"not {bits!r}")
+    return WideRequantise(result_bits, bits)

@@ -42,7 +42,7 @@ def store_ports(config: Config) -> dict[str, wiring.Member]:
         "tokens": Out(TokenPort()),
         "lookup": Out(BaseLookup(address_bits)),
         "claim": Out(HALVES), "granted": In(HALVES),
-        "drain": Out(AccumulatorDrain(cols=array.cols, half_rows=config.half_rows)),
+        "drain": Out(AccumulatorDrain(cols=array.cols, half_rows=config.half_rows, bits=array.accumulator_bits)),
         "parameter": In(ParameterLoad(lanes=config.epilogue.lanes)),
         "write": Out(WritePort(address_bits, config.memory.bus_bits)),
         **{name: Out(ScratchpadWrite(lanes=lanes, row_bits=16, width=config.write_bytes(lanes)))
@@ -99,7 +99,7 @@ class StoreEngine(wiring.Component):
         self._epilogue = Epilogue(
             cols=array.cols, lanes=config.epilogue.lanes, raw_lanes=config.raw_lanes, parameter_groups=config.parameter_groups,
             multiplier=config.epilogue.multiplier, drain_cycles=timing.drain_cycles, add=config.epilogue.add,
-            max_pool=config.epilogue.max_pool, result_bytes=array.activation_bytes)
+            max_pool=config.epilogue.max_pool, result_bytes=array.activation_bytes, bits=array.accumulator_bits)
         # A row's place in a scratchpad; of one in memory it holds the byte in its bus word.
         self._place = LanePlace(depth=max(config.activation_rows, config.weight_rows, config.bus_bytes),
                                 lanes=max(config.activation_lanes, array.cols))

@@ -68,7 +68,7 @@ class RowReader(wiring.Component):
             "command": In(ReadLayout(cols=epilogue.cols, parameter_groups=epilogue.parameter_groups, others_bits=self.others_bits,
                                      half_rows=half_rows)),
             "granted": In(2),
-            "drain": Out(AccumulatorDrain(cols=epilogue.cols, half_rows=half_rows)),
+            "drain": Out(AccumulatorDrain(cols=epilogue.cols, half_rows=half_rows, bits=epilogue.bits)),
             "settings": Out(Settings()), "group": Out(epilogue.group.shape()), "ready": In(1), "empty": In(1),
             "reads": Out(1), "finish": Out(1), "busy": Out(1),
         })

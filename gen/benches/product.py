@@ -35,11 +35,13 @@ async def check_product(bench: Testbench, rng: np.random.Generator, m: int, n: i
     before = bench.memory.copy()
     error = await bench.finish(cycles=200_000)
     assert error == ErrorCode.NONE, f"{m}×{n}×{k} {out}: {error.name}"
-    expected = (a.astype(np.int64) @ w.astype(np.int64) + bias).astype(np.int32)
+    bits = CONFIG.array.accumulator_bits
+    sums = a.astype(np.int64) @ w.astype(np.int64) + bias
+    expected = sums.astype(np.int32)
     if out == "int8":
         expected = numerics.requantise(expected, multiplier, shift, -3, -120, 115)
     elif out == "int16":  # −120·256 and 115·256 + 255 − 253
-        expected = numerics.requantise(expected, multiplier, shift, 0, -30720, 29442, dtype=np.int16)
+        expected = numerics.requantise(numerics.wrap(sums, bits), multiplier, shift, 0, -30720, 29442, dtype=np.int16, bits=bits)
     size = expected.nbytes
     result = bench.memory[at["c"]:at["c"] + size].copy()
     wrong = np.flatnonzero(result != np.ascontiguousarray(expected).view(np.uint8).ravel())

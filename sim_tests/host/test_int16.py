@@ -14,7 +14,9 @@ from systolith.arch.numerics import quantize_multiplier, reduce_multiplier, roun
 from systolith.arch.registers import Feature, offset_of
 from systolith.arch.settings import resolve
 from systolith.arch.tiling import PlanError
+from systolith.boards import get_board
 from systolith.cli import flow
+from systolith.gen.fit import blocks_needed
 from systolith.host.accelerator import Accelerator, Requantise, RequantiseInt16
 from systolith.host.model_device import ModelDevice
 
@@ -25,10 +27,13 @@ CONFIGS = {
     "1x1": small_config(1, 1, array=INT16),
     "7x5": small_config(7, 5, array=INT16),
     "8x8-lut-int4": small_config(8, 8, array=INT16 | {"weights": "int4", "multiplier": "lut"}),
+    "6x5-wide": small_config(6, 5, array=INT16 | {"accumulator_bits": 40}),
+    "8x4-widest": small_config(8, 4, array=INT16 | {"accumulator_bits": 48, "weights": "int4"}, memory={"bus_bits": 32},
+                               epilogue={"max_pool": False}),
     # A bus word per program word: serial engines read no more of a wider one.
     "6x4-serial": small_config(6, 4, array=INT16, memory={"bus_bits": 32}, control={"engines": "serial"}),
 }
-ON_RTL = ("7x5", "6x4-serial")  # those of test_random_programs.py, so that they are compiled once
+ON_RTL = ("7x5", "6x4-serial", "6x5-wide", "8x4-widest")  # those of test_random_programs.py, so that they are compiled once
 
 
 def on_model(config, memory_bytes=1 << 20):
@@ -85,10 +90,11 @@ def test_products(name):
             assert model.counters["bytes_written"] == rtl.counters["bytes_written"]
 
 
-def test_the_cycle_model_is_the_rtl():
+@pytest.mark.parametrize("name", ["7x5", "6x5-wide"])
+def test_the_cycle_model_is_the_rtl(name):
     """Cycles of products, those that the bus bounds among them."""
-    config = CONFIGS["7x5"]
-    with on_rtl(CONFIGS["7x5"]) as accelerator:
+    config = CONFIGS[name]
+    with on_rtl(config) as accelerator:
         for shape in SHAPES:
             a, w, _ = operands(config, *shape)
             for requantise in (None, RequantiseInt16(multiplier=1 << 30, shift=-20)):
@@ -105,6 +111,29 @@ def test_sums_wrap_at_32_bits():
     for accelerator in (on_model(config), on_rtl(CONFIGS["7x5"])):
         with accelerator:
             assert accelerator.matmul(a, w).tolist() == [[1 << 22, 1 << 22]]
+
+
+@pytest.mark.parametrize("name", ["6x5-wide", "8x4-widest"])
+def test_wide_sums(name):
+    """Sums far beyond 32 bits: raw results are their lowest 32 bits, requantised ones are exact; the largest bias goes with them."""
+    config, k = CONFIGS[name], 3000
+    low = config.array.weight_limits[0]
+    a, w, rng = operands(config, 5, 7, k)
+    a[1:3], w[:, 2:4] = -32768, low
+    a[3], bias = 32767, np.array([0, 1, (1 << 31) - 1, -1 << 31, 5, -7, 0], np.int32)
+    sums = a.astype(np.int64) @ w.astype(np.int64) + bias
+    assert np.abs(sums).max() >> (32 if low < -8 else 29), "the test is of sums that 32 bits do not hold, bias included"
+    shift = rng.integers(-19, -15, 7) - (4 if low < -8 else 0)
+    rounding = RequantiseInt16(multiplier=rng.integers(1 << 30, 1 << 31, 7), shift=shift)
+    factor = [int(value) for value in rounding.multiplier]
+    expected = [[(int(total) * f + (1 << 30 - int(s))) >> 31 - int(s) for total, f, s in zip(row, factor, shift, strict=True)]
+                for row in sums]
+    assert np.abs(np.array(expected, object)).max() > 8000
+    for accelerator in (on_model(config), on_rtl(config)):
+        with accelerator:
+            assert np.array_equal(accelerator.matmul(a, w, bias), sums.astype(np.int32)), SEED
+            results = accelerator.matmul(a, w, bias, rounding)
+            assert np.array_equal(results, np.clip(np.array(expected, np.int64), -32768, 32767)), SEED
 
 
 @pytest.mark.parametrize("name, size", [("1x1", 8192), ("7x5", 6144)])
@@ -130,10 +159,10 @@ def test_operands_of_another_type_are_refused():
 
 
 def test_identity():
-    for activations, bit in (("int16", Feature.INT16_ACTIVATIONS), ("int8", 0)):
-        manifest = Manifest(config=resolve({"array": {"activations": activations}}))
-        device = ModelDevice(manifest, memory_bytes=1 << 16)
-        assert device.read_register(offset_of("FEATURES")) & Feature.INT16_ACTIVATIONS == bit
+    both = Feature.INT16_ACTIVATIONS | Feature.WIDE_ACCUMULATOR
+    for array, bits in ((INT16, Feature.INT16_ACTIVATIONS), (INT16 | {"accumulator_bits": 40}, both), ({}, 0)):
+        device = ModelDevice(Manifest(config=resolve({"array": array})), memory_bytes=1 << 16)
+        assert device.read_register(offset_of("FEATURES")) & both == bits
 
 
 def test_the_activation_scratchpad_holds_half_the_rows():
@@ -149,6 +178,29 @@ def test_the_activation_scratchpad_holds_half_the_rows():
 def test_arrays_that_have_no_int16_are_refused(array, message):
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         resolve({"array": INT16 | array})
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"array": {"accumulator_bits": 40}},
+     "array.accumulator_bits must be 32 unless array.activations is 'int16' and array.dataflow 'ws', not 40"),
+    ({"array": INT16 | {"accumulator_bits": 48, "dataflow": "os"}},
+     "array.accumulator_bits must be 32 unless array.activations is 'int16' and array.dataflow 'ws', not 48"),
+    ({"array": INT16 | {"accumulator_bits": 48}, "epilogue": {"multiplier": "serial"}},
+     "array.accumulator_bits must be 32 unless control.engines is 'pipelined' and epilogue.multiplier 'parallel', not 48"),
+    ({"array": INT16 | {"accumulator_bits": 40}, "control": {"engines": "serial"}},
+     "array.accumulator_bits must be 32 unless control.engines is 'pipelined' and epilogue.multiplier 'parallel', not 40"),
+    ({"array": INT16 | {"accumulator_bits": 36}}, "array.accumulator_bits must be one of 32, 40, 48, not 36")])
+def test_widths_of_sums_that_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        resolve(settings)
+
+
+def test_what_wide_sums_need_of_a_part():
+    """Products of 48 × 32 bits, six of 16 instead of four, and two block RAMs of 36 bits for a word."""
+    board, sizes = get_board("ulx3s-85f"), {"rows": 4, "cols": 4} | INT16
+    narrow, wide = (blocks_needed(resolve({"array": sizes | {"accumulator_bits": bits}, "epilogue": {"lanes": 3}}), board)
+                    for bits in (32, 40))
+    assert wide["dsp"] - narrow["dsp"] == 2 * 3 and wide["bram"] - narrow["bram"] == 2 * 4
 
 
 def test_an_array_of_more_multipliers_than_the_part_has():
@@ -215,17 +267,53 @@ def test_requantised_as_tflite_does(kind, activation):
             assert np.array_equal(accelerator.matmul(a, w, bias, rounding), expected), (SEED, kind)
 
 
+@pytest.mark.parametrize("kind", ["CONV_2D", "FULLY_CONNECTED"])
+def test_wide_sums_are_requantised_as_tflite_does(kind):
+    """The same of sums beyond 32 bits, which only wider accumulators hold."""
+    pytest.importorskip("tflite", reason="the package 'tflite' is not installed")
+    pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT, whose kernels are the oracle, is not installed")
+    import tflite_writer
+    config = CONFIGS["6x5-wide"]
+    m, n, k = 40, 23, 4000
+    rng = np.random.default_rng([SEED, m, n, k])
+    a, w = rng.integers(-4000, 32768, (m, k), np.int16), rng.integers(-20, 128, (k, n), np.int8)
+    w[:, ::2] = ~w[:, ::2]
+    bias = rng.integers(-1 << 30, 1 << 30, n, np.int32)
+    sums = np.abs(a.astype(np.int64) @ w.astype(np.int64) + bias)
+    scale_in, scale_w = np.float32(rng.uniform(1e-5, 1e-4)), rng.uniform(1e-3, 1e-2, n).astype(np.float32)
+    scale_out = np.float32(scale_in * (scale_w * sums).max() / 34_000)
+    multiplier, shift = quantize_multiplier(np.float64(scale_in) * scale_w.astype(np.float64) / np.float64(scale_out))
+    rounding = RequantiseInt16(multiplier=reduce_multiplier(multiplier) if kind == "CONV_2D" else multiplier, shift=shift)
+    expected = lite_rt_outputs(kind, a, w, bias, (scale_in, scale_w, scale_out), tflite_writer.NONE)
+    assert (sums >= 1 << 31).mean() > 0.3 and (np.abs(expected.astype(np.int64)) >= 32767).any() and len(np.unique(expected)) > 300
+    for accelerator in (on_model(config), on_rtl(config)):
+        with accelerator:
+            assert np.array_equal(accelerator.matmul(a, w, bias, rounding), expected), (SEED, kind)
+
+
 @pytest.mark.parametrize(("requantise", "error", "message"), [
     (Requantise(multiplier=1, shift=0), TypeError,
      "requantise must be a RequantiseInt16 where array.activations is 'int16', not a Requantise"),
     (RequantiseInt16(multiplier=1, shift=-3), ValueError,
-     "sums to be requantised to int16 must be below 2**31, and those of column 1 may reach 2155872256; cut K, or make weights smaller")])
+     "sums to be requantised to int16 must be below 2**31, and those of column 1 may reach 2155872256; cut K, or make weights smaller, "
+     "or set array.accumulator_bits to 48")])
 def test_what_cannot_be_requantised_is_refused(requantise, error, message):
     """Column 1 reaches 514 · 32768 · 128, one of the others half as much."""
     a, w = np.full((2, 514), -32768, np.int16), np.full((514, 3), -128, np.int8)
     w[:, [0, 2]] = 64
     with on_model(CONFIGS["7x5"]) as accelerator, pytest.raises(error, match=f"^{re.escape(message)}$"):
         accelerator.matmul(a, w, requantise=requantise)
+
+
+def test_what_cannot_be_requantised_of_wide_sums_is_refused():
+    a, w = np.full((1, 1 << 17), -32768, np.int16), np.full((1 << 17, 2), -128, np.int8)
+    with on_model(CONFIGS["6x5-wide"]) as accelerator:
+        with pytest.raises(ValueError) as raised:
+            accelerator.matmul(a, w, requantise=RequantiseInt16(multiplier=1, shift=-3))
+        assert str(raised.value) == ("sums to be requantised to int16 must be below 2**39, and those of column 0 may reach 549755813888; "
+                                     "cut K, or make weights smaller, or set array.accumulator_bits to 48")
+        with pytest.raises(ValueError, match=r"^shift must be at most 7 where array\.accumulator_bits is 40, not 8$"):
+            accelerator.matmul(a[:, :9], w[:9], requantise=RequantiseInt16(multiplier=1, shift=[0, 8]))
 
 
 def test_int16_rules_are_for_int16_activations():
@@ -261,6 +349,8 @@ def test_sums_of_int8_tensors_are_refused():
 
 
 def test_the_command_line_checks_int16_products():
+    with on_model(CONFIGS["6x5-wide"]) as accelerator:
+        assert flow.matmul(accelerator, 3, 4, 2000, out="int16")["correct"]
     with on_model(CONFIGS["7x5"]) as accelerator:
         assert flow.matmul(accelerator, 9, 8, 7, out="int16")["correct"]
         with pytest.raises(flow.FlowError, match=r"^out must be one of 'int32', 'int16', not 'int8'$"):

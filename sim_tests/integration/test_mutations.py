@@ -60,6 +60,14 @@ PAIR_MUTATIONS = {
     "term of activations a cycle late": Mutation("rtl/array.py", {'"row_term", side, self._element_cycles(PairPE))':
                                                                   '"row_term", side, self._element_cycles(PairPE) - 1)'}),
 }
+WIDE_CONFIG = small_config(6, 5, array={"activations": "int16", "accumulator_bits": 40})
+# Of what only sums of more than 32 bits have.
+WIDE_MUTATIONS = {
+    "loaded words without a sign": Mutation("rtl/accumulator.py", {"32 if self.bits == 32 else signed(32)": "32"}),
+    "maximum of the lowest bits": Mutation("rtl/epilogue.py", {"less = (maximum - word)[-1]": "less = (maximum - word)[31]"}),
+    "results that come round": Mutation("rtl/requantise.py", {"(blocks <= block) & differ": "(blocks < block) & differ"}),
+    "a part of the product": Mutation("rtl/requantise.py", {"p11 + p20": "p11"}),
+}
 
 
 def _requantised_halves() -> list:
@@ -123,13 +131,13 @@ def _verdict(directory: Path, config=CONFIG) -> str | None:
         return _check(device, config)
 
 
-@pytest.mark.parametrize("config", [CONFIG, OUTPUT_CONFIG, PAIR_CONFIG], ids=["ws", "os", "pairs"])
+@pytest.mark.parametrize("config", [CONFIG, OUTPUT_CONFIG, PAIR_CONFIG, WIDE_CONFIG], ids=["ws", "os", "pairs", "wide"])
 def test_sound_hardware_passes(config, tmp_path):
     assert _verdict(generate_mutant(tmp_path, config, None), config) is None
 
 
 def test_every_mutation_has_its_place():
-    check_places([*MUTATIONS.values(), *OUTPUT_MUTATIONS.values(), *PAIR_MUTATIONS.values()])
+    check_places([*MUTATIONS.values(), *OUTPUT_MUTATIONS.values(), *PAIR_MUTATIONS.values(), *WIDE_MUTATIONS.values()])
 
 
 @pytest.mark.parametrize("name", names(MUTATIONS, {"token dropped", "weight swap one cycle early", "clamp", "window stride"}))
@@ -147,3 +155,9 @@ def test_mutation_is_noticed_where_sums_stay(name, tmp_path):
 def test_mutation_is_noticed_in_a_fast_inner_product(name, tmp_path):
     mutant = generate_mutant(tmp_path, PAIR_CONFIG, PAIR_MUTATIONS[name])
     assert _verdict(mutant, PAIR_CONFIG) is not None, f"mutation {name!r} passes all checks"
+
+
+@pytest.mark.parametrize("name", names(WIDE_MUTATIONS, {"results that come round"}))
+def test_mutation_is_noticed_in_wide_sums(name, tmp_path):
+    mutant = generate_mutant(tmp_path, WIDE_CONFIG, WIDE_MUTATIONS[name])
+    assert _verdict(mutant, WIDE_CONFIG) is not None, f"mutation {name!r} passes all checks"

@@ -7,8 +7,8 @@ from amaranth.sim import Simulator
 from systolith.rtl.accumulator import Accumulator
 
 
-def wrap(values):
-    return (np.asarray(values) + 2**31) % 2**32 - 2**31
+def wrap(values, bits):
+    return (np.asarray(values) + 2**(bits - 1)) % 2**bits - 2**(bits - 1)
 
 
 class Player:
@@ -51,16 +51,18 @@ class Player:
         return np.array([result[cycle] for cycle in sorted(self.drains)])
 
 
-def make(cols=3, half_rows=8, psum_bits=20, delay=None):
-    return Accumulator(cols=cols, half_rows=half_rows, psum_bits=psum_bits, delay=delay or list(range(cols)))
+def make(cols=3, half_rows=8, psum_bits=20, delay=None, bits=32):
+    return Accumulator(cols=cols, half_rows=half_rows, psum_bits=psum_bits, delay=delay or list(range(cols)), bits=bits)
 
 
-def test_load_touch_drain():
-    """Everything is loaded, touched 200 times as closely as allowed, and drained; sums wrap."""
+@pytest.mark.parametrize("bits", [32, 34, 48])
+def test_load_touch_drain(bits):
+    """Everything is loaded, touched 200 times as closely as allowed, and drained; sums wrap, and loaded words have their sign."""
     seed = 1
     print(f"seed {seed}")
     rng = np.random.default_rng(seed)
-    dut = make(cols=4, delay=[2, 3, 3, 5])  # any delays, not only 0, 1, 2 …
+    dut = make(cols=4, delay=[2, 3, 3, 5], psum_bits=bits - 12, bits=bits)  # any delays, not only 0, 1, 2 …
+    most = 1 << bits - 13
     player = Player(dut)
     model = rng.choice([-2**31, 2**31 - 1, 0, -1, 12345], (16, 4))
     for i, value in enumerate(model.reshape(-1)):
@@ -68,12 +70,12 @@ def test_load_touch_drain():
     cycle, last = model.size + 2, {}
     for _ in range(200):
         row, accumulate = int(rng.integers(16)), bool(rng.integers(4))
-        psums = rng.choice([-2**19, 2**19 - 1, *rng.integers(-2**19, 2**19, 3)], 4)
+        psums = rng.choice([-most, most - 1, *rng.integers(-most, most, 3)], 4)
         cycle += 1
         if accumulate:
             cycle = max(cycle, last.get(row, 0) + dut.distance_cycles)
         player.touch(cycle, row, psums, accumulate=accumulate)
-        model[row] = wrap(psums + (model[row] if accumulate else 0))
+        model[row] = wrap(psums + (model[row] if accumulate else 0), bits)
         last[row] = cycle
     for row in range(16):
         player.drains[cycle + dut.settle_cycles + row] = row

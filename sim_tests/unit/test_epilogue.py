@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 from systolith.arch import numerics
-from systolith.arch.numerics import ROUND_ONCE, requantise, wrap32
+from systolith.arch.numerics import ROUND_ONCE, requantise, wrap, wrap32
 from systolith.rtl.epilogue import Epilogue
 from systolith.rtl.interfaces import TABLE_FIELD
 
@@ -23,11 +23,12 @@ class Bench:
         self.random = random.Random(seed)
         print("seed", seed, shape)
         self.dut = Epilogue(parameter_groups=parameter_groups, multiplier=multiplier, drain_cycles=drain_cycles, **shape)
-        self.rows = self.rng.integers(MIN, MAX, (rows, self.dut.cols), endpoint=True)
+        bits = self.dut.bits
+        self.rows = self.rng.integers(-1 << bits - 1, (1 << bits - 1) - 1, (rows, self.dut.cols), endpoint=True)
         channels = parameter_groups * self.dut.lanes
         self.bias = self.rng.integers(MIN, MAX, channels, endpoint=True)
         self.multiplier = self.rng.integers(1 << 30, MAX, channels, endpoint=True) + self.rng.integers(0, 2, channels) * ROUND_ONCE
-        self.shift = self.rng.integers(-26, -20, channels) + 8 * (self.dut.result_bytes - 1)
+        self.shift = self.rng.integers(-26, -20, channels) + 8 * (self.dut.result_bytes - 1) + 32 - bits
         self.table = self.rng.integers(MIN, MAX, 256, endpoint=True)
         self.settings = {"requantise": 1, "bias": 1, "add": 0, "unit": 0, "zero_point": 0, "low": -128, "high": 127}
         self.cycle = 0
@@ -42,13 +43,13 @@ class Bench:
         channels = parameter_group * dut.lanes + np.arange(columns)
         values = self.rows[rows, :columns].max(axis=0)
         if settings["bias"]:
-            values = wrap32(values + self.bias[channels])
+            values = wrap(values + self.bias[channels], dut.bits)
         if settings["add"]:
             x1 = values.astype(np.int8)
             values = wrap32((x1.astype(np.int64) << 19) + self.table[(values - x1 >> 8) % 256])
         multiplier, shift = self.multiplier[channels], self.shift[channels]
         if settings["unit"]:
-            multiplier[:], shift[:] = numerics.UNIT
+            multiplier[:], shift[:] = numerics.UNIT if dut.bits == 32 else numerics.UNIT_WIDE
         step = dut.lanes if settings["requantise"] else dut.raw_lanes
         for first in range(0, columns, dut.lanes):
             for part, start in enumerate(range(first, min(first + dut.lanes, columns), step)):
@@ -58,9 +59,10 @@ class Bench:
                     if dut.result_bytes == 2:
                         zero_point, low, high = limits
                         limits, dtype = (0, 256 * low, 256 * high + 255 - zero_point % 256), np.int16
-                    result = requantise(values[start:end], multiplier[start:end], shift[start:end], *limits, dtype=dtype).tobytes()
+                    result = requantise(values[start:end], multiplier[start:end], shift[start:end], *limits, dtype=dtype,
+                                        bits=dut.bits).tobytes()
                 else:
-                    result = values[start:end].astype("<i4").tobytes()
+                    result = wrap32(values[start:end]).astype("<i4").tobytes()
                 for place, row in enumerate(rows):
                     valid = place == len(rows) - 1
                     yield {"index": first // dut.lanes, "part": part, "parameter_group": parameter_group + first // dut.lanes,
@@ -152,6 +154,15 @@ KINDS = [(0, 0, 0, 0), (0, 1, 0, 0), (1, 1, 0, 0), (1, 0, 1, 0), (1, 0, 0, 1)]
                          ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else None)
 @pytest.mark.parametrize("multiplier, drain_cycles", [("parallel", 3), ("serial", 1)])
 def test_random_commands(shape, multiplier, drain_cycles, add, pool):
+    random_commands(shape, multiplier, drain_cycles, add, pool)
+
+
+@pytest.mark.parametrize(("shape", "bits", "pool"), [(SHAPES[2], 40, False), (SHAPES[3], 48, True)])
+def test_random_commands_with_wide_words(shape, bits, pool):
+    random_commands(shape | {"result_bytes": 2, "bits": bits}, "parallel", 3, False, pool)
+
+
+def random_commands(shape, multiplier, drain_cycles, add, pool):
     bench = Bench(multiplier=multiplier, drain_cycles=drain_cycles, parameter_groups=25, add=add, max_pool=pool, **shape)
     expected = []
 

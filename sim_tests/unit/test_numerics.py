@@ -5,7 +5,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
-from systolith.arch.numerics import ROUND_ONCE, SHIFT_MAX, SHIFT_MIN, matmul, quantize_multiplier, requantise, round_once, scale, wrap32
+from systolith.arch import numerics
+from systolith.arch.numerics import (
+    ROUND_ONCE,
+    SHIFT_MAX,
+    SHIFT_MIN,
+    UNIT_WIDE,
+    WIDE_SHIFT_MAX,
+    matmul,
+    quantize_multiplier,
+    reduce_multiplier,
+    requantise,
+    round_once,
+    scale,
+    scale_wide,
+    wrap32,
+)
 
 SEED = 20260711
 MODELS = Path(__file__).parents[3] / "shared" / "models"
@@ -81,6 +96,37 @@ def test_rounding_once():
         product = (wrap32(acc << max(shift, 0)).astype(np.int64) * multiplier).astype(object)  # Python's integers
         expected = [(p + (1 << (30 - min(shift, 0)))) >> (31 - min(shift, 0)) for p in product]
         np.testing.assert_array_equal(scale(acc, multiplier + ROUND_ONCE, shift), expected)
+
+
+def test_wide_sums_are_rounded_once():
+    """Against Python's integers, and with a multiplier of 15 bits the function of TFLite for int64."""
+    rng = np.random.default_rng(SEED)
+    print("seed", SEED)
+    most = (1 << 47) - 1
+    acc = np.array([0, 1, -1, most, -most - 1, 1 << 24, -1 << 24, (1 << 24) - 1, *rng.integers(-most - 1, most, 400)])
+    multiplier = rng.integers(0, (1 << 31) - 1, acc.size, endpoint=True)
+    multiplier[:40:5], multiplier[1:40:5] = (1 << 31) - 1, 1 << 30
+    for shift in range(SHIFT_MIN, WIDE_SHIFT_MAX + 1):
+        expected = [(int(a) * int(f) + (1 << 30 - shift)) >> 31 - shift for a, f in zip(acc, multiplier, strict=True)]
+        np.testing.assert_array_equal(scale_wide(acc, multiplier, shift), expected)
+        np.testing.assert_array_equal(scale_wide(acc, multiplier + ROUND_ONCE, np.int8(shift)), expected)
+        reduced = np.array([0x7FFF if f >= 0x7FFF0000 else (int(f) + (1 << 15)) >> 16 for f in multiplier])
+        expected = [(int(a) * int(f) + (1 << 14 - shift)) >> 15 - shift for a, f in zip(acc, reduced, strict=True)]
+        np.testing.assert_array_equal(scale_wide(acc, reduce_multiplier(multiplier), shift), expected)
+    np.testing.assert_array_equal(scale_wide(acc, *UNIT_WIDE), acc)
+    assert not scale_wide(acc, (1 << 31) - 1, 8).any(), "a shift that is none moves everything out"
+    assert requantise(np.int64(1 << 40), 1 << 30, -25, 0, -32768, 32767, dtype=np.int16, bits=48) == 1 << 14
+
+
+def test_words_of_any_width_wrap():
+    values = np.array([0, -1, 1 << 39, -(1 << 39) - 1, 1 << 47, (1 << 40) + 5])
+    assert numerics.wrap(values, 32).dtype == np.int32 and numerics.wrap(values, 40).dtype == np.int64
+    for bits in (32, 40, 48):
+        np.testing.assert_array_equal(numerics.wrap(values, bits), (values + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1))
+    a, w = np.full((1, 140_000), -32768, np.int16), np.full((140_000, 1), -128, np.int8)
+    assert matmul(a, w, 48).item() == 140_000 << 22 and matmul(a, w, 40).item() == (140_000 << 22) - (1 << 40)
+    with pytest.raises(ValueError, match=r"^bits must be 32 where operands are int8, not 40$"):
+        matmul(a.astype(np.int8), w, 40)
 
 
 def rounded(acc, real):

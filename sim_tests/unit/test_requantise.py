@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from amaranth.hdl import Fragment
 from amaranth.sim import Simulator
-from systolith.arch.numerics import ROUND_ONCE, SHIFT_MAX, SHIFT_MIN, requantise
-from systolith.rtl.requantise import ParallelRequantise, SerialRequantise, requantiser
+from systolith.arch.numerics import ROUND_ONCE, SHIFT_MAX, SHIFT_MIN, UNIT_WIDE, WIDE_SHIFT_MAX, requantise
+from systolith.rtl.requantise import ParallelRequantise, SerialRequantise, WideRequantise, requantiser
 
 SEED = 20260712
 MAX, MIN = (1 << 31) - 1, -(1 << 31)
@@ -39,14 +39,14 @@ def run(dut, columns, settings, *, gap=0):
     return np.array(results)
 
 
-def check(dut, columns, settings, **options):
+def check(dut, columns, settings, *, bits=32, **options):
     columns = [np.asarray(column) for column in columns]
     acc, multiplier, shift = columns
     limits, dtype = settings, np.int8
     if dut.result_bits == 16:  # the fields of a STORE say it so
         zero_point, low, high = settings
         limits, dtype = (0, 256 * low, 256 * high + 255 - zero_point % 256), np.int16
-    expected = [requantise(np.int32(a), m, np.int8(s), *limits, dtype=dtype)
+    expected = [requantise(np.int32(a) if bits == 32 else a, m, np.int8(s), *limits, dtype=dtype, bits=bits)
                 for a, m, s in zip(acc, multiplier, shift, strict=True)]
     np.testing.assert_array_equal(run(dut, columns, settings, **options), expected)
 
@@ -105,6 +105,30 @@ def test_random(kind, bits):
     check(kind(bits), (acc, multiplier, shift), (int(rng.integers(-128, 128)), -128, 127), gap=int(kind is SerialRequantise))
 
 
+@pytest.mark.parametrize("bits", [40, 48])
+def test_wide_corners(bits):
+    """Every shift that a field holds, those that are no shift of such words among them."""
+    most = (1 << bits - 1) - 1
+    accs = [0, 1, -1, 3, -3, most, -most - 1, MAX + 1, MIN - 1, 1 << bits - 2, 0x55_5555_5555, -0x55_5555_5555, 12_345 << 16, -1 << 23]
+    multipliers = [0, 1, MAX, 1 << 30, 0x6000_0001, 0xFFFF, 0x1_0000, ROUND_ONCE + 0x4321_0000]
+    cases = [(a, m, s) for a in accs for m in multipliers for s in range(-32, 32)]
+    check(WideRequantise(16, bits), list(zip(*cases, strict=True)), (-1, -128, 127), bits=bits)
+    same = np.array([*range(-40, 40), 29_999, 30_000, 40_000, -40_000])
+    check(WideRequantise(16, bits), [same, *(np.full(same.shape, value) for value in UNIT_WIDE)], (208, -100, 117), bits=bits)
+
+
+@pytest.mark.parametrize("bits", [40, 48])
+def test_wide_random(bits):
+    rng = np.random.default_rng([SEED, bits])
+    print("seed", SEED)
+    count, most = 4000, (1 << bits - 1) - 1
+    shift = rng.integers(SHIFT_MIN, WIDE_SHIFT_MAX, count, endpoint=True)
+    multiplier = rng.integers(0, MAX, count, endpoint=True)
+    fitting = np.clip(rng.uniform(-36_000, 36_000, count) * 2.0 ** (31 - shift) / np.maximum(multiplier, 1), -most, most).astype(np.int64)
+    acc = np.where(rng.random(count) < 0.8, fitting, rng.integers(-most - 1, most, count, endpoint=True))
+    check(WideRequantise(16, bits), (acc, multiplier, shift), (17, -120, 110), bits=bits)
+
+
 def test_kinds():
     for name, kind in (("parallel", ParallelRequantise), ("serial", SerialRequantise)):
         lane = requantiser(name)
@@ -113,5 +137,12 @@ def test_kinds():
     with pytest.raises(ValueError) as raised:
         requantiser("dsp")
     assert str(raised.value) == "multiplier must be one of 'parallel', 'serial', not 'dsp'"
+    assert type(requantiser("parallel", 16, 40)) is WideRequantise
+    for arguments in (("serial", 16, 40), ("parallel", 8, 40), ("parallel", 16, 49)):
+        with pytest.raises(ValueError) as raised:
+            requantiser(*arguments)
+        assert str(raised.value) == (
+            f"bits must be 32 or, for a parallel multiplier and results of 16 bits, up to 48, not {arguments[-1]}")
+    assert (WideRequantise.latency_cycles, WideRequantise.interval_cycles) == (11, 1)
     assert (ParallelRequantise.latency_cycles, ParallelRequantise.interval_cycles) == (11, 1)
     assert (SerialRequantise.latency_cycles, SerialRequantise.interval_cycles) == (14, 8)
