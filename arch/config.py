@@ -274,6 +274,8 @@ class Config:
         if self.epilogue.lanes > limit:
             bus = "the bus bytes" if self.array.activation_bytes == 1 else "half the bus bytes"
             raise ConfigError(f"epilogue.lanes must be at most array.cols and {bus}, here {limit}, not {self.epilogue.lanes}")
+        if self.array.side_dsp and self.array.multiplier_kind != "fast-inner-product":  # of "auto", where it is decided
+            raise ConfigError("array.side_dsp must be false where array.multiplier comes to 'single'; 'fast-inner-product' takes it")
         if self.epilogue.add and self.array.activations == "int16":  # its table is of int8 operands
             raise ConfigError("epilogue.add must be False where array.activations is 'int16', not True")
 

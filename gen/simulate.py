@@ -1,15 +1,18 @@
 """Compiles emitted Verilog with Verilator into a shared library: the simulated device of ``host/simulated.py``.
 
-Libraries are cached by the content that makes them, so the second use of a configuration costs milliseconds.
+Libraries are cached by the content that makes them, so the second use of a configuration costs milliseconds; of the user's cache those
+that were used last stay.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import hashlib
 import heapq
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +28,7 @@ from . import tools
 __all__ = ["SimulationLibrary", "build_model", "compile_simulation", "simulation_cache"]
 
 HARNESS = Path(__file__).with_name("harness.cpp")
+KEPT = 1000  # finished simulations, 0.6 to a few MB each
 UNIT_BYTES = 1_500_000  # of C++ in one run of the compiler, for its memory
 COMMON_FLAGS = ("-std=c++17", "-fPIC", "-w")
 VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-fatal", "-Wno-lint",
@@ -147,6 +151,18 @@ def simulation_cache(cache: Path | None) -> Path:
     return cache
 
 
+def _evict(cache: Path) -> None:
+    """Remove the libraries and programs that were used longest ago, but for :data:`KEPT`. Who runs one that is removed still has it."""
+    used: list[tuple[float, Path]] = []
+    for path in cache.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode):
+                used.append((status.st_mtime, path))
+    for _, path in sorted(used, reverse=True)[KEPT:]:
+        path.unlink(missing_ok=True)
+
+
 def build_model(sources: list[Path], top: str, harness: Path, *, cache: Path, key: str, flags: tuple[str, ...] = (), vcd: bool = False,
                 include: Path | None = None, options: tuple[str, ...] = (), shared: bool,
                 report: Callable[[str], None]) -> SimulationLibrary:
@@ -160,7 +176,8 @@ def build_model(sources: list[Path], top: str, harness: Path, *, cache: Path, ke
     key = _key(key, harness.read_text(encoding="utf-8"), str(tools.versions().get("verilator")), compiler, *options, *flags,
                *tools.FAST_FLAGS, *tools.SLOW_FLAGS)
     library = cache / f"{key}{'.so' if shared else ''}"
-    if library.is_file():
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(library)
         return SimulationLibrary(library, time.monotonic() - start, True)
     report("compiling the simulation (once for this configuration)")
     # Kept where a tool fails: its message names a log in it.
@@ -177,4 +194,5 @@ def build_model(sources: list[Path], top: str, harness: Path, *, cache: Path, ke
     tools.run_tool([compiler, *(["-shared"] if shared else []), "-o", built, *objects, "-pthread"], log=work / "link.log")
     os.replace(built, library)
     shutil.rmtree(work)
+    _evict(cache)
     return SimulationLibrary(library, time.monotonic() - start, False)

@@ -101,6 +101,7 @@ def test_estimate_of_multipliers(array, dsp):
      "array.multiplier must be one of 'auto', 'single', 'fast-inner-product', 'packed', 'dual', 'lut', not 'booth'"),
     ({"multiplier": "packed", "side_dsp": True},
      "array.side_dsp must be false where array.multiplier is 'packed'; 'fast-inner-product' takes it"),
+    ({"side_dsp": True}, "array.side_dsp must be false where array.multiplier comes to 'single'; 'fast-inner-product' takes it"),
     ({"side_dsp": 1}, "array.side_dsp must be one of False, True, not 1"),
     ({"dsp_cols": -1}, "array.dsp_cols must be from 0 to 256, not -1"),
     ({"dsp_cols": "all"}, "array.dsp_cols must be a whole number, not 'all'")])

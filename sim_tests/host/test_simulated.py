@@ -1,6 +1,8 @@
 """The simulated device by itself: a small component with the core's ports exercises the memory model and its watch over the rules."""
 
 import json
+import os
+import shutil
 import threading
 import time
 
@@ -13,7 +15,7 @@ from systolith.arch.manifest import Manifest
 from systolith.arch.registers import Control, offset_of
 from systolith.arch.settings import resolve
 from systolith.gen import generate as generate_module
-from systolith.gen import tools
+from systolith.gen import simulate, tools
 from systolith.gen.simulate import compile_simulation
 from systolith.host.device import DeviceError, DeviceMismatch, DeviceTimeout
 from systolith.host.simulated import EVENT, SimulatedDevice
@@ -205,6 +207,20 @@ def test_second_compilation_is_quick(folder, tmp_path):
     start = time.monotonic()
     assert compile_simulation(folder).cached
     assert time.monotonic() - start < 0.5
+
+
+def test_the_cache_keeps_what_was_used_last(folder, tmp_path, monkeypatch):
+    library = compile_simulation(folder).path
+    kept = [tmp_path / "old.so", tmp_path / library.name, tmp_path / "program"]
+    for age, path in enumerate(kept):
+        shutil.copy(library, path)
+        os.utime(path, (1000 - age, 1000 - age))
+    (tmp_path / "runtime-0").mkdir()
+    (tmp_path / "building-0").mkdir()
+    assert compile_simulation(folder, cache=tmp_path).cached  # and so was used last
+    monkeypatch.setattr(simulate, "KEPT", 2)
+    simulate._evict(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([library.name, "old.so", "runtime-0", "building-0"])
 
 
 def test_racing_compilations_agree(folder, tmp_path):
