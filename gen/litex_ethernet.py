@@ -104,6 +104,22 @@ class _Frames(Module):
         self.sink, self.source = outgoing.sink, incoming.source
 
 
+class RegisteredPort(Module):
+    """LiteEth's UDP ports, as ``crossbar``, with a register in front of what is sent. Without it one cycle goes from the queue of octets
+    that leave, whether it has room, through all that makes a datagram and all that takes one apart to the queue of those that come."""
+
+    def __init__(self, udp: Any) -> None:
+        self.crossbar = self
+        self.dw = udp.crossbar.dw
+        self._port = udp.crossbar.get_port
+
+    def get_port(self, number: int, **options: Any) -> SimpleNamespace:
+        port = self._port(number, **options)
+        self.submodules.register = register = stream.Buffer(port.sink.description, pipe_valid=True, pipe_ready=True)
+        self.comb += register.source.connect(port.sink)
+        return SimpleNamespace(sink=register.sink, source=port.source)
+
+
 class BusRegister(Module):
     """``master``, a Wishbone master, a register away from ``bus``: what it asks for comes a cycle later, and so does the answer.
 
@@ -132,7 +148,9 @@ def add_etherbone(soc: Any, ethernet: Ethernet, pads: Any) -> None:
                             dw=8, with_sys_datapath=True, with_icmp=False, with_ip_broadcast=False)
     core = ClockDomainsRenamer({"eth_rx": "sys", "eth_tx": "sys"})(core)
     soc.add_module("ethcore", core)
-    etherbone = LiteEthEtherbone(core.udp, ethernet.port, buffer_depth=_BUFFER_WORDS)
+    port = RegisteredPort(core.udp)
+    soc.add_module("etherbone_port", port)
+    etherbone = LiteEthEtherbone(port, ethernet.port, buffer_depth=_BUFFER_WORDS)
     soc.add_module("etherbone", etherbone)
     _mend(etherbone.record)
     register = BusRegister(etherbone.wishbone.bus)
