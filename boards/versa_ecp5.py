@@ -24,7 +24,7 @@ BOARD = Board(
     clock_mhz=75,
     baud=1_000_000,
     memory_kib=64,
-    # 1 Gbit × 16, a word at each edge of a clock of 150 MHz.
+    # 1 Gbit × 16, a word at each edge of a clock of 140 MHz.
     external_memory=ExternalMemory(
         title="DDR3, 16 bits", bytes=128 << 20, bytes_per_cycle=8, half_duplex=True, chip="MT41K64M16", standard="DDR3", clock_mhz=70,
         pins={
