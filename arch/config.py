@@ -19,6 +19,9 @@ class ConfigError(ValueError):
     """A configuration that cannot be built; the message names the value, the rule and what to do."""
 
 
+SIDE_DSP_OF_SINGLE = "array.side_dsp must be false where array.multiplier comes to 'single'; 'fast-inner-product' takes it"
+
+
 def _check_range(subject: str, value: Any, low: int, high: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ConfigError(f"{subject} must be a whole number, not {value!r}")
@@ -28,7 +31,7 @@ def _check_range(subject: str, value: Any, low: int, high: int) -> None:
 
 def _check_choice(subject: str, value: Any, choices: Iterable[Any]) -> None:
     choices = list(choices)
-    if value not in choices or isinstance(value, bool) != isinstance(choices[0], bool):
+    if value not in choices or type(value) is not type(choices[0]):  # 40.0 and True are no whole numbers
         raise ConfigError(f"{subject} must be one of {', '.join(map(repr, choices))}, not {value!r}")
 
 
@@ -275,7 +278,7 @@ class Config:
             bus = "the bus bytes" if self.array.activation_bytes == 1 else "half the bus bytes"
             raise ConfigError(f"epilogue.lanes must be at most array.cols and {bus}, here {limit}, not {self.epilogue.lanes}")
         if self.array.side_dsp and self.array.multiplier_kind != "fast-inner-product":  # of "auto", where it is decided
-            raise ConfigError("array.side_dsp must be false where array.multiplier comes to 'single'; 'fast-inner-product' takes it")
+            raise ConfigError(SIDE_DSP_OF_SINGLE)
         if self.epilogue.add and self.array.activations == "int16":  # its table is of int8 operands
             raise ConfigError("epilogue.add must be False where array.activations is 'int16', not True")
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .config import ArrayConfig, Config, ConfigError, ControlConfig, EpilogueConfig, MemoryConfig
+from .config import SIDE_DSP_OF_SINGLE, ArrayConfig, Config, ConfigError, ControlConfig, EpilogueConfig, MemoryConfig
 
 __all__ = ["merge", "parse_assignments", "read_toml", "resolve"]
 
@@ -58,6 +58,8 @@ def _filling(array: ArrayConfig, dsp_blocks: int) -> ArrayConfig:
     if array.rows * array.dsp_columns <= dsp_blocks:
         return array
     pairs = array.rows % 2 == 0 and array.activations == "int8" and array.dataflow == "ws"
+    if array.side_dsp and not pairs:
+        raise ConfigError(SIDE_DSP_OF_SINGLE)
     multiplier, each = ("fast-inner-product", array.rows // 2) if pairs else ("single", array.rows)
     dsp_cols = min(array.dsp_columns, max(0, dsp_blocks // each - array.side_dsp))
     side_dsp = array.side_dsp or (pairs and dsp_blocks - dsp_cols * each >= each)

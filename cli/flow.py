@@ -26,6 +26,7 @@ __all__ = ["FlowError", "Settings", "build_folder", "check_product", "compare", 
 
 Progress = Callable[[str], None]
 MEMORY_BYTES = 64 << 20
+MOST_BAUD = 25_000_000  # more than a quarter of any board's clock
 MEMORIES = ("ideal", "board", "chip")
 _AXI = re.compile(r"axi:([^,]+)(?:,([^,]+))?")
 _LITEX = re.compile(r"litex:([^:]+):(\d+)")
@@ -127,8 +128,11 @@ def _check_device(device: str) -> None:
     if device not in ("sim", "model") and not serial and not any(kind.fullmatch(device) for kind in (_LITEX, _ETHERBONE, _AXI)):
         raise FlowError("device must be one of sim, model, serial:PORT[@BAUD], axi:DEVICE, litex:HOST:PORT, etherbone:HOST[:PORT], "
                         f"not {device!r}")
-    if serial and serial[2] and not 300 <= int(serial[2]) <= 12_000_000:
-        raise FlowError(f"baud must be from 300 to 12000000, not {serial[2]}")
+    if serial and serial[2] and not 300 <= int(serial[2]) <= MOST_BAUD:
+        raise FlowError(f"baud must be from 300 to {MOST_BAUD}, not {serial[2]}")
+    network = _LITEX.fullmatch(device) or _ETHERBONE.fullmatch(device)
+    if network and network[2] and not 1 <= int(network[2]) <= 65535:
+        raise FlowError(f"port of {device!r} must be from 1 to 65535, not {network[2]}")
 
 
 def _check_memory(settings: Settings, board: str | None) -> None:

@@ -99,7 +99,8 @@ def show_build(result: dict[str, Any]) -> None:
 def show_demo(result: dict[str, Any]) -> None:
     """The network's figures and, where it was built, the board's."""
     _pairs(result["network"], title=f"digit classifier on {result['board']}")
-    _stalls(result["network"]["stalls"])
+    if "stalls" in result["network"]:
+        _stalls(result["network"]["stalls"])
     if "report" in result:
         show_build(result["report"])
 

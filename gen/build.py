@@ -53,7 +53,7 @@ _SMALLER = "make array.rows, array.cols or epilogue.lanes smaller, or leave out 
 _REMEDY = {
     **dict.fromkeys(KINDS, _SMALLER),
     "dsp": "make array.rows, array.cols or epilogue.lanes smaller",
-    "bram": "make memory.activation_kib, memory.weight_kib or memory.accumulator_rows smaller",
+    "bram": "make memory.activation_kib, memory.weight_kib, memory.accumulator_rows, array.rows or array.cols smaller",
     "spram": "the board's memory_kib is too large",
 }
 

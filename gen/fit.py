@@ -39,7 +39,7 @@ def blocks_needed(config: Config, board: Board) -> dict[str, int]:
         rams += words_per_ram * (array.cols * -(-memory.accumulator_rows // words_deep) + -(-4 * memory.parameter_channels // words_deep))
         rams += -(-memory.address_bits // (32 // words_per_ram)) + words_per_ram + 3 * (config.control.counter_bits > 0)
     else:
-        rams += 2 * array.cols * -(-array.accumulator_bits * words_per_ram // 36) * -(-config.half_rows // words_deep)
+        rams += 2 * array.cols * _rams(array.accumulator_bits, config.half_rows, words_deep, 36 // words_per_ram)
         if wide and config.parameter_groups > 32:  # memories of fewer rows are made of look-up tables
             rams += 76 * epilogue.lanes // 36 + (config.parameter_groups > 128)  # 76 bits of a lane's three words are used
     needs = {"dsp": multipliers, "bram": rams}
@@ -50,13 +50,18 @@ def blocks_needed(config: Config, board: Board) -> dict[str, int]:
     return needs
 
 
+def _rams(bits: int, depth: int, rows: int, width: int) -> int:
+    """Block RAMs of ``width`` × ``rows``, half as wide and twice as deep, and so on, for ``depth`` words of ``bits``: the fewest."""
+    return min(-(-bits // (width >> halved)) * -(-depth // (rows << halved)) for halved in range(width.bit_length()))
+
+
 def _blocks_by_bits(config: Config, board: Board) -> dict[str, int]:
     """The same on Gowin and GateMate. Memories of few rows are left out: look-up tables or flip-flops may hold them."""
     array = config.array
     memories = [(config.activation_lanes, config.activation_rows, 8), (config.weight_lanes, config.weight_rows, 8),
                 (array.cols, config.memory.accumulator_rows, array.accumulator_bits), (1, board.memory_bytes, 8)]
     rams = sum(count * -(-depth * bits // (_KIBIBITS[board.family] * 1024)) for count, depth, bits in memories if depth > 256)
-    # A lane of the epilogue multiplies 32 × 32 bits, with four times two of Gowin's 9 × 9.
+    # A lane of the epilogue multiplies 32 × 32 bits, with four times two of Gowin's 9 × 9; a wider accumulator's word with six.
     return {"dsp": array.dsp_blocks + 2 * config.epilogue.dsp_blocks(array.accumulator_bits) if board.resources["dsp"] else 0, "bram": rams}
 
 
@@ -99,8 +104,12 @@ def _smaller(config: Config, board: Board, name: str) -> Iterator[dict[str, dict
         for parts in range(15, 0, -1):
             yield {"memory": {"activation_kib": max(1, memory.activation_kib * parts // 16),
                               "weight_kib": max(1, memory.weight_kib * parts // 16)}}
-        yield {"memory": {"activation_kib": max(1, memory.activation_kib // 16), "weight_kib": max(1, memory.weight_kib // 16),
-                          "accumulator_rows": max(16, memory.accumulator_rows // 4)}}
+        smallest = {"activation_kib": max(1, memory.activation_kib // 16), "weight_kib": max(1, memory.weight_kib // 16),
+                    "accumulator_rows": max(16, memory.accumulator_rows // 4)}
+        yield {"memory": smallest}
+        if array.accumulator_bits > 32:
+            yield {"array": {"accumulator_bits": 32}}
+        yield from _smaller_arrays(config)
 
 
 def nearest(config: Config, board: Board) -> str | None:

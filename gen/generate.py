@@ -121,6 +121,8 @@ def generate(config: Config, directory: str | Path, *, board: Board | None = Non
     _check_directory(directory)
     if config.shell == "serial" and board is None:
         raise GenerateError("shell = 'serial' takes clock, baud rate and memory from a board; add --board, or use shell = 'native'")
+    if config.shell == "serial" and board is not None and "rx" not in board.pins:
+        raise GenerateError(f"shell = 'serial' needs a serial line, which board {board.name} has not; use shell = 'axi'")
     _check_variant(variant, config, board)
     core = Core(config)
     shell = _shell_verilog(board, config, core)

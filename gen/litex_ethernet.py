@@ -121,10 +121,11 @@ class RegisteredPort(Module):
 
 
 class BusRegister(Module):
-    """``master``, a Wishbone master, a register away from ``bus``: what it asks for comes a cycle later, and so does the answer.
+    """``master``, a Wishbone master, a register away from ``bus``: what it asks for comes a cycle later, and so does the answer. It holds
+    what it asks for until it is answered, as LiteEth's does.
 
     Etherbone has its address from a block RAM, and the enables of a queue behind the acknowledgement; with all of the SoC's bus in between
-    that was the longest way of the Versa, 15 ns. A word of Ethernet takes four cycles to come, so nobody waits for these two.
+    that was the longest way of the Versa, 15 ns. The two cycles of each word are little beside those in which a datagram comes and goes.
     """
 
     def __init__(self, master: wishbone.Interface) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import heapq
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -29,6 +30,7 @@ __all__ = ["SimulationLibrary", "build_model", "compile_simulation", "simulation
 
 HARNESS = Path(__file__).with_name("harness.cpp")
 KEPT = 1000  # finished simulations, 0.6 to a few MB each
+_LIBRARY = re.compile(r"[0-9a-f]{32}(\.so)?")
 UNIT_BYTES = 1_500_000  # of C++ in one run of the compiler, for its memory
 COMMON_FLAGS = ("-std=c++17", "-fPIC", "-w")
 VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-fatal", "-Wno-lint",
@@ -157,7 +159,7 @@ def _evict(cache: Path) -> None:
     for path in cache.iterdir():
         with contextlib.suppress(FileNotFoundError):  # another process was quicker
             status = path.stat()
-            if stat.S_ISREG(status.st_mode):
+            if stat.S_ISREG(status.st_mode) and _LIBRARY.fullmatch(path.name):
                 used.append((status.st_mtime, path))
     for _, path in sorted(used, reverse=True)[KEPT:]:
         path.unlink(missing_ok=True)
@@ -176,8 +178,9 @@ def build_model(sources: list[Path], top: str, harness: Path, *, cache: Path, ke
     key = _key(key, harness.read_text(encoding="utf-8"), str(tools.versions().get("verilator")), compiler, *options, *flags,
                *tools.FAST_FLAGS, *tools.SLOW_FLAGS)
     library = cache / f"{key}{'.so' if shared else ''}"
-    with contextlib.suppress(FileNotFoundError):
-        os.utime(library)
+    if library.is_file():
+        with contextlib.suppress(OSError):  # of another user's cache, all that is lost is when it was used
+            os.utime(library)
         return SimulationLibrary(library, time.monotonic() - start, True)
     report("compiling the simulation (once for this configuration)")
     # Kept where a tool fails: its message names a log in it.

@@ -146,16 +146,19 @@ class MatmulJob:
     def _check_sums(self, bias: npt.NDArray[np.int32], shift: npt.NDArray[np.int32]) -> None:
         """Raise ValueError where a sum, or what a positive shift makes of it, may be more than an accumulator holds: wrapped, it is of no
         use. Wider ones than 32 bits are not shifted."""
-        bits = self.config.array.accumulator_bits
+        config, bits = self.config, self.config.array.accumulator_bits
         if bits > 32 and shift.max() > WIDE_SHIFT_MAX:
             raise ValueError(f"shift must be at most {WIDE_SHIFT_MAX} where array.accumulator_bits is {bits}, not {shift.max()}")
         largest = max(-int(self.a.min()), int(self.a.max()))
-        reach = largest * np.abs(self.w.astype(np.int64)).sum(axis=0) + np.abs(bias.astype(np.int64)) << np.maximum(shift, 0) * (bits == 32)
-        column = int(reach.argmax())
-        if reach[column] >= 1 << bits - 1:
-            wider = ", or set array.accumulator_bits to 48" if bits < 48 else ""
-            raise ValueError(f"sums to be requantised to int16 must be below 2**{bits - 1}, and those of column "
-                             f"{column} may reach {reach[column]}; cut K, or make weights smaller{wider}")
+        reach = largest * np.abs(self.w.astype(np.int64)).sum(axis=0) + np.abs(bias.astype(np.int64))
+        left = np.maximum(shift, 0) * (bits == 32)
+        column = int((reach / 2.0 ** -left.astype(np.float64)).argmax())
+        moved = int(reach[column]) << int(left[column])
+        if moved >= 1 << bits - 1:
+            may = (config.array.dataflow, config.control.engines, config.epilogue.multiplier) == ("ws", "pipelined", "parallel")
+            wider = may and bits < 48 and reach[column] < 1 << 47 and shift.max() <= WIDE_SHIFT_MAX
+            raise ValueError(f"sums to be requantised to int16 must be below 2**{bits - 1}, and those of column {column} may reach "
+                             f"{moved}; cut K, or make weights smaller{', or set array.accumulator_bits to 48' if wider else ''}")
 
     def parts(self, memory_bytes: int) -> list[Part]:
         """As few parts as fit ``memory_bytes`` with their programs; the first is the largest."""

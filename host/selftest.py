@@ -17,6 +17,7 @@ from ..arch.random_programs import fill_program, random_program
 from ..arch.registers import ErrorCode
 from .accelerator import Accelerator, CounterError, ProgramFailed
 from .device import DeviceTimeout
+from .matmul import RequantiseInt16
 
 __all__ = ["selftest"]
 
@@ -142,7 +143,22 @@ def _products(accelerator: Accelerator, rng: np.random.Generator, quick: bool, m
         wrong = np.count_nonzero(accelerator.matmul(a, w) != a.astype(np.int32) @ w.astype(np.int32))
         if wrong:
             raise _Failed(f"{wrong} of {m * n} results of {m} × {n} × {k} differ from NumPy")
+    if accelerator.config.array.accumulator_bits > 32:
+        _wide_sums(accelerator)
     return f"{len(shapes)} products"
+
+
+def _wide_sums(accelerator: Accelerator) -> None:
+    """A product whose sums, of either sign, 32 bits and one more do not hold, requantised."""
+    array = accelerator.config.array
+    low, high = array.weight_limits
+    k = (1 << 33) // (-low << 15) + 1
+    a, w = np.full((1, k), -1 << 15, np.int16), np.full((k, array.cols), low, np.int8)
+    w[:, 1::2] = high
+    found = accelerator.matmul(a, w, requantise=RequantiseInt16(multiplier=1 << 30, shift=-18))
+    expected = (a.astype(np.int64) @ w.astype(np.int64)) + (1 << 18) >> 19
+    if not np.array_equal(found, expected):
+        raise _Failed(f"sums of {k} products beyond 32 bits are {found.tolist()} requantised, and {expected.tolist()} by NumPy")
 
 
 def _counters(accelerator: Accelerator, rng: np.random.Generator, quick: bool, memory: Memory | None) -> str:

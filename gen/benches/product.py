@@ -13,16 +13,20 @@ from .testbench import Testbench
 __all__ = ["check_product", "start_product"]
 
 
-async def check_product(bench: Testbench, rng: np.random.Generator, m: int, n: int, k: int, out: str) -> None:
-    """One matrix product, ``out`` int32 or requantised to the activations' type; everything outside the result must keep its bytes."""
+async def check_product(bench: Testbench, rng: np.random.Generator, m: int, n: int, k: int, out: str, *, extreme: bool = False) -> None:
+    """One matrix product, ``out`` int32 or requantised to the activations' type; everything outside the result must keep its bytes.
+    ``extreme`` operands give the largest sums of either sign that there are."""
     out = "int32" if out == "int32" else CONFIG.array.activations
     low, high = CONFIG.array.weight_limits
     kind = np.iinfo(CONFIG.array.activations)
     a = rng.integers(kind.min, kind.max + 1, (m, k), dtype=kind.dtype)
     w = rng.integers(low, high + 1, (k, n), dtype=np.int8)
     a.flat[0], w.flat[0] = kind.min, low
+    if extreme:
+        a[:], w[:, ::2], w[:, 1::2] = kind.min, low, high
     bias = rng.integers(-(1 << 16), 1 << 16, n, dtype=np.int32)
-    multiplier, shift = numerics.quantize_multiplier(rng.uniform(2**-12, 2**-7, n))
+    factor = rng.uniform(0.5, 1, n) * 2**14 / (-kind.min * -low * k) if extreme else rng.uniform(2**-12, 2**-7, n)
+    multiplier, shift = numerics.quantize_multiplier(factor)
     plan = plan_gemm(CONFIG, m, n, k, out=out, bias=True, zero_point=-3, low=-120, high=115)  # type: ignore[arg-type]
     at = place({name: region.bytes for name, region in plan.regions.items()})
     operands = {"a": a, "w": plan.gemm.pack(w), "parameters": np.stack([bias, multiplier, shift.astype(np.int32)], axis=1).astype("<i4")}

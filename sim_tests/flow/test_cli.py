@@ -110,6 +110,10 @@ def test_compare(capsys):
      "device 'axi:' must be axi:DEVICE, such as axi:/dev/uio0, or axi:REGISTERS,MEMORY, such as axi:/dev/uio0,/dev/udmabuf0"),
     (("matmul", "--m", "1", "--n", "1", "--k", "1", "--device", "abacus"), 1,
      "device must be one of sim, model, serial:PORT[@BAUD], axi:DEVICE, litex:HOST:PORT, etherbone:HOST[:PORT], not 'abacus'"),
+    (("matmul", "--m", "1", "--n", "1", "--k", "1", "--device", "etherbone:127.0.0.1:99999"), 1,
+     "port of 'etherbone:127.0.0.1:99999' must be from 1 to 65535, not 99999"),
+    (("matmul", "--m", "1", "--n", "1", "--k", "1", "--device", "litex:localhost:0"), 1,
+     "port of 'litex:localhost:0' must be from 1 to 65535, not 0"),
     (("matmul", "--m", "1", "--n", "1", "--k", "1", "--out", "int9"), 1, "out must be one of 'int32', 'int8', not 'int9'"),
     (("matmul", "--m", "1", "--n", "1", "--k", "1", "--config", "absent.toml"), 1,
      "configuration file 'absent.toml' cannot be read: No such file or directory"),
@@ -173,6 +177,11 @@ def test_demo_stops_at_what_fails(capsys, monkeypatch, tmp_path):
     code, stdout, _ = run(capsys, "demo", "-o", tmp_path, "--no-bitstream", "--json")
     document = json.loads(stdout)
     assert code == 0 and document["network"] == {"float_accuracy": 0.99, **figures} and "build" not in document
+    # Where control.counter_bits is 0, there are cycles only.
+    monkeypatch.setattr(demo, "_train", step("train", (None, None, None, {"float_accuracy": 0.99})))
+    monkeypatch.setattr(demo, "_run", step("run", {"cycles_per_image": 2000.0}))
+    code, stdout, stderr = run(capsys, "demo", "-o", tmp_path, "--no-bitstream")
+    assert code == 0 and "cycles per image" in stdout and "engine" not in stdout, stderr
 
 
 def test_precedence(tmp_path):

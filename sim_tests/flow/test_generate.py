@@ -14,7 +14,8 @@ from amaranth.lib.wiring import In, Out
 from systolith.arch.commands import Load, pack
 from systolith.arch.manifest import Manifest, ManifestError
 from systolith.arch.registers import REGISTERS
-from systolith.arch.settings import resolve
+from systolith.arch.settings import merge, resolve
+from systolith.boards import get_board
 from systolith.gen import tools
 from systolith.gen.generate import GenerateError, generate
 from systolith.gen.tools import ToolError
@@ -165,6 +166,9 @@ def test_other_folders_are_left_alone(tmp_path):
 
 
 def test_serial_shell_needs_a_board(tmp_path):
+    pynq = get_board("pynq-z2")
+    with pytest.raises(GenerateError, match=r"^shell = 'serial' needs a serial line, which board pynq-z2 has not; use shell = 'axi'$"):
+        generate(resolve(merge(pynq.settings, {"shell": "serial"})), tmp_path / "pynq", board=pynq)
     with pytest.raises(GenerateError, match="takes clock, baud rate and memory from a board; add --board, or use shell = 'native'"):
         generate(resolve({"shell": "serial"}), tmp_path / "out")
     assert not (tmp_path / "out").exists()

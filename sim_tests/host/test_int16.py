@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 import pytest
-from devices import generated, simulated, small_config
-from systolith.arch.commands import ProgramError, Store, int16_fields
+from devices import generated, run_words, simulated, small_config
+from systolith.arch.commands import Bank, Execute, Load, Operation, ProgramError, Store, int16_fields, pack
 from systolith.arch.config import ConfigError
 from systolith.arch.cycles import predict_cycles
 from systolith.arch.latency import Memory
@@ -28,7 +28,7 @@ CONFIGS = {
     "7x5": small_config(7, 5, array=INT16),
     "8x8-lut-int4": small_config(8, 8, array=INT16 | {"weights": "int4", "multiplier": "lut"}),
     "6x5-wide": small_config(6, 5, array=INT16 | {"accumulator_bits": 40}),
-    "8x4-widest": small_config(8, 4, array=INT16 | {"accumulator_bits": 48, "weights": "int4"}, memory={"bus_bits": 32},
+    "8x4-widest": small_config(8, 4, array=INT16 | {"accumulator_bits": 48}, memory={"bus_bits": 32},
                                epilogue={"max_pool": False}),
     # A bus word per program word: serial engines read no more of a wider one.
     "6x4-serial": small_config(6, 4, array=INT16, memory={"bus_bits": 32}, control={"engines": "serial"}),
@@ -122,8 +122,8 @@ def test_wide_sums(name):
     a[1:3], w[:, 2:4] = -32768, low
     a[3], bias = 32767, np.array([0, 1, (1 << 31) - 1, -1 << 31, 5, -7, 0], np.int32)
     sums = a.astype(np.int64) @ w.astype(np.int64) + bias
-    assert np.abs(sums).max() >> (32 if low < -8 else 29), "the test is of sums that 32 bits do not hold, bias included"
-    shift = rng.integers(-19, -15, 7) - (4 if low < -8 else 0)
+    assert np.abs(sums).max() >> 33, "the test is of sums that 32 bits and one more do not hold"
+    shift = rng.integers(-23, -19, 7)
     rounding = RequantiseInt16(multiplier=rng.integers(1 << 30, 1 << 31, 7), shift=shift)
     factor = [int(value) for value in rounding.multiplier]
     expected = [[(int(total) * f + (1 << 30 - int(s))) >> 31 - int(s) for total, f, s in zip(row, factor, shift, strict=True)]
@@ -134,6 +134,30 @@ def test_wide_sums(name):
             assert np.array_equal(accelerator.matmul(a, w, bias), sums.astype(np.int32)), SEED
             results = accelerator.matmul(a, w, bias, rounding)
             assert np.array_equal(results, np.clip(np.array(expected, np.int64), -32768, 32767)), SEED
+
+
+def test_the_widest_sums():
+    """One tile, 130,050 times: beyond 2**41, of either sign, against integers."""
+    config = CONFIGS["8x4-widest"]
+    rows, cols, base, room = config.array.rows, config.array.cols, 0x1000, 0x1000
+    weights = np.full((rows, cols), -128, np.int8)
+    weights[:, 1::2] = 127
+    parameters = np.tile(np.array([0, 1 << 30, -28], "<i4"), (cols, 1))
+    memory = np.zeros(2 * base, np.uint8)
+    for at, values in ((base, np.full(rows, -32768, "<i2")), (base + 256, weights), (base + 512, parameters)):
+        memory[at:at + values.nbytes] = values.view(np.uint8).ravel()
+    program = pack([
+        Load(bank=Bank.ACTIVATION, base=1, run=2 * rows), Load(bank=Bank.WEIGHT, base=1, offset=256, run=rows * cols),
+        Load(bank=Bank.PARAMETER, base=1, offset=512, run=12 * cols, post=1),
+        Execute(ky_count=255, kx_count=255, ct_count=2, k_last=rows, wait=1, post=2),
+        Store(operation=Operation.REQUANTISE, base=1, columns=cols, destination=1024, wait=2, **int16_fields(-32768, 32767))])
+    sums = 255 * 255 * 2 * rows * -32768 * weights[0].astype(np.int64)
+    assert np.abs(sums).min() >> 41
+    with simulated(config, memory_bytes=1 << 16, latency=5, max_cycles=20_000_000) as device:
+        device.write_memory(0, memory)
+        outcome = run_words(device, config, program, {1: (base, room)}, program=memory.size)
+        results = device.read_memory(base + 1024, 2 * cols).view("<i2")
+    assert not outcome.error and results.tolist() == (sums + (1 << 28) >> 29).tolist()
 
 
 @pytest.mark.parametrize("name, size", [("1x1", 8192), ("7x5", 6144)])
@@ -189,7 +213,8 @@ def test_arrays_that_have_no_int16_are_refused(array, message):
      "array.accumulator_bits must be 32 unless control.engines is 'pipelined' and epilogue.multiplier 'parallel', not 48"),
     ({"array": INT16 | {"accumulator_bits": 40}, "control": {"engines": "serial"}},
      "array.accumulator_bits must be 32 unless control.engines is 'pipelined' and epilogue.multiplier 'parallel', not 40"),
-    ({"array": INT16 | {"accumulator_bits": 36}}, "array.accumulator_bits must be one of 32, 40, 48, not 36")])
+    ({"array": INT16 | {"accumulator_bits": 36}}, "array.accumulator_bits must be one of 32, 40, 48, not 36"),
+    ({"array": INT16 | {"accumulator_bits": 40.0}}, "array.accumulator_bits must be one of 32, 40, 48, not 40.0")])
 def test_widths_of_sums_that_are_refused(settings, message):
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         resolve(settings)
@@ -201,6 +226,12 @@ def test_what_wide_sums_need_of_a_part():
     narrow, wide = (blocks_needed(resolve({"array": sizes | {"accumulator_bits": bits}, "epilogue": {"lanes": 3}}), board)
                     for bits in (32, 40))
     assert wide["dsp"] - narrow["dsp"] == 2 * 3 and wide["bram"] - narrow["bram"] == 2 * 4
+    # Of a column's two halves, as yosys counts them: 1024 words of 40 bits are three of 18 × 1024 each, 2048 five of 9 × 2048.
+    for rows, bits, rams in ((1024, 32, 2), (1024, 40, 4), (2048, 40, 6), (2048, 48, 6), (4096, 40, 10), (4096, 48, 12), (4096, 32, 8)):
+        counts = [blocks_needed(resolve({"array": {"rows": 4, "cols": cols, "accumulator_bits": bits} | INT16,
+                                         "memory": {"accumulator_rows": rows, "weight_kib": 1}, "epilogue": {"lanes": 1}}), board)["bram"]
+                  for cols in (4, 5)]
+        assert counts[1] - counts[0] - 1 == rams, (rows, bits, "besides a bank of weights")
 
 
 def test_an_array_of_more_multipliers_than_the_part_has():
@@ -314,6 +345,20 @@ def test_what_cannot_be_requantised_of_wide_sums_is_refused():
                                      "cut K, or make weights smaller, or set array.accumulator_bits to 48")
         with pytest.raises(ValueError, match=r"^shift must be at most 7 where array\.accumulator_bits is 40, not 8$"):
             accelerator.matmul(a[:, :9], w[:9], requantise=RequantiseInt16(multiplier=1, shift=[0, 8]))
+
+
+@pytest.mark.parametrize(("name", "k", "shift", "message"), [
+    ("7x5", 4096, 30, f"may reach {4096 << 52}; cut K, or make weights smaller"),
+    ("7x5", 300, 22, f"may reach {300 << 44}; cut K, or make weights smaller"),
+    ("7x5-os", 600, -3, f"may reach {600 << 22}; cut K, or make weights smaller"),
+    ("6x4-serial", 600, -3, f"may reach {600 << 22}; cut K, or make weights smaller")])
+def test_sums_that_are_too_large_whatever_is_done(name, k, shift, message):
+    """Moved to the left, and where accumulators cannot be wider: nobody is told to make them so."""
+    config = CONFIGS[name] if name in CONFIGS else small_config(7, 5, array=INT16 | {"dataflow": "os"})
+    a, w = np.full((1, k), -32768, np.int16), np.full((k, 2), -128, np.int8)
+    with on_model(config) as accelerator, pytest.raises(ValueError) as raised:
+        accelerator.matmul(a, w, requantise=RequantiseInt16(multiplier=1 << 30, shift=shift))
+    assert str(raised.value) == f"sums to be requantised to int16 must be below 2**31, and those of column 0 {message}"
 
 
 def test_int16_rules_are_for_int16_activations():

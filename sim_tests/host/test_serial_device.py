@@ -178,7 +178,7 @@ def test_what_the_command_line_refuses(tmp_path):
         connect("serial:/dev/ttyUSB0", directory=tmp_path)
     with pytest.raises(FlowError, match="device must be one of sim, model, serial:PORT"):
         connect("serial:", directory=tmp_path)
-    with pytest.raises(FlowError, match="baud must be from 300 to 12000000, not 5"):
+    with pytest.raises(FlowError, match="baud must be from 300 to 25000000, not 5"):
         connect("serial:/dev/ttyUSB0@5", board="ulx3s-85f")
 
 

@@ -211,16 +211,19 @@ def test_second_compilation_is_quick(folder, tmp_path):
 
 def test_the_cache_keeps_what_was_used_last(folder, tmp_path, monkeypatch):
     library = compile_simulation(folder).path
-    kept = [tmp_path / "old.so", tmp_path / library.name, tmp_path / "program"]
-    for age, path in enumerate(kept):
+    for runtime in library.parent.glob("runtime-*"):
+        (tmp_path / runtime.name).symlink_to(runtime)
+    others = [tmp_path / f"{digit * 32}{suffix}" for digit, suffix in (("0", ".so"), ("1", ""), ("2", ".so"))]
+    for age, path in enumerate([tmp_path / library.name, *others, tmp_path / "notes.txt"]):
         shutil.copy(library, path)
         os.utime(path, (1000 - age, 1000 - age))
-    (tmp_path / "runtime-0").mkdir()
-    (tmp_path / "building-0").mkdir()
-    assert compile_simulation(folder, cache=tmp_path).cached  # and so was used last
-    monkeypatch.setattr(simulate, "KEPT", 2)
-    simulate._evict(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([library.name, "old.so", "runtime-0", "building-0"])
+    monkeypatch.setattr(simulate, "KEPT", 3)
+    used = compile_simulation(folder, cache=tmp_path)
+    os.utime(others[2])
+    new = compile_simulation(folder, vcd=True, cache=tmp_path)
+    assert used.cached and not new.cached
+    left = {path.name for path in tmp_path.iterdir() if not path.name.startswith("runtime-")}
+    assert left == {library.name, others[2].name, new.path.name, "notes.txt"}
 
 
 def test_racing_compilations_agree(folder, tmp_path):

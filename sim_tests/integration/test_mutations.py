@@ -15,7 +15,9 @@ from systolith.arch.manifest import Manifest
 from systolith.arch.model import Model
 from systolith.arch.random_programs import random_program
 from systolith.gen.simulate import compile_simulation
+from systolith.host.accelerator import Accelerator
 from systolith.host.device import DeviceError
+from systolith.host.selftest import selftest
 from systolith.host.simulated import SimulatedDevice
 
 SEED = 20261122
@@ -155,6 +157,19 @@ def test_mutation_is_noticed_where_sums_stay(name, tmp_path):
 def test_mutation_is_noticed_in_a_fast_inner_product(name, tmp_path):
     mutant = generate_mutant(tmp_path, PAIR_CONFIG, PAIR_MUTATIONS[name])
     assert _verdict(mutant, PAIR_CONFIG) is not None, f"mutation {name!r} passes all checks"
+
+
+@pytest.mark.parametrize("bits", [35, 34])
+def test_the_selftest_notices_sums_that_are_not_wide(bits, tmp_path):
+    """Of an accumulator that keeps fewer bits than it says; 35 hold what the self-test sums."""
+    kept = Mutation("rtl/accumulator.py", {"total.eq(Mux(select.accumulate, Mux(select.half, words[1], words[0]), 0) + self.psum[c])":
+                                           "total.eq((Mux(select.accumulate, Mux(select.half, words[1], words[0]), 0) + self.psum[c])"
+                                           f"[:{bits}].as_signed())"})
+    folder = generate_mutant(tmp_path, WIDE_CONFIG, kept)
+    with SimulatedDevice(compile_simulation(folder).path, Manifest.read(folder), memory_bytes=MEMORY, latency=7,
+                         max_cycles=2_000_000) as device, Accelerator(device, Manifest.read(folder)) as accelerator:
+        failed = [test["name"] for test in selftest(accelerator, quick=True)["tests"] if test["passed"] is False]
+    assert failed == ([] if bits == 35 else ["products"])
 
 
 @pytest.mark.parametrize("name", names(WIDE_MUTATIONS, {"results that come round"}))

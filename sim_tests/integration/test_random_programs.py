@@ -30,7 +30,7 @@ CONFIGS = {
     "6x8-int4-byte-by-byte": small_config(6, 8, array={"weights": "int4"}, memory={"bus_bits": 32}, control={"engines": "serial"}),
     "7x5-int16": small_config(7, 5, array={"activations": "int16"}),
     "6x5-int16-wide": small_config(6, 5, array={"activations": "int16", "accumulator_bits": 40}),
-    "8x4-int16-widest": small_config(8, 4, array={"activations": "int16", "accumulator_bits": 48, "weights": "int4"},
+    "8x4-int16-widest": small_config(8, 4, array={"activations": "int16", "accumulator_bits": 48},
                                      memory={"bus_bits": 32}, epilogue={"max_pool": False}),
     "6x4-int16-byte-by-byte": small_config(6, 4, array={"activations": "int16"}, memory={"bus_bits": 32}, control={"engines": "serial"}),
     "1x1-os": small_config(1, 1, array={"dataflow": "os"}),
