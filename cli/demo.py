@@ -84,7 +84,7 @@ def _run(network: Network, inputs: np.ndarray, labels: np.ndarray, directory: Pa
     right = int(np.sum(result.output.reshape(images, -1).argmax(axis=1) == labels[:images]))
     progress(f"simulated accelerator: {right} of {images} right, every byte as NumPy has it; "
              f"{counters['cycles'] / images:,.0f} cycles per image")
-    counted = {name: counters[name] for name in ("macs", "macs_issued", "stalls") if name in counters}  # a small board counts cycles only
+    counted: dict[str, Any] = {name: counters[name] for name in ("macs", "macs_issued", "stalls") if name in counters}
     return {"model_images": len(inputs), "simulated_images": images, "simulated_right": right, "cycles": counters["cycles"],
             "cycles_per_image": counters["cycles"] / images, **counted,
             "utilisation": counters["macs"] / (accelerator.config.macs_per_cycle * counters["cycles"])}
