@@ -104,12 +104,11 @@ def _smaller(config: Config, board: Board, name: str) -> Iterator[dict[str, dict
         for parts in range(15, 0, -1):
             yield {"memory": {"activation_kib": max(1, memory.activation_kib * parts // 16),
                               "weight_kib": max(1, memory.weight_kib * parts // 16)}}
-        smallest: dict[str, object] = {"activation_kib": max(1, memory.activation_kib // 16), "weight_kib": max(1, memory.weight_kib // 16),
-                    "accumulator_rows": max(16, memory.accumulator_rows // 4)}
-        yield {"memory": smallest}
+        yield {"memory": {"activation_kib": max(1, memory.activation_kib // 16), "weight_kib": max(1, memory.weight_kib // 16),
+                          "accumulator_rows": max(16, memory.accumulator_rows // 4)}}
+        yield from _smaller_arrays(config)
         if array.accumulator_bits > 32:
             yield {"array": {"accumulator_bits": 32}}
-        yield from _smaller_arrays(config)
 
 
 def nearest(config: Config, board: Board) -> str | None:
