@@ -152,7 +152,7 @@ class MatmulJob:
         largest = max(-int(self.a.min()), int(self.a.max()))
         reach = largest * np.abs(self.w.astype(np.int64)).sum(axis=0) + np.abs(bias.astype(np.int64))
         left = np.maximum(shift, 0) * (bits == 32)
-        column = int((reach / 2.0 ** -left.astype(np.float64)).argmax())
+        column = int(np.ldexp(reach, left).argmax())
         moved = int(reach[column]) << int(left[column])
         if moved >= 1 << bits - 1:
             may = (config.array.dataflow, config.control.engines, config.epilogue.multiplier) == ("ws", "pipelined", "parallel")
