@@ -218,7 +218,7 @@ class Machine:
         first = c.parameter_group * self.config.epilogue.lanes if groups.size else 0
         bias, multiplier, shift = self.parameters[first:first + c.columns].T
         bits = self.config.array.accumulator_bits
-        unit = numerics.UNIT if bits == 32 else numerics.UNIT_WIDE
+        unit = numerics.unit(bits)
         match c.operation:
             case Operation.RAW:
                 values += bias if c.bias else 0

@@ -25,7 +25,7 @@ from .commands import TABLE_WORDS
 
 __all__ = ["AVERAGE_MAX", "ROUND_ONCE", "SHIFT_MAX", "SHIFT_MIN", "UNIT", "UNIT_WIDE", "WIDE_SHIFT_MAX", "AddParameters", "add",
            "add_parameters", "add_table_place", "average_pool_multiplier", "matmul", "pack_int4", "quantize_multiplier",
-           "reduce_multiplier", "requantise", "round_once", "scale", "scale_wide", "unpack_int4", "wrap", "wrap32"]
+           "reduce_multiplier", "requantise", "round_once", "scale", "scale_wide", "unit", "unpack_int4", "wrap", "wrap32"]
 
 SHIFT_MIN, SHIFT_MAX = -31, 30
 ROUND_ONCE = -1 << 31  # bit 31 of an int32
@@ -67,6 +67,11 @@ def pack_int4(values: np.ndarray) -> np.ndarray:
     if halves.shape[-1] % 2:
         halves = np.concatenate([halves, np.zeros_like(halves[..., :1])], axis=-1)
     return halves[..., ::2] | halves[..., 1::2] << 4
+
+
+def unit(bits: int) -> tuple[int, int]:
+    """Multiplier and shift of a factor of one for sums in an accumulator of ``bits``."""
+    return UNIT if bits == 32 else UNIT_WIDE
 
 
 def unpack_int4(data: np.ndarray, count: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import __version__
-from . import console, flow
+from . import console, flow, products
 from .bench_dataflow import dataflow_page
 from .bench_fabric import fabric_page, floorplan_page
 from .bench_networks import networks_page
@@ -123,7 +123,7 @@ def _measure(group: Group, seed: int, speed: _Speed) -> Iterator[list[str]]:
         watch = Stopwatch(accelerator, time.process_time)
         for case in group.cases:
             console.progress(f"{case.m} × {case.n} × {case.k} {case.out}")
-            result = flow.matmul(accelerator, case.m, case.n, case.k, out=case.out, seed=seed, memory=memory)
+            result = products.matmul(accelerator, case.m, case.n, case.k, out=case.out, seed=seed, memory=memory)
             if not result["correct"]:
                 raise flow.FlowError(f"{case.m} × {case.n} × {case.k} {case.out}: {result['mismatches']} results differ from NumPy")
             seconds = watch.read()
@@ -178,7 +178,7 @@ def overlap_line(seed: int) -> str:
     more cycles in sum than there are were so together."""
     from ..host.trace import busy_together
     with flow.connect("sim", settings=flow.Settings(seed=seed, trace=True), progress=console.progress) as accelerator:
-        flow.matmul(accelerator, 256, 256, 256, seed=seed)
+        products.matmul(accelerator, 256, 256, 256, seed=seed)
         events = accelerator.device.take_events()  # type: ignore[attr-defined]
         both, load, steady = busy_together(events)
         least, most = together(accelerator.counters)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..boards import get_board
 from ..gen.fabric import measure_array
 from ..host.session import Session
-from . import console, flow
+from . import console, flow, products
 from .bench_networks import networks
 
 __all__ = ["dataflow_page"]
@@ -64,7 +64,7 @@ def dataflow_page(models: Path, seed: int, made: str,
                 memory = flow.device_memory(accelerator.manifest, settings)[1]
                 for m, n, k in SHAPES:
                     console.progress(f"{machine.title}, {dataflow}: {m} × {n} × {k}")
-                    result = flow.matmul(accelerator, m, n, k, out="int8", seed=seed, memory=memory)
+                    result = products.matmul(accelerator, m, n, k, out="int8", seed=seed, memory=memory)
                     if not result["correct"]:
                         raise flow.FlowError(f"{m} × {n} × {k}, {dataflow}: {result['mismatches']} results differ from NumPy")
                     results.setdefault(f"{m} × {n} × {k}", []).append((result["cycles"], result["predicted_cycles"]))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..host.accelerator import Accelerator
-from . import console, flow
+from . import console, flow, products
 from .settings import choose
 
 __all__ = ["Stopwatch", "simulator_page"]
@@ -45,7 +45,7 @@ class Stopwatch:
 def _sim(seed: int) -> tuple[int, float]:
     with flow.connect("sim", settings=flow.Settings(memory_latency=LATENCY, seed=seed), progress=console.progress) as accelerator:
         watch, cycles = Stopwatch(accelerator, time.process_time), 0
-        a, w, _ = flow.operands(SIDE, SIDE, SIDE, seed)
+        a, w, _ = products.operands(SIDE, SIDE, SIDE, seed)
         for _ in range(_REPEATS):
             accelerator.matmul(a, w)
             cycles += accelerator.counters["cycles"]
@@ -71,7 +71,7 @@ def _amaranth(seed: int) -> tuple[int, float]:
     from ..rtl.core import Core
     config = choose(assignments=["shell=native"]).config
     core: Any = Core(config)
-    a, w, _ = flow.operands(SIDE, SIDE, SIDE, seed)
+    a, w, _ = products.operands(SIDE, SIDE, SIDE, seed)
     job = MatmulJob(config, a, w, None, None)
     part = job.parts(1 << 20)[0]
     plan, addresses = job.plan(part)
@@ -145,7 +145,7 @@ def _amaranth(seed: int) -> tuple[int, float]:
     simulator.run()
     region = plan.regions["c"]
     job.store(part, memory[addresses["c"]:addresses["c"] + region.bytes])
-    if (job.result != flow.exact_product(a, w).astype(np.int32)).any():
+    if (job.result != products.exact_product(a, w).astype(np.int32)).any():
         raise flow.FlowError("the product under Amaranth's simulator is wrong")
     return measured[0]
 

@@ -1,4 +1,4 @@
-"""The command line: arguments in, documents out. What the commands do is in :mod:`.flow`."""
+"""The command line: arguments in, documents out. What the commands do is in :mod:`.flow` and its neighbours."""
 
 from __future__ import annotations
 
@@ -196,13 +196,13 @@ def matmul(m: Annotated[int, Size], n: Annotated[int, Size], k: Annotated[int, S
            as_json: Json = False) -> None:
     """Multiply random matrices, C[M,N] = A[M,K] · W[K,N], and check against NumPy."""
     with console.guarded(as_json=as_json):
-        from . import flow
+        from . import flow, products
         # What the array's activations are is known when it has been built, and then looked at again.
-        flow.check_product(m, n, k, out, activations="int16" if out == "int16" else "int8")
+        products.check_product(m, n, k, out, activations="int16" if out == "int16" else "int8")
         settings = _settings(seed, memory_latency, memory, vcd=vcd, trace=trace is not None)
         with flow.connect(device, board=board, config=config, directory=directory, assignments=assignments or (), settings=settings,
                           progress=console.progress) as accelerator:
-            result = flow.matmul(accelerator, m, n, k, out=out, seed=seed, memory=flow.known_memory(accelerator, device, settings))
+            result = products.matmul(accelerator, m, n, k, out=out, seed=seed, memory=flow.known_memory(accelerator, device, settings))
             if trace is not None:
                 flow.write_command_trace(accelerator, trace)
     console.emit(result, as_json=as_json, show=lambda: show.show_matmul(result))
@@ -218,11 +218,11 @@ def compare(m: Annotated[int, Size], n: Annotated[int, Size], k: Annotated[int, 
             memory_latency: Latency = 30, memory: Memory = "ideal", seed: Seed = 1, as_json: Json = False) -> None:
     """The same product on the accelerator, NumPy, PyTorch, CUDA and JAX, where present."""
     with console.guarded(as_json=as_json):
-        from . import flow
+        from . import flow, products
         directory = build_directory if board is None and config is None and not assignments else None
         with flow.connect(device, board=board, config=config, directory=directory, assignments=assignments or (),
                           settings=_settings(seed, memory_latency, memory), progress=console.progress) as accelerator:
-            rows = flow.compare(m, n, k, seed=seed, accelerator=accelerator, build=build_directory, progress=console.progress)
+            rows = products.compare(m, n, k, seed=seed, accelerator=accelerator, build=build_directory, progress=console.progress)
     console.emit(rows, as_json=as_json, show=lambda: console.table(rows, ["backend", "seconds", "gops", "how", "reason"]))
 
 

@@ -91,9 +91,9 @@ def synthesise(verilog: Path, board: Board, top: str, netlist: Path, *, log: Pat
     return read_netlist(netlist, verilog, top, board.family)
 
 
-def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = None) -> BuildResult:
+def build(directory: str | Path, *, seeds: int = 1, floorplan: bool = True, progress: Progress | None = None) -> BuildResult:
     """Synthesise, place and route with seeds 1 … ``seeds``, and make the bitstream of the median one. For a part that only the vendor's
-    tools place, synthesise and count.
+    tools place, synthesise and count. Without ``floorplan`` nextpnr places multipliers and memories too.
 
     Everything is written to ``build/`` in ``directory``, finished files by renaming; logs stay there when a tool fails.
 
@@ -132,7 +132,8 @@ def build(directory: str | Path, *, seeds: int = 1, progress: Progress | None = 
         start = time.monotonic()
         with watch(log, "synthesis (yosys)", progress):
             synthesised = synthesise(work / VERILOG_NAME, board, top, netlist, log=log)
-        pin_array(netlist, board, manifest.config)
+        if floorplan:
+            pin_array(netlist, board, manifest.config)
         lacking = _lacking(synthesised, board)
         if lacking and not toolchain.vendor:
             raise BuildError(lacking)

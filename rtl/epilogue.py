@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..arch.commands import TABLE_WORDS
-from ..arch.numerics import ADD_SHIFT, UNIT, UNIT_WIDE
+from ..arch.numerics import ADD_SHIFT, unit
 from .interfaces import TABLE_FIELD, ParameterLoad
 from .queue import Queue
 from .requantise import MULTIPLIER_BITS, SHIFT_BITS, requantiser
@@ -253,13 +253,13 @@ class Epilogue(wiring.Component):
             # The memory's own register, which gives them early in their cycle; what is not wanted is replaced behind it.
             words = Signal(data.ArrayLayout(width, self.lanes), name=f"{name}_words", reset_less=True)
             m.d.sync += words.eq(read.data)
-            unit = self.settings.unit & self.max_pool
+            is_unit = self.settings.unit & self.max_pool
             if name == "shift":  # on its way to a shifter, without the load of the multipliers; what is read needs it later
                 plain = Signal()
-                m.d.sync += plain.eq(~unit)
-                unit = ~plain
-            one = UNIT if self.bits == 32 else UNIT_WIDE
-            without, instead = {"bias": (~self.settings.bias, 0), "multiplier": (unit, one[0]), "shift": (unit, one[1])}[name]
+                m.d.sync += plain.eq(~is_unit)
+                is_unit = ~plain
+            one = unit(self.bits)
+            without, instead = {"bias": (~self.settings.bias, 0), "multiplier": (is_unit, one[0]), "shift": (is_unit, one[1])}[name]
             fields.append([Mux(without, C(instead, width), word) for word in words])
         return fields
 

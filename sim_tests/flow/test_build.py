@@ -12,7 +12,7 @@ import pytest
 from systolith.arch.manifest import Manifest, ManifestError
 from systolith.arch.settings import merge, parse_assignments, resolve
 from systolith.boards import get_board
-from systolith.cli import flow
+from systolith.cli import products
 from systolith.cli.main import main
 from systolith.gen import build as build_module
 from systolith.gen import tools
@@ -94,6 +94,16 @@ def test_part_options(tmp_path, commands):
     assert dict(itertools.pairwise(place))["--package"] == "CABGA381"
 
 
+@pytest.mark.parametrize("floorplan", [True, False])
+def test_places_are_given_with_the_floorplan_alone(tmp_path, commands, monkeypatch, floorplan):
+    element = {"type": "MULT18X18D", "port_directions": {}, "connections": {}, "parameters": {}, "attributes": {}}
+    netlist = {"modules": {"systolith_board": {"ports": {}, "netnames": {}, "cells": {"core.array.row_0.pe_0.product": element}}}}
+    monkeypatch.setitem(globals(), "NETLIST", netlist)
+    build(generated(tmp_path), floorplan=floorplan)
+    (module,) = json.loads((tmp_path / "build" / "netlist.json").read_text())["modules"].values()
+    assert [cell["attributes"].keys() for cell in module["cells"].values()] == [{"BEL"} if floorplan else set()]
+
+
 def test_gowin_commands(tmp_path, commands):
     """The part by its whole name, and the family by the name of the tools, which is not Gowin's."""
     build(generated(tmp_path, board="tang-nano-9k"))
@@ -161,8 +171,8 @@ def test_what_the_vendor_s_tools_build_is_counted(tmp_path, commands, monkeypatc
     with pytest.raises(SystemExit) as end:
         main(["report", str(tmp_path), "--json"])
     assert end.value.code == 0 and json.loads(capsys.readouterr().out) == report
-    monkeypatch.setattr(flow, "matmul", lambda *_, **__: {"correct": True, "cycles": 100})
-    line = flow._accelerator_line(None, 1, 1, 1, 1, tmp_path, print)
+    monkeypatch.setattr(products, "matmul", lambda *_, **__: {"correct": True, "cycles": 100})
+    line = products._accelerator_line(None, 1, 1, 1, 1, tmp_path, print)
     assert line["reason"] == f"no clock is known: the timing of {tmp_path} is the vendor's tools'"
     no_bitstream = {"arty-a7-35": "the bitstream of arty-a7-35 is made by Vivado; give it with --bitstream FILE",
                     "pynq-z2": "pynq-z2 has no loader among the open tools; use its vendor's"}

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import systolith
-from systolith.cli import demo, flow
+from systolith.cli import demo, flow, products
 from systolith.cli.main import main
 from systolith.cli.settings import cache_folder, choose
 from systolith.host.matmul import Requantise
@@ -76,7 +76,7 @@ def test_matmul_on_the_simulation(capsys, tmp_path):
 
 
 def test_wrong_results_are_an_error(capsys, monkeypatch):
-    monkeypatch.setattr(flow, "exact_product", lambda a, w: np.zeros((len(a), w.shape[1]), np.int32) - 1)
+    monkeypatch.setattr(products, "exact_product", lambda a, w: np.zeros((len(a), w.shape[1]), np.int32) - 1)
     code, stdout, stderr = run(capsys, "matmul", "--m", 2, "--n", 2, "--k", 2, "--device", "model", "--json")
     assert code == 1 and json.loads(stdout)["correct"] is False and json.loads(stdout)["mismatches"] == 4
     assert stderr == "systolith: 4 of 4 results differ from NumPy; please report seed 1 and this configuration\n"

@@ -15,7 +15,7 @@ from systolith.arch.registers import Feature, offset_of
 from systolith.arch.settings import resolve
 from systolith.arch.tiling import PlanError
 from systolith.boards import get_board
-from systolith.cli import flow
+from systolith.cli import flow, products
 from systolith.gen.fit import blocks_needed
 from systolith.host.accelerator import Accelerator, Requantise, RequantiseInt16
 from systolith.host.model_device import ModelDevice
@@ -246,7 +246,7 @@ def test_networks_and_comparisons_are_refused():
         plan_graph(CONFIGS["7x5"], {}, [], constants=1, scratch=2)
     message = r"^array\.activations must be 'int8' for a comparison, which is what the other backends multiply, not 'int16'$"
     with on_model(CONFIGS["7x5"]) as accelerator, pytest.raises(flow.FlowError, match=message):
-        flow.compare(1, 1, 1, accelerator=accelerator)
+        products.compare(1, 1, 1, accelerator=accelerator)
 
 
 # Requantised results
@@ -395,8 +395,8 @@ def test_sums_of_int8_tensors_are_refused():
 
 def test_the_command_line_checks_int16_products():
     with on_model(CONFIGS["6x5-wide"]) as accelerator:
-        assert flow.matmul(accelerator, 3, 4, 2000, out="int16")["correct"]
+        assert products.matmul(accelerator, 3, 4, 2000, out="int16")["correct"]
     with on_model(CONFIGS["7x5"]) as accelerator:
-        assert flow.matmul(accelerator, 9, 8, 7, out="int16")["correct"]
+        assert products.matmul(accelerator, 9, 8, 7, out="int16")["correct"]
         with pytest.raises(flow.FlowError, match=r"^out must be one of 'int32', 'int16', not 'int8'$"):
-            flow.matmul(accelerator, 9, 8, 7, out="int8")
+            products.matmul(accelerator, 9, 8, 7, out="int8")

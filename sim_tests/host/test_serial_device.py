@@ -176,6 +176,8 @@ def test_what_the_command_line_refuses(tmp_path):
     (tmp_path / MANIFEST_NAME).write_text(json.dumps(json.loads(MANIFEST.to_json()) | {"board": None}))
     with pytest.raises(FlowError, match="device 'serial:/dev/ttyUSB0' needs a board's accelerator; add --board, or give a folder "):
         connect("serial:/dev/ttyUSB0", directory=tmp_path)
+    with pytest.raises(FlowError, match=r"^device must be a string, such as 'sim' or 'serial:PORT', not 5$"):
+        connect(5)
     with pytest.raises(FlowError, match="device must be one of sim, model, serial:PORT"):
         connect("serial:", directory=tmp_path)
     with pytest.raises(FlowError, match="baud must be from 300 to 25000000, not 5"):

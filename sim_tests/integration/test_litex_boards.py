@@ -14,7 +14,7 @@ from nightly import nightly
 from systolith.arch.commands import Bank, Execute, Load, Store, pack
 from systolith.arch.manifest import MANIFEST_NAME, Manifest
 from systolith.boards import get_board
-from systolith.cli import board_flow, flow
+from systolith.cli import board_flow, flow, products
 from systolith.gen import tools
 from systolith.gen.simulate_board import compile_board, simulated_board
 from systolith.host import sdram
@@ -209,7 +209,7 @@ def test_products_are_numpys(running):
             a, w = rng.integers(-128, 128, (m, k), np.int8), rng.integers(-128, 128, (k, n), np.int8)
             assert np.array_equal(acc.matmul(a, w), a.astype(np.int32) @ w.astype(np.int32)), (m, n, k)
         assert acc.counters["cycles"] > 0 and acc.device.link.faults == 0
-        result = flow.matmul(acc, 6, 5, 7, out="int8", memory=flow.known_memory(acc, f"serial:{board.port}", flow.Settings()))
+        result = products.matmul(acc, 6, 5, 7, out="int8", memory=flow.known_memory(acc, f"serial:{board.port}", flow.Settings()))
         assert result["correct"] and "predicted_cycles" not in result, "the cycle model knows nothing of refreshes and open rows"
 
 

@@ -16,7 +16,7 @@ from nightly import nightly
 from systolith.arch.manifest import Manifest, ManifestError
 from systolith.arch.registers import MAGIC, SERIAL_MEMORY, SERIAL_REGISTERS, offset_of
 from systolith.boards import BOARDS
-from systolith.cli import flow
+from systolith.cli import flow, products
 from systolith.gen import tools
 from systolith.gen.simulate_board import compile_board, simulated_board
 from systolith.host import digits
@@ -113,7 +113,7 @@ def test_products_are_numpys(running):
             a, w = rng.integers(-128, 128, (m, k), np.int8), rng.integers(-128, 128, (k, n), np.int8)
             assert np.array_equal(acc.matmul(a, w), a.astype(np.int32) @ w.astype(np.int32)), (m, n, k)
         assert acc.counters["cycles"] > 0
-        tile = flow.matmul(acc, 8, acc.config.array.cols, acc.config.array.rows, memory=flow.on_chip_memory(manifest))
+        tile = products.matmul(acc, 8, acc.config.array.cols, acc.config.array.rows, memory=flow.on_chip_memory(manifest))
         predicted = tile["cycles"] if acc.config.control.engines == "pipelined" else None
         assert tile["correct"] and tile.get("predicted_cycles") == predicted, "the cycle model knows pipelined engines, and them exactly"
 

@@ -49,7 +49,7 @@ class Bench:
             values = wrap32((x1.astype(np.int64) << 19) + self.table[(values - x1 >> 8) % 256])
         multiplier, shift = self.multiplier[channels], self.shift[channels]
         if settings["unit"]:
-            multiplier[:], shift[:] = numerics.UNIT if dut.bits == 32 else numerics.UNIT_WIDE
+            multiplier[:], shift[:] = numerics.unit(dut.bits)
         step = dut.lanes if settings["requantise"] else dut.raw_lanes
         for first in range(0, columns, dut.lanes):
             for part, start in enumerate(range(first, min(first + dut.lanes, columns), step)):
