@@ -46,7 +46,7 @@ class Family(NamedTuple):
 
 
 FAMILIES = {
-    "ecp5": Family("ulx3s-85f", 14, 20, [("ulx3s-85f", {"rows": 16, "cols": 8, "multiplier": "fast-inner-product", "dsp_cols": 4})]),
+    "ecp5": Family("ulx3s-85f", 24, 20, [("ulx3s-85f", {"rows": 16, "cols": 8, "multiplier": "fast-inner-product", "dsp_cols": 4})]),
     "ice40": Family("icebreaker", 10, 4, [
         ("icebreaker", {"rows": 8, "cols": 2, "multiplier": "lut"}), ("ice40-hx8k", {"rows": 5, "cols": 1})]),
 }

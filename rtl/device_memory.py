@@ -148,7 +148,8 @@ class DeviceMemory(wiring.Component):
         host_strobe = Const(0xf, 4) << (4 * host_lane)
         if self.ports == 2:
             # In two cycles: what is written, and then where, which is known late.
-            data, strobe = Signal.like(write_port.data, name="data", reset_less=True), Signal.like(write_port.en, name="strobe", reset_less=True)
+            data = Signal.like(write_port.data, name="data", reset_less=True)
+            strobe = Signal.like(write_port.en, name="strobe", reset_less=True)
             taken, by_host = Signal(), Signal()
             m.d.sync += [
                 data.eq(Mux(host_write, host_write_data.replicate(self.bus_bits // 32), word.payload.data)),

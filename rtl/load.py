@@ -113,7 +113,8 @@ class LoadEngine(wiring.Component):
             words.i.payload.address.eq(self.read_address), self.read.response.ready.eq(words.i.ready),
             back.response.valid.eq(words.o.valid), back.response.payload.eq(words.o.payload.word), words.o.ready.eq(back.response.ready),
         ]
-        # A record is known late in its cycle, and nobody waits for it: it goes through a register, with as many in all as the queue takes. A halt comes a cycle late.
+        # A record is known late in its cycle, and nobody waits for it: it goes through a register. There are as many in all as the
+        # queue takes. A halt comes a cycle late.
         kept, recorded = Signal(record.shape(), name="kept", reset_less=True), Signal()
         places, room = Signal(range(self.config.memory.outstanding + 1), init=self.config.memory.outstanding), Signal(init=1)
         recording, unrecords = front.record.valid & room, back.record.ready & records.r_rdy
@@ -147,7 +148,10 @@ class LoadEngine(wiring.Component):
             control.started.eq(front.take & front.taken),
             control.blocked.eq(front.waits & behind_idle),
             control.idle.eq(behind_idle & Mux(control.halt, front.quiet, front.idle)),
-            control.error.eq(Mux(back.error.valid, back.error, front.error)), control.error.begun.eq(begun),
+            control.error.valid.eq(back.error.valid | front.error.valid), control.error.begun.eq(begun),
+            # Told by the register: what is behind is idle only when it has reported its fault.
+            *(getattr(control.error, field).eq(Mux(back.fault, getattr(back.error, field), getattr(front.error, field)))
+              for field in ("code", "address")),
         ]
         with m.If(back.moves):
             m.d.comb += control.activity.eq(activity.BUSY)

@@ -125,7 +125,7 @@ class Preloader(wiring.Component):
 
         fill, begin, shift = Signal(), Signal(), Signal()  # `begin`: the first shift of a tile
         early = self.config.control.looks_ahead
-        final = Signal(reset_less=True) if early else index == 0  # the vector in turn is the last one: where clocks are high, from a register
+        final = Signal(reset_less=True) if early else index == 0  # the vector in turn is the last one; a register where clocks are high
 
         def goes_on(to: Value, is_final: Value) -> None:
             m.d.sync += index.eq(to)
