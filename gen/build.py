@@ -20,6 +20,7 @@ from ..boards import Board, get_board
 from ..boards.top import constraints
 from . import tools
 from .area_model import KINDS
+from .carry import shorten_chains
 from .fanout import copy_drivers
 from .fit import excess, nearest
 from .packing import pack_registers
@@ -77,7 +78,8 @@ def _lacking(netlist: Netlist, board: Board) -> str | None:
 
 
 def synthesise(verilog: Path, board: Board, top: str, netlist: Path, *, log: Path) -> Netlist:
-    """Write ``netlist``, what place and route takes but for the places, and read it back.
+    """Write ``netlist``, what place and route takes but for the places. What is returned counts the cells as yosys has made them: carry
+    chains change after that.
 
     Raises
     ------
@@ -88,7 +90,10 @@ def synthesise(verilog: Path, board: Board, top: str, netlist: Path, *, log: Pat
     if board.family == "ecp5":
         pack_registers(netlist, top)
         copy_drivers(netlist, top)
-    return read_netlist(netlist, verilog, top, board.family)
+    found = read_netlist(netlist, verilog, top, board.family)
+    if board.family == "ecp5":
+        shorten_chains(netlist, top)
+    return found
 
 
 def build(directory: str | Path, *, seeds: int = 1, floorplan: bool = True, progress: Progress | None = None) -> BuildResult:

@@ -17,7 +17,11 @@ class Netlist:
 
     def __init__(self, module):
         self.ports = module["ports"]
-        self.cells = {name: cell for name, cell in module["cells"].items() if cell["type"] != "$scopeinfo"}
+        # An output that drives nothing has no net.
+        self.cells = {
+            name: {**cell, "connections": {pin: [] if bits == ["x"] and cell["port_directions"][pin] == "output" else bits
+                                           for pin, bits in cell["connections"].items()}}
+            for name, cell in module["cells"].items() if cell["type"] != "$scopeinfo"}
         self.value = {"0": 0, "1": 1, "x": 0, "z": 0}
         self.memories = {name: {} for name, cell in self.cells.items() if cell["type"] == "DP16KD"}
         self.pipes = {}  # registers inside blocks: (cell, register) → value
