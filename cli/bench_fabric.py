@@ -70,10 +70,10 @@ def _row(variant: Variant, fabric: Fabric) -> list[str]:
 def fabric_page(seed: int, made_by: str) -> list[str]:
     """Markdown lines: an array on a part of each family by kind of multiplier; on ECP5 placed by nextpnr and pinned."""
     lines = ["# The array alone", "", made_by,
-             f"int8 unless it says int4, a register at every input and output, seed {seed}. Areas are those of yosys without the "
-             "harness's; a carry cell of ECP5 counts two LUTs. All that makes the product exact is included: of fast-inner-product the "
-             "term of activations, made of LUTs, or with side_dsp of one DSP block per two rows, and the feet; of packed the feet. Their "
-             "shares shrink as arrays grow.", ""]
+             f"int8 unless it says int4, a register at every input and output, seed {seed}. Areas are those of what goes to place "
+             "and route, without the harness's; a carry cell of ECP5 counts two LUTs, and nextpnr adds none. All that makes "
+             "the product exact is included: of fast-inner-product the term of activations, made of LUTs, or with side_dsp of one DSP "
+             "block per two rows, and the feet; of packed the feet. Their shares shrink as arrays grow.", ""]
     for part in _PARTS:
         board = get_board(part.board)
         lines += [f"## {board.device}{f', speed -{board.speed}' if board.speed else ''}", "", part.remark, "",

@@ -5,8 +5,8 @@ the carry before the first half is, that half can make the carry behind it: from
 and B of the first bit, whose sum then takes a look-up table. The shorter one is taken: a chain of an odd number of bits has the half to
 spare. A carry that is read is the sum of one more half, of nothing.
 
-Inputs that are 0 become 1, which costs no wire (Lattice FPGA-TN-02035, ECP5: an input that is not connected reads 1), and the tables change
-with them.
+Inputs that are 0 become 1, and the tables change with them: nextpnr ties a 1 high without a wire (``ecp5/pack.cc``), while some zeros
+would come over wires from all across the part.
 """
 
 from __future__ import annotations
@@ -123,9 +123,7 @@ def shorten_chains(netlist: Path, top: str) -> int:
         while True:
             out = cells[names[-1]]["connections"].get("COUT", [None])[0]
             out = out if read[out] else None
-            if out not in next_of:
-                break
-            if read[out] > 1:
+            if out not in next_of or read[out] > 1:
                 break
             names.append(next_of[out])
         if out in next_of or any(cells[name]["parameters"][f"INJECT1_{n}"].strip() != "NO" for name in names for n in "01"):
