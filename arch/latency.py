@@ -121,7 +121,7 @@ class Latency:
         """Bursts that LOAD may have asked for and not written."""
         return self.config.memory.outstanding + 1
 
-    visible = 3       # a write to a scratchpad, from the cycle of the write
+    visible = 4       # a write to a scratchpad, from the cycle of the write
     drain = 4         # from a drain request to its words
     shift_to_swap = 1
 

@@ -46,7 +46,7 @@ class Family(NamedTuple):
 
 
 FAMILIES = {
-    "ecp5": Family("ulx3s-85f", 14, 20, [("ulx3s-85f", {"rows": 16, "cols": 8, "multiplier": "fast-inner-product", "dsp_cols": 4})]),
+    "ecp5": Family("ulx3s-85f", 24, 20, [("ulx3s-85f", {"rows": 16, "cols": 8, "multiplier": "fast-inner-product", "dsp_cols": 4})]),
     "ice40": Family("icebreaker", 10, 4, [
         ("icebreaker", {"rows": 8, "cols": 2, "multiplier": "lut"}), ("ice40-hx8k", {"rows": 5, "cols": 1})]),
 }
@@ -240,8 +240,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     write(options.output / "area.md", [
         "# Area, estimated and counted", "", machine(options.seed).replace("make bench", "make bench-area"),
-        "What `build` expects of look-up tables and flip-flops before synthesis, beside yosys' count of the netlist that goes to place and "
-        f"route ({versions}; a carry cell of an ECP5 is two look-up tables, and registers that DSP blocks take are not counted). The "
+        "What `build` expects of look-up tables and flip-flops before synthesis, beside yosys' count "
+        f"({versions}; a carry cell of an ECP5 is two look-up tables, and registers that DSP blocks take are not counted). The "
         "coefficients are fitted to other configurations than those in this table.", "",
         *(line for name in FAMILIES for line in tables.get(name, []))])
     if max(worst) > MARGIN:

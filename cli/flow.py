@@ -172,7 +172,7 @@ def on_chip_memory(manifest: Manifest) -> Memory:
     from ..boards import get_board
     ports, config = get_board(str(manifest.board)).memory_ports, manifest.config
     word_by_word = ports == 1 and config.memory.bus_bits == 32 and config.control.engines == "serial"
-    return Memory(latency=2 if word_by_word else 3 + 2 * ports, response=ports, half_duplex=ports == 1)
+    return Memory(latency=2 if word_by_word else {1: 5, 2: 8}[ports], response=ports, half_duplex=ports == 1)
 
 
 def _simulated(directory: Path, manifest: Manifest, settings: Settings, progress: Progress) -> Device:

@@ -8,6 +8,7 @@ gets the same copy.
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,16 @@ def _weight(load: Load) -> float:
     return _SHARED.get(load[1], 1.0)
 
 
+def _place(load: Load) -> tuple[list[str], list[int], Load]:
+    """A key of order: by name, and among names that differ in numbers only by these."""
+    return re.split(r"\d+", load[0]), [int(number) for number in re.findall(r"\d+", load[0])], load
+
+
 def _deal(loads: list[Load], most: int) -> list[list[Load]]:
     """Loads in groups of ``most`` or less, neighbours by name together."""
     groups: list[list[Load]] = []
     room = 0.0
-    for load in sorted(loads):
+    for load in sorted(loads, key=_place):
         if room < _weight(load):
             groups.append([])
             room = float(most)

@@ -18,7 +18,7 @@ __all__ = ["pin_array"]
 _ELEMENT = re.compile(r"(?:^|\.)array\.(?:rows_(\d+)\.)?row_(\d+)\.pe_(\d+)\.")  # of a tall array, in a block of rows
 _LANE = re.compile(r"(?:^|\.)requantise(\d+)\.")
 _SUMS, _WEIGHTS, _ACTIVATIONS = (re.compile(rf"(?:^|\.){name}\.") for name in (
-    r"accumulator\.ram\d+_(\d+)", r"weights\.bank(\d+)", r"activations\.bank(\d+)"))
+    r"accumulator\.ram(\d+)_\d+", r"weights\.bank(\d+)", r"activations\.bank(\d+)"))
 _PARAMETERS = re.compile(r"(?:^|\.)epilogue\.(?:bias|multiplier|shift|table)[^.]*\.\d+\.(\d+)$")
 _DEVICE = re.compile(r"(?:^|\.)shell\.memory\.ram\.\d+\.(\d+)$")
 

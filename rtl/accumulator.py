@@ -52,7 +52,7 @@ class Accumulator(wiring.Component):
     read_latency_cycles = RAM.latency_cycles
     lead_cycles = read_latency_cycles
     distance_cycles = lead_cycles + 2
-    load_cycles = 1
+    load_cycles = 2
     drain_cycles = 1 + read_latency_cycles + 1
 
     def __init__(self, *, cols: int, half_rows: int, psum_bits: int, delay: list[int], bits: int = 32):
@@ -89,15 +89,14 @@ class Accumulator(wiring.Component):
             rows.i.row.eq(self.touch.row), rows.i.half.eq(self.touch.row[row_bits]), rows.i.accumulate.eq(self.touch.accumulate),
         ]
 
-        # Load and drain: one register, since their addresses and words fan out to all RAMs.
-        loading = Signal(2)
-        load_column = Signal(self.cols, reset_less=True)
+        # What is loaded comes from afar; it goes to all RAMs, and which one takes it is told to each column alone.
+        loaded = {name: Signal.like(getattr(self.load, name), name=f"load_{name}", reset_less=name != "valid")
+                  for name in ("valid", "row", "column", "word")}
+        m.d.sync += [kept.eq(getattr(self.load, name)) for name, kept in loaded.items()]
         load_row = Signal(row_bits, reset_less=True)
         load_word = Signal(32 if self.bits == 32 else signed(32), reset_less=True)
-        m.d.sync += [
-            loading.eq(self.load.valid << self.load.row[row_bits]), load_column.eq(1 << self.load.column),
-            load_row.eq(self.load.row), load_word.eq(self.load.word),
-        ]
+        m.d.sync += [load_row.eq(loaded["row"]), load_word.eq(loaded["word"])]
+        # A drain's address goes to all RAMs too.
         m.submodules.drain_half = drain_half = Skew(1, delays=[self.drain_cycles - 1])
         drain_row = Signal(row_bits, reset_less=True)
         m.d.sync += drain_row.eq(self.drain.row)
@@ -109,13 +108,15 @@ class Accumulator(wiring.Component):
             total, drained = (Signal(signed(self.bits), name=f"{name}{c}", reset_less=True) for name in ("total", "drained"))
             words = []
             for half in range(2):
-                m.submodules[f"ram{half}_{c}"] = ram = shared(RAM, platform, width=self.bits, depth=self.half_rows)
+                loads = Signal(name=f"loads{c}_{half}")
+                m.d.sync += loads.eq(loaded["valid"] & (loaded["row"][row_bits] == half) & (loaded["column"] == c))
+                m.submodules[f"ram{c}_{half}"] = ram = shared(RAM, platform, width=self.bits, depth=self.half_rows)
                 words.append(ram.o)
                 m.d.comb += [
                     ram.read.eq(Mux(reads & (read.half == half), read.row, drain_row)),
-                    ram.address.eq(Mux(loading[half], load_row, write.row)),
-                    ram.i.eq(Mux(loading[half], load_word, total)),
-                    ram.write.eq(Mux(loading[half], load_column[c], writes & (write.half == half))),
+                    ram.address.eq(Mux(loads, load_row, write.row)),
+                    ram.i.eq(Mux(loads, load_word, total)),
+                    ram.write.eq(loads | writes & (write.half == half)),
                 ]
             m.d.sync += [
                 total.eq(Mux(select.accumulate, Mux(select.half, words[1], words[0]), 0) + self.psum[c]),

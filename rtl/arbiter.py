@@ -48,7 +48,7 @@ class ReadArbiter(wiring.Component):
         # Each burst in flight: how many words it has, which reader it belongs to, and where it begins.
         word_bits = exact_log2(self.bus_bits // 8)
         entry = data.StructLayout({"beats": 8, "bulk": 1, "word": self.address_bits - word_bits if self.addresses else 0})
-        m.submodules.order = order = Queue(width=entry.size, depth=self.outstanding)
+        m.submodules.order = order = Queue(width=entry.size, depth=self.outstanding, early=True)
         asked, burst = Signal(entry), data.View(entry, order.r_data)
 
         held = Signal()

@@ -23,6 +23,7 @@ class BaseTable(wiring.Component):
     address_bits : width of base and size
     lookups : number of lookup ports
     sets : 1 or 2
+    block : False wants look-up tables: block RAM answers late in its cycle
 
     Members
     -------
@@ -42,10 +43,11 @@ class BaseTable(wiring.Component):
     read_data: Signal
     lookup: list[wiring.PureInterface]
 
-    def __init__(self, *, address_bits: int, lookups: int, sets: int = 1):
+    def __init__(self, *, address_bits: int, lookups: int, sets: int = 1, block: bool = True):
         self.address_bits = address_bits
         self.lookups = lookups
         self.sets = sets
+        self.block = block
         super().__init__({
             "running": In(1), "running_set": In(1), "port_set": In(1),
             "address": In(5), "write": In(1), "write_data": In(32), "read_data": Out(32),
@@ -57,7 +59,8 @@ class BaseTable(wiring.Component):
         wide = self.address_bits > 32
         width = 64 if wide else self.address_bits
         m.submodules.table = table = memory.Memory(
-            shape=width, depth=2 * BASES * self.sets, init=[], attrs={"no_rw_check": 1})
+            shape=width, depth=2 * BASES * self.sets, init=[],
+            attrs={"no_rw_check": 1} | ({} if self.block else {"ram_style": "distributed"}))
         write_port = table.write_port(granularity=32 if wide else None)
         read_port = table.read_port()
 

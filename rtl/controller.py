@@ -143,8 +143,9 @@ class Controller(wiring.Component):
 
         # Nothing that has begun is left to do; a halted engine's waiting commands have not begun.
         clear_seen = Signal()
+        halt = Signal()  # a cycle late
         if self.late:
-            m.d.sync += [halt_seen.eq(halted), clear_seen.eq(self.clear)]
+            m.d.sync += [halt.eq(halted & ~self.clear), halt_seen.eq(halt), clear_seen.eq(self.clear)]
         else:
             m.d.comb += halt_seen.eq(halted)
         quiet = fetch.idle & Cat(engine.idle for engine in engines).all()
@@ -156,9 +157,9 @@ class Controller(wiring.Component):
         m.d.sync += held_abort.eq(asked(Control.ABORT) & self.running | held_abort & before)
         late = self._watch(m, writes["WATCHDOG"], halted, quiet)
         expired = late.any()
-        found = self._find_error(m, engines, fetch, gives, token_overflow, before, held_abort, late)
+        fault, found = self._find_error(m, engines, fetch, gives, token_overflow, before, held_abort, late)
 
-        m.d.comb += [port.halt.eq(halted) for port in (self.load, self.execute, self.store, self.fetch)]
+        m.d.comb += [port.halt.eq(halt if self.late else halted) for port in (self.load, self.execute, self.store, self.fetch)]
         with m.If(self.running):
             with m.If(asked(Control.RESET) & about_to_clear):
                 m.d.comb += resetting.eq(1)  # nothing has begun
@@ -170,7 +171,7 @@ class Controller(wiring.Component):
             with m.Elif(halted & halt_seen & (quiet | expired)):
                 m.d.sync += [state.eq(Mux(end == End.RESETS, State.IDLE, State.ERROR)), irq.eq(end == End.FAILS)]
                 m.d.comb += resetting.eq(end == End.RESETS)
-            with m.Elif(~halted & found.valid):
+            with m.Elif(~halted & fault):
                 m.d.sync += [end.eq(End.FAILS), halted.eq(1)]
                 m.d.comb += fails.eq(1)
                 with m.If(expired):
@@ -203,7 +204,7 @@ class Controller(wiring.Component):
         # Which error it is takes longer to tell than that there is one, and nobody reads it so soon.
         which, tells = Signal.like(error.as_value(), name="which", reset_less=True), Signal()
         told = m.d.sync if self.late else m.d.comb
-        told += [which.eq(Cat(found.code, found.engine, found.command, found.address)), tells.eq(fails)]
+        told += [which.eq(Cat(found.code, found.engine, found.command, found.address)), tells.eq(self._later(m, fails, "fails"))]
         with m.If(tells):
             m.d.sync += error.eq(which)
         with m.If(self.clear):
@@ -260,9 +261,17 @@ class Controller(wiring.Component):
         ]
         return late
 
+    def _later(self, m: Module, value: Value, name: str) -> Value:
+        """``value`` a cycle later, with ``late``."""
+        if not self.late:
+            return value
+        kept = Signal(value.shape(), name=f"{name}_kept", reset_less=True)
+        m.d.sync += kept.eq(value)
+        return kept
+
     def _find_error(self, m: Module, engines: list[SimpleNamespace], fetch: SimpleNamespace, gives: Value, token_overflow: Value,
-                    clear: Value, abort: Value, late: Value) -> data.View:
-        """The first error of this cycle: ``valid`` and what the error registers will show."""
+                    clear: Value, abort: Value, late: Value) -> tuple[Value, data.View]:
+        """Whether there is an error, and what the error registers will show of the first one, with ``late`` a cycle later."""
         found = Signal(data.StructLayout({
             "valid": 1, "code": ErrorCode, "engine": Engine, "command": self._command_bits, "address": self.address_bits}))
         dispatched = Signal(self._command_bits)
@@ -281,17 +290,24 @@ class Controller(wiring.Component):
             deadlock = deadlock_seen
         deadlock &= ~gives.any()
 
+        def later(value: Value, name: str) -> Value:
+            return self._later(m, value, name)
+
+        def address(error: data.View, name: str) -> Value:
+            return later(Mux(_has_address(error.code), error.address, 0), f"{name}_address")
+
         # The least urgent first: later statements win.
-        m.d.comb += [found.engine.eq(Engine.NONE), found.command.eq(dispatched), found.code.eq(ErrorCode.ABORTED), found.valid.eq(abort)]
-        with m.If(late.any()):
+        m.d.comb += [
+            found.engine.eq(Engine.NONE), found.command.eq(later(dispatched, "dispatched")), found.code.eq(ErrorCode.ABORTED),
+            found.valid.eq(later(abort, "abort")),
+        ]
+        with m.If(later(late.any(), "late")):
             m.d.comb += [found.valid.eq(1), found.code.eq(ErrorCode.TIMEOUT), found.engine.eq(Engine.FETCH)]
-        with m.If(deadlock):
+        with m.If(later(deadlock, "deadlock")):
             m.d.comb += [found.valid.eq(1), found.code.eq(ErrorCode.DEADLOCK), found.engine.eq(Engine.FETCH)]
-        with m.If(fetch.error.valid):
-            m.d.comb += [
-                found.valid.eq(1), found.code.eq(fetch.error.code), found.engine.eq(Engine.FETCH),
-                found.address.eq(Mux(_has_address(fetch.error.code), fetch.error.address, 0)),
-            ]
+        code, place = later(fetch.error.code, "fetch_code"), address(fetch.error, "fetch")
+        with m.If(later(fetch.error.valid, "fetch_error")):
+            m.d.comb += [found.valid.eq(1), found.code.eq(code), found.engine.eq(Engine.FETCH), found.address.eq(place)]
         for engine, name, port, overflow, give, is_late in reversed(list(zip(
                 PEERS, ("load", "execute", "store"), engines, token_overflow, gives, late[:-1], strict=True))):
             started = Signal(self._command_bits, name=f"{name}_started")
@@ -300,21 +316,25 @@ class Controller(wiring.Component):
                 m.d.sync += [started.eq(0), given.eq(0)]
             with m.Else():
                 m.d.sync += [started.eq(started + port.started), given.eq(given + give)]
-            with m.If(is_late):
-                m.d.comb += [found.engine.eq(engine), found.command.eq(given)]
-            with m.If(overflow):
+            complete = later(given, f"{name}_given")
+            with m.If(later(is_late, f"{name}_late")):
+                m.d.comb += [found.engine.eq(engine), found.command.eq(complete)]
+            with m.If(later(overflow, f"{name}_overflow")):
                 m.d.comb += [
-                    found.valid.eq(1), found.code.eq(ErrorCode.TOKEN_OVERFLOW), found.engine.eq(engine), found.command.eq(given),
+                    found.valid.eq(1), found.code.eq(ErrorCode.TOKEN_OVERFLOW), found.engine.eq(engine), found.command.eq(complete),
                     found.address.eq(0),
                 ]
-            with m.If(port.error.valid):
-                # Serial LOAD and STORE do one command at a time, so what they have begun is what they have completed, or one more.
+            # Serial LOAD and STORE do one command at a time, so what they have begun is what they have completed, or one more.
+            number = later(started - port.error.begun, f"{name}_number") if self.late or engine is Engine.EXECUTE else given
+            code, place = later(port.error.code, f"{name}_code"), address(port.error, name)
+            with m.If(later(port.error.valid, f"{name}_error")):
                 m.d.comb += [
-                    found.valid.eq(1), found.code.eq(port.error.code), found.engine.eq(engine),
-                    found.command.eq(started - port.error.begun if self.late or engine is Engine.EXECUTE else given),
-                    found.address.eq(Mux(_has_address(port.error.code), port.error.address, 0)),
+                    found.valid.eq(1), found.code.eq(code), found.engine.eq(engine), found.command.eq(number), found.address.eq(place),
                 ]
-        return found
+        if not self.late:
+            return found.valid, found
+        # That there is one is known at once.
+        return Cat(abort, late.any(), deadlock, fetch.error.valid, *(engine.error.valid for engine in engines), token_overflow).any(), found
 
 
 def _seen(domain, port: wiring.PureInterface, name: str) -> SimpleNamespace:

@@ -99,7 +99,7 @@ class Core(wiring.Component):
         m.submodules.counters = counters = Counters(bits=config.control.counter_bits, bus_bytes=config.bus_bytes)
 
         # All that a program moves goes back to its reset state before the next one.
-        bases = BaseTable(address_bits=address_bits, lookups=3, sets=2 if config.control.queue_programs else 1)
+        bases = BaseTable(address_bits=address_bits, lookups=3, sets=2 if config.control.queue_programs else 1, block=serial)
         cleared = ResetInserter(controller.clear)
         for name, block in {**engines, "bases": bases, "fetch": fetch, "dispatch": dispatch, "tokens": tokens, "locks": locks,
                             "arbiter": arbiter, "datapath": datapath}.items():

@@ -13,6 +13,7 @@ __all__ = ["CSRPort", "RegisterMap", "status_layout"]
 _TABLE_AT, _TABLE_BYTES = offset_of("BASE0_LO"), 128
 _HASH = ("HASH_LO", "HASH_HI")
 _IDENTITY_END = offset_of("CONTROL")
+_GROUP_BITS = 3  # of a register's number, that choose within a group
 _STALLS_AT = offset_of("LOAD_BUSY")
 WRITTEN = ("CONTROL", "IRQ_ENABLE", "PROGRAM_OFFSET", "PROGRAM_WORDS", "PROGRAM_BASES", "WATCHDOG")
 
@@ -78,7 +79,16 @@ class RegisterMap(wiring.Component):
                 shown[register.offset // 4] = self.values[name.lower()]
         exists = Signal()
         read_data = Signal(32, reset_less=True)
-        m.d.sync += [read_data.eq(_select(shown, index)), exists.eq(Cat(index == number for number in shown).any())]
+        if self.config.control.engines == "serial":
+            m.d.sync += read_data.eq(_select(shown, index))
+        else:  # half of the selection before the register, half behind it
+            group = Signal(len(index) - _GROUP_BITS, reset_less=True)
+            groups = {number >> _GROUP_BITS: Signal(32, name=f"group{number >> _GROUP_BITS}", reset_less=True) for number in shown}
+            m.d.sync += [group.eq(index[_GROUP_BITS:]), *(
+                kept.eq(_select({n % (1 << _GROUP_BITS): value for n, value in shown.items() if n >> _GROUP_BITS == number},
+                                index[:_GROUP_BITS])) for number, kept in groups.items())]
+            m.d.comb += read_data.eq(_select(groups, group))
+        m.d.sync += exists.eq(Cat(index == number for number in shown).any())
 
         in_table = index[5:] == _TABLE_AT // _TABLE_BYTES
         in_stalls = Cat(index == register.offset // 4 for register in REGISTERS if register.offset >= _STALLS_AT).any()

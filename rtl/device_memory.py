@@ -13,7 +13,7 @@ from .uartbone import HostPort
 
 __all__ = ["DeviceMemory"]
 
-_QUEUE_WORDS = 8  # a place comes back seven cycles after it was taken: enough for a word per cycle
+_QUEUE_WORDS = 10  # a place comes back at most eight cycles after it was taken: enough for a word per cycle
 
 
 class _Burst(wiring.Component):
@@ -55,7 +55,7 @@ class _Burst(wiring.Component):
 class DeviceMemory(wiring.Component):
     """Block RAM behind the accelerator's memory ports: byte address 0 is the first byte of the RAM.
 
-    Latency: 7 cycles from an accepted read request to its first word (5 with one port); then one word per cycle, also across bursts. Writes
+    Latency: 8 cycles from an accepted read request to its first word (5 with one port); then one word per cycle, also across bursts. Writes
     take one word per cycle; a response means that every later read sees them. Words beyond the memory are answered with an
     error and not written. The host's single words go first, each costs the accelerator one cycle at most.
 
@@ -144,27 +144,40 @@ class DeviceMemory(wiring.Component):
         with m.If(writes.step & writes.last):
             # A burst that leaves the memory does not come back, so its last word tells.
             m.d.sync += [response.valid.eq(1), response.payload.error.eq(writes.outside)]
-        m.d.sync += write_port.en.eq(0)
-        with m.If(host_write):
+        takes = writes.step & ~writes.outside
+        host_strobe = Const(0xf, 4) << (4 * host_lane)
+        if self.ports == 2:
+            # In two cycles: what is written, and then where, which is known late.
+            data = Signal.like(write_port.data, name="data", reset_less=True)
+            strobe = Signal.like(write_port.en, name="strobe", reset_less=True)
+            taken, by_host = Signal(), Signal()
             m.d.sync += [
-                write_port.data.eq(host_write_data.replicate(self.bus_bits // 32)),
-                write_port.en.eq(Const(0xf, 4) << (4 * host_lane)),
+                data.eq(Mux(host_write, host_write_data.replicate(self.bus_bits // 32), word.payload.data)),
+                strobe.eq(word.payload.strobe), taken.eq(takes), by_host.eq(host_write),
+                write_port.data.eq(data), write_port.en.eq(Mux(by_host, host_strobe, Mux(taken, strobe, 0))),
             ]
-        with m.Else():
-            m.d.sync += write_port.data.eq(word.payload.data)
-            with m.If(writes.step & ~writes.outside):
-                m.d.sync += write_port.en.eq(word.payload.strobe)
+        else:
+            m.d.sync += write_port.en.eq(0)
+            with m.If(host_write):
+                m.d.sync += [
+                    write_port.data.eq(host_write_data.replicate(self.bus_bits // 32)), write_port.en.eq(host_strobe),
+                ]
+            with m.Else():
+                m.d.sync += write_port.data.eq(word.payload.data)
+                with m.If(takes):
+                    m.d.sync += write_port.en.eq(word.payload.strobe)
 
-        # Reads: what is asked, the RAM's output, with two ports a register behind it, the queue. A word is asked for when it has a place
-        # there.
+        # Reads: what is asked, with two ports a register before the RAM and one behind its output, the queue. A word is asked for when it
+        # has a place there.
         stages = 2
         ram_word = read_port.data
         if self.ports == 2:
-            stages = 3
+            stages = 4
             ram_word = Signal(self.bus_bits, reset_less=True)
             m.d.sync += ram_word.eq(read_port.data)
         m.submodules.queue = queue = Queue(width=self.bus_bits + 1, depth=_QUEUE_WORDS)
-        places = Signal(range(_QUEUE_WORDS + 1), init=_QUEUE_WORDS)
+        places, some = Signal(range(_QUEUE_WORDS + 1), init=_QUEUE_WORDS), Signal(init=1)  # are there any
+        read = queue.r_rdy & queue.r_en
         host_stage = Signal(stages + 1)
         stage = Signal(stages)
         outside = Signal(stages, reset_less=True)
@@ -174,7 +187,7 @@ class DeviceMemory(wiring.Component):
         else:
             m.d.comb += host_read.eq(host_valid & ~host_writes & ~host_stage.any())
         m.d.comb += [
-            reads.step.eq(reads.valid & (places != 0) & ~host_read & ~writing),
+            reads.step.eq(reads.valid & some & ~host_read & ~writing),
             queue.w_en.eq(stage[-1]),
             queue.w_data.eq(Cat(ram_word, outside[-1])),
             self.read.response.valid.eq(queue.r_rdy),
@@ -185,7 +198,7 @@ class DeviceMemory(wiring.Component):
         host_data = Signal(32, reset_less=True)
         host_word_read = ram_word.word_select(host_lane, 32)
         m.d.sync += [
-            places.eq(places - reads.step + (queue.r_rdy & queue.r_en)),
+            places.eq(places - reads.step + read), some.eq((places > 1) | (places[0] & ~reads.step) | read),
             stage.eq(Cat(reads.step, stage)),
             outside.eq(Cat(reads.outside, outside)),
             host_stage.eq(Cat(host_read, host_stage)),
@@ -204,7 +217,10 @@ class DeviceMemory(wiring.Component):
             m.d.sync += address.eq(Mux(writing, write_address, read_address))
             m.d.comb += [write_port.addr.eq(address), read_port.addr.eq(address), read_port.en.eq(~write_port.en.any())]
         else:
-            m.d.sync += [write_port.addr.eq(write_address), read_port.addr.eq(read_address)]
+            # Twice in registers: those of the RAM lie among its blocks, these among what they are chosen from.
+            for port, address, name in (write_port, write_address, "write_address"), (read_port, read_address, "read_address"):
+                chosen = Signal.like(port.addr, name=name, reset_less=True)
+                m.d.sync += [chosen.eq(address), port.addr.eq(chosen)]
         return m
 
     def _part(self, m: Module, name: str, port: wiring.PureInterface) -> wiring.PureInterface:

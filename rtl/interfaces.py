@@ -130,7 +130,7 @@ class TokenPort(wiring.Signature):
 
 
 class ErrorShape(data.StructLayout):
-    """A report of an error: valid for one cycle, first one wins.
+    """A report of an error: valid for one cycle, first one wins. ``address`` means something with ADDRESS and BUS only.
 
     ``begun`` says which command is at fault: how many have started from it on, 0 where it was refused before it started, 1
     where it is the one that started last. Its index is the number of started commands minus ``begun``.

@@ -94,9 +94,9 @@ class LoadEngine(wiring.Component):
         m.submodules.front = front = self._front
         m.submodules.back = back = self._back
         record = front.record.payload
-        m.submodules.records = records = Queue(
-            width=record.shape().size, depth=self.config.memory.outstanding,
-            block=self.config.memory.outstanding >= _BLOCK_RECORDS)
+        m.submodules.records = records = Queue(  # of two words it would take one in two cycles, and nobody waits for it
+            width=record.shape().size, depth=max(3, self.config.memory.outstanding),
+            block=self.config.memory.outstanding >= _BLOCK_RECORDS, early=True)
 
         for own, inner in (
                 (self.commands, decoder.i), (self.lookup, front.lookup), (self.read.request, front.request),
@@ -113,14 +113,23 @@ class LoadEngine(wiring.Component):
             words.i.payload.address.eq(self.read_address), self.read.response.ready.eq(words.i.ready),
             back.response.valid.eq(words.o.valid), back.response.payload.eq(words.o.payload.word), words.o.ready.eq(back.response.ready),
         ]
+        # A record is known late in its cycle, and nobody waits for it: it goes through a register. There are as many in all as the
+        # queue takes. A halt comes a cycle late.
+        kept, recorded = Signal(record.shape(), name="kept", reset_less=True), Signal()
+        places, room = Signal(range(self.config.memory.outstanding + 1), init=self.config.memory.outstanding), Signal(init=1)
+        recording, unrecords = front.record.valid & room, back.record.ready & records.r_rdy
+        m.d.sync += [
+            kept.eq(record), recorded.eq(recording), places.eq(places - recording + unrecords),
+            room.eq(((places > 1) | (places[0] & ~recording) | unrecords) & ~self.control.halt),
+        ]
         m.d.comb += [
-            records.w_en.eq(front.record.valid), records.w_data.eq(record), front.record.ready.eq(records.w_rdy),
+            front.record.ready.eq(room), records.w_en.eq(recorded), records.w_data.eq(kept),
             back.record.valid.eq(records.r_rdy), back.record.payload.eq(records.r_data), records.r_en.eq(back.record.ready),
         ]
 
         behind_idle = Signal()
         m.d.comb += [
-            behind_idle.eq(back.idle & (records.level == 0)),
+            behind_idle.eq(back.idle & records.empty & ~recorded),
             front.behind_idle.eq(behind_idle), self.claim.eq(back.claim), back.granted.eq(self.granted),
             back.response_address.eq(words.o.payload.address), front.halt.eq(self.control.halt), back.halt.eq(self.control.halt),
             self.tokens.take.eq(front.take), self.tokens.take_mask.eq(decoder.o.payload.wait), front.taken.eq(self.tokens.taken),
@@ -139,7 +148,10 @@ class LoadEngine(wiring.Component):
             control.started.eq(front.take & front.taken),
             control.blocked.eq(front.waits & behind_idle),
             control.idle.eq(behind_idle & Mux(control.halt, front.quiet, front.idle)),
-            control.error.eq(Mux(back.error.valid, back.error, front.error)), control.error.begun.eq(begun),
+            control.error.valid.eq(back.error.valid | front.error.valid), control.error.begun.eq(begun),
+            # Told by the register: what is behind is idle only when it has reported its fault.
+            *(getattr(control.error, field).eq(Mux(back.fault, getattr(back.error, field), getattr(front.error, field)))
+              for field in ("code", "address")),
         ]
         with m.If(back.moves):
             m.d.comb += control.activity.eq(activity.BUSY)

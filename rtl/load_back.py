@@ -40,6 +40,7 @@ class LoadBack(wiring.Component):
     claim, granted : halves of the accumulator (see :mod:`~systolith.rtl.locks`)
     parameter : :class:`ParameterLoad`, of parameters and table
     give, give_mask : a command is complete
+    fault : something was wrong, reported (``error``) or about to be
     idle : nothing is recorded, held or still to be given
     moves, stalls : this cycle writes, or waits to write
     """
@@ -56,6 +57,7 @@ class LoadBack(wiring.Component):
     granted: Signal
     give: Signal
     give_mask: Signal
+    fault: Signal
     idle: Signal
     moves: Signal
     stalls: Signal
@@ -80,7 +82,7 @@ class LoadBack(wiring.Component):
             "accumulator": Out(AccumulatorLoad(cols=lanes[Bank.ACCUMULATOR])),
             "parameter": Out(ParameterLoad(lanes=lanes[Bank.PARAMETER])),
             "claim": Out(HALVES), "granted": In(HALVES), "give": Out(1), "give_mask": Out(2),
-            "idle": Out(1), "moves": Out(1), "stalls": Out(1), "error": Out(ErrorShape(config.memory.address_bits)),
+            "fault": Out(1), "idle": Out(1), "moves": Out(1), "stalls": Out(1), "error": Out(ErrorShape(config.memory.address_bits)),
         })
 
     def elaborate(self, platform):
@@ -101,7 +103,7 @@ class LoadBack(wiring.Component):
             "chunk": chunk.shape(), "row_beyond": 1, "row_last": 1, "lane_beyond": 1}))
         # Stage 4: a chunk that is known to be inside its memory, or is not ``live``; and where it goes, one bit for each bank.
         m.submodules.out = out = ElasticBuffer(data.StructLayout({"chunk": chunk.shape(), "live": 1, "to": len(self.lanes)}))
-        fault = Signal()
+        fault = self.fault
         fault_code = Signal(ErrorCode, reset_less=True)
         fault_address = Signal.like(self.response_address, reset_less=True)
 

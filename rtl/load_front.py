@@ -37,7 +37,7 @@ class LoadFront(wiring.Component):
     command : stream of decoded :class:`Load`
     take, taken : tokens of the command's ``wait``
     behind_idle : the writing side has nothing to do
-    request, record : a record leaves in the cycle before its request or earlier
+    request, record : a record leaves in the cycle before its request or earlier; there is no room for one under ``halt``
     waits : a command waits for tokens and no request is on its way
     idle : no command, no request; ``quiet``: no request
     """
@@ -58,7 +58,8 @@ class LoadFront(wiring.Component):
     def __init__(self, config: Config):
         self.config = config
         self.address_bits = address_bits = config.memory.address_bits
-        self.bus_bytes = config.bus_bytes
+        self._word_bits = exact_log2(config.bus_bytes)
+        self._block_bits = exact_log2(BURST_BEATS) + self._word_bits
         super().__init__({
             "halt": In(1), "command": In(stream.Signature(command_layout(Load))),
             "take": Out(1), "taken": In(1), "behind_idle": In(1),
@@ -89,18 +90,24 @@ class LoadFront(wiring.Component):
         m.d.comb += address.eq(base + offset)
 
         run = Signal(data.StructLayout({
-            "address": self.address_bits, "left": min(24, self.address_bits), "row": row_bits,
+            "address": self.address_bits, "left": min(24, self.address_bits), "long": 1, "row": row_bits,
             "lane": self.record.payload.lane.shape(), "bank": self.record.payload.bank.shape(), "start": 1, "last": 1, "post": 2,
             "inside": 1}), reset_less=True)
         run_valid = Signal()
         run_taken = Signal()
         pushed = Signal()  # a run goes from the walk to the bursts
-        # Between the two, because which burst may go is decided late in the cycle.
-        m.submodules.runs = runs = Skid(run.shape())
-        m.d.comb += [runs.i.valid.eq(run_valid & run.inside), runs.i.payload.eq(run), run_taken.eq(runs.i.valid & runs.i.ready)]
+        # Between the two, because which burst may go is decided late in the cycle; with all that is known of a run by then.
+        block = 1 << self._block_bits
+        end = run.address[:self._block_bits] + run.left
+        near_end = run.address[:self._block_bits] + run.left[:self._block_bits + 1]  # unless it is long
+        m.submodules.runs = runs = Skid(data.StructLayout({"run": run.shape(), "end": len(end), "more": 1}))
+        m.d.comb += [
+            runs.i.valid.eq(run_valid & run.inside), run_taken.eq(runs.i.valid & runs.i.ready), runs.i.payload.run.eq(run),
+            runs.i.payload.end.eq(end), runs.i.payload.more.eq(run.long | (near_end > block)),
+        ]
         cut_valid = Signal()  # a run is being cut into bursts
         quiet = ~run_valid & ~runs.o.valid & ~cut_valid & ~self.request.valid
-        m.d.comb += self.quiet.eq(quiet)
+        m.d.comb += [self.quiet.eq(quiet), self.error.address.eq(run.address)]  # the controller knows which errors have one
 
         objection = load_objection(self.config, command)
         with m.FSM():
@@ -143,7 +150,6 @@ class LoadFront(wiring.Component):
                     m.d.comb += [
                         self.error.valid.eq(quiet & self.behind_idle),
                         self.error.code.eq(code),
-                        self.error.address.eq(run.address if code is ErrorCode.ADDRESS else 0),
                     ]
                     m.d.sync += run_valid.eq(0)
 
@@ -170,7 +176,7 @@ class LoadFront(wiring.Component):
         with m.If(walks & step):
             m.d.sync += [
                 run.address.eq(address), run.inside.eq(fits & (offset <= limit)), run.left.eq(command.run),
-                run.row.eq(row), run.lane.eq(command.lane),
+                run.long.eq(command.run[self._block_bits + 1:].any()), run.row.eq(row), run.lane.eq(command.lane),
                 run.bank.eq(command.bank), run.start.eq(1), run.last.eq(~inner & final), run.post.eq(command.post),
             ]
         self._bursts(m, runs.o, cut_valid)
@@ -182,8 +188,7 @@ class LoadFront(wiring.Component):
 
     def _bursts(self, m: Module, runs: stream.Interface, cut_valid: Signal) -> None:
         """Cuts ``runs`` at multiples of 64 bus words, one burst per cycle. ``cut_valid``: there is what is left of one."""
-        word_bits = exact_log2(self.bus_bytes)
-        block_bits = exact_log2(BURST_BEATS) + word_bits
+        word_bits, block_bits = self._word_bits, self._block_bits
         # Whether the next burst may go does not depend on who takes this one: that is decided far away.
         m.submodules.skid = skid = Skid(self.request.payload.shape())
         wiring.connect(m, skid.o, wiring.flipped(self.request))
@@ -194,12 +199,11 @@ class LoadFront(wiring.Component):
         m.d.comb += [request.address.eq(Cat(C(0, word_bits), beat_address)), request.beats.eq(beats)]
 
         # What is left of the run that is being cut; its end, from the block in which it stands; and whether that is in another block.
-        next_run, run = runs.payload, Signal(runs.payload.shape(), name="cut", reset_less=True)
+        next_run, run = runs.payload.run, Signal(runs.payload.run.shape(), name="cut", reset_less=True)
         end = Signal(len(run.left) + 1, reset_less=True)
         more = Signal(reset_less=True)
         first_byte = run.address[:block_bits]
         first_word = run.address[word_bits:block_bits]
-        next_end = next_run.address[:block_bits] + next_run.left
 
         record = self.record.payload
         m.d.comb += [
@@ -209,11 +213,11 @@ class LoadFront(wiring.Component):
             record.chunk.eq(next_chunk(self.config, record.first, run.left, run.bank, more=more, last_word=first_word.all())),
         ]
         free = ~asked.valid | asked.ready
-        m.d.comb += self.record.valid.eq(cut_valid & free & ~self.halt)
+        m.d.comb += self.record.valid.eq(cut_valid & free)  # under ``halt`` there is no room for one
         leaves = Signal()
         m.d.comb += [leaves.eq(self.record.valid & self.record.ready), runs.ready.eq(~cut_valid | leaves & ~more)]
         with m.If(runs.ready):
-            m.d.sync += [cut_valid.eq(runs.valid), run.eq(next_run), end.eq(next_end), more.eq(next_end > 1 << block_bits)]
+            m.d.sync += [cut_valid.eq(runs.valid), run.eq(next_run), end.eq(runs.payload.end), more.eq(runs.payload.more)]
         with m.If(self.halt):
             m.d.sync += cut_valid.eq(0)
         with m.If(asked.ready):

@@ -27,6 +27,7 @@ class Nest(wiring.Component):
     values : for each value, the levels that have a stride for it; stepping the others leaves it as it is
     bits : widths of values that do not have 16 bits
     held : counts and strides hold as long as they are needed, and are not copied
+    slow : an ``advance`` without ``start`` comes two cycles or more after any other, so that sums can be in registers
 
     Members
     -------
@@ -52,8 +53,9 @@ class Nest(wiring.Component):
     last: Signal
 
     def __init__(self, *, levels: Mapping[str, int], values: Mapping[str, Iterable[str]],
-                 bits: Mapping[str, int] | None = None, held: bool = False):
+                 bits: Mapping[str, int] | None = None, held: bool = False, slow: bool = False):
         self.held = held
+        self.slow = slow
         self.levels = dict(levels)
         self.values = {value: tuple(strided) for value, strided in values.items()}
         self.bits = {value: (bits or {}).get(value, VALUE_BITS) for value in self.values}
@@ -135,4 +137,8 @@ class Nest(wiring.Component):
                 with m.If(self.configure):
                     m.d.sync += kept.eq(self.strides[value][level])
                 stride |= Mux(turn, self.strides[value][level] if self.held else kept, 0)
-        m.d.comb += [stepped.eq(base + stride), self.o[value].eq(begin)]
+        if self.slow:
+            m.d.sync += stepped.eq(base + stride)
+            m.d.comb += self.o[value].eq(begin)
+        else:
+            m.d.comb += [stepped.eq(base + stride), self.o[value].eq(begin)]

@@ -36,15 +36,15 @@ def countdown(m: Module, cycles: int, restart: Value, name: str) -> Value:
     return left < 0
 
 
-def tile_nest(m: Module, config: Config, command: data.View) -> Nest:
-    """The nest over weight tiles, with counts and strides from a command of :func:`execute_fields`."""
+def tile_nest(m: Module, config: Config, command: data.View, *, slow: bool = False) -> Nest:
+    """The nest over weight tiles, with counts and strides from a command of :func:`execute_fields`; ``slow`` as of :class:`Nest`."""
     control = config.control
     levels = OUTER_LEVELS[-control.outer_loops:]
     coordinates = {"y": levels[-3:-2], "x": levels[-2:-1]} if control.padding else {}
     nest = Nest(
         levels={level: min(control.row_bits, len(command[f"{level}_count"])) for level in levels},
         values={"weight": levels, "row": levels, **coordinates}, bits=dict.fromkeys(("weight", "row"), control.row_bits),
-        held=not control.looks_ahead)
+        held=not control.looks_ahead, slow=slow)
     m.d.comb += [nest.counts[level].eq(command[f"{level}_count"]) for level in levels]
     for value, stride in (("weight", "weight_{}"), ("row", "activation_{}"), ("y", "y_dilation"), ("x", "x_dilation")):
         if value in nest.values:
@@ -102,8 +102,8 @@ class Preloader(wiring.Component):
         timing, row_bits = self.timing, self.config.control.row_bits
         command = self.i.payload
         waits = Signal(init=1)  # in state COMMAND
-        steps = Signal()  # to the next tile
-        m.submodules.nest = nest = tile_nest(m, self.config, command)
+        steps = Signal()  # to the next tile, in state NEXT
+        m.submodules.nest = nest = tile_nest(m, self.config, command, slow=self.config.control.looks_ahead)
         # It begins anew as long as no command comes: that depends on less.
         m.d.comb += [nest.advance.eq(waits | steps), nest.start.eq(waits), nest.configure.eq(waits)]
         m.d.comb += [nest.starts[value].eq(command[start]) for value, start in TILE_STARTS.items() if value in nest.values]
@@ -124,7 +124,15 @@ class Preloader(wiring.Component):
         whole = piece == pieces - 1
 
         fill, begin, shift = Signal(), Signal(), Signal()  # `begin`: the first shift of a tile
-        filled, shifted = fill & whole & (index == 0), shift & (index == 0)
+        early = self.config.control.looks_ahead
+        final = Signal(reset_less=True) if early else index == 0  # the vector in turn is the last one; a register where clocks are high
+
+        def goes_on(to: Value, is_final: Value) -> None:
+            m.d.sync += index.eq(to)
+            if early:
+                m.d.sync += final.eq(is_final)
+
+        filled, shifted = fill & whole & final, shift & final
         fill_failed = Signal()
         occupied = Signal()  # the shadow weights hold a tile that no row uses yet
         may_fill = countdown(m, timing.emit_to_fill_cycles, shifted & transpose, "until_fill")
@@ -136,6 +144,9 @@ class Preloader(wiring.Component):
         m.d.sync += may_shift.eq(~occupied & settled & ~fill_failed)
         with m.If(self.swapped):
             m.d.sync += occupied.eq(0)
+
+        if early:
+            m.d.sync += steps.eq((shifted & ~begin) | (begin & (self.rows == 1)))
 
         with m.FSM(name="tile"):
             with m.State("COMMAND"):
@@ -150,17 +161,15 @@ class Preloader(wiring.Component):
                     m.d.sync += waits.eq(0)
                     m.next = "TILE"
             with m.State("TILE"):
-                m.d.sync += [
-                    row.eq(nest.o.weight), vector.eq(nest.o.weight), piece.eq(0),
-                    index.eq(Mux(transpose, self.cols, self.rows) - 1),
-                ]
+                m.d.sync += [row.eq(nest.o.weight), vector.eq(nest.o.weight), piece.eq(0)]
+                goes_on(Mux(transpose, self.cols, self.rows) - 1, Mux(transpose, self.cols == 1, self.rows == 1))
                 m.next = "WAIT"
                 with m.If(transpose):
                     m.next = "FILL"
             with m.State("FILL"):
                 m.d.comb += fill.eq(may_fill)
                 with m.If(filled):
-                    m.d.sync += index.eq(self.rows - 1)
+                    goes_on(C(self.rows - 1), C(self.rows == 1))
                     m.next = "WAIT"
             with m.State("WAIT"):
                 m.d.comb += shift.eq(may_shift & (may_emit | ~transpose))
@@ -174,7 +183,8 @@ class Preloader(wiring.Component):
                     m.next = "NEXT"
             with m.State("NEXT"):
                 m.d.sync += first_tile.eq(0)
-                m.d.comb += steps.eq(1)
+                if not early:
+                    m.d.comb += steps.eq(1)
                 m.next = "TILE"
                 with m.If(nest.last):
                     m.d.sync += waits.eq(1)
@@ -182,7 +192,8 @@ class Preloader(wiring.Component):
         with m.If(fill & ~whole):
             m.d.sync += [row.eq(row + 1), piece.eq(piece + 1)]
         with m.Elif((fill & ~filled) | shift):
-            m.d.sync += [row.eq(vector - stride), vector.eq(vector - stride), piece.eq(0), index.eq(index - 1)]
+            m.d.sync += [row.eq(vector - stride), vector.eq(vector - stride), piece.eq(0)]
+            goes_on(index - 1, index == 1)
 
         self._offer_tile(m, nest.o, first_tile, nest.last, begin)
 

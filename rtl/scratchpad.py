@@ -38,7 +38,7 @@ class Scratchpad(wiring.Component):
     write: list[wiring.PureInterface]
 
     latency_cycles = RAM.latency_cycles
-    write_latency_cycles = 3
+    write_latency_cycles = 4
 
     def __init__(self, *, lanes: int, depth: int, width: int, delay: list[int]):
         if len(delay) != lanes:
@@ -59,14 +59,23 @@ class Scratchpad(wiring.Component):
         m.submodules.rows = rows = Skew(address, delays=self.delay)
         m.d.comb += rows.i.eq(self.row)
 
-        # Cycle 1: one of the two transfers.
+        # Cycle 1: what comes, from afar, of which only one is valid.
         load, store = (port.stream for port in self.write)
+        arrived = [Signal.like(stream.payload, name=name, reset_less=True) for name, stream in (("loaded", load), ("stored", store))]
+        arrives = Signal()
+        stores = Signal(reset_less=True)
+        m.d.comb += [store.ready.eq(1), load.ready.eq(~store.valid)]
+        m.d.sync += [
+            arrives.eq(load.valid | store.valid), stores.eq(store.valid),
+            *(kept.eq(stream.payload) for kept, stream in zip(arrived, (load, store), strict=True)),
+        ]
+
+        # Cycle 2: one of the two.
         chosen = Signal.like(store.payload, reset_less=True)
         valid = Signal()
-        m.d.comb += [store.ready.eq(1), load.ready.eq(~store.valid)]
-        m.d.sync += [valid.eq(load.valid | store.valid), chosen.eq(Mux(store.valid, store.payload, load.payload))]
+        m.d.sync += [valid.eq(arrives), chosen.eq(Mux(stores, arrived[1], arrived[0]))]
 
-        # Cycle 2: each byte to its bank. Banks that are a multiple of ``span`` apart see the same byte, at most one takes it.
+        # Cycle 3: each byte to its bank. Banks that are a multiple of ``span`` apart see the same byte, at most one takes it.
         power_of_two = self.width & self.width - 1 == 0
         span = self.width if power_of_two and self.lanes % self.width == 0 else self.lanes
         rotated = Signal(data.ArrayLayout(unsigned(8), span), reset_less=True)
@@ -87,7 +96,7 @@ class Scratchpad(wiring.Component):
                 enable.eq(valid & (((b >= chosen.lane) & (b < end)) | (b + self.lanes < end))),
                 wrapped.eq(b < chosen.lane),
             ]
-            # Cycle 3 of a write: the memory.
+            # Cycle 4 of a write: the memory.
             m.d.comb += [
                 bank.read.eq(rows.o[b]), self.o[b].eq(bank.o),
                 bank.address.eq(Mux(wrapped, following, here)), bank.i.eq(rotated[b % span]), bank.write.eq(enable),

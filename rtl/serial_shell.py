@@ -10,6 +10,7 @@ from ..arch.registers import REGISTER_BYTES, SERIAL_BAUD, SERIAL_CONTROL, SERIAL
 from ..arch.serial_link import CONTROL_BITS, CONTROL_SECOND, CONTROL_STEP, LEAST_BIT_CYCLES
 from .core import flat_members
 from .device_memory import DeviceMemory
+from .host_register import HostRegister
 from .serial_line import add_line
 from .uart import bit_cycles
 from .word_memory import WordMemory
@@ -80,6 +81,10 @@ class SerialShell(wiring.Component):
                 m.d.comb += getattr(core, name).eq(signal) if flow is Out else signal.eq(getattr(core, name))
 
         bus = frames.bus
+        if self.memory_ports == 2:
+            m.submodules.host = host = HostRegister()
+            wiring.connect(m, frames.bus, host.i)
+            bus = host.o
         in_registers = Signal()
         in_memory = Signal()
         in_control = Signal()

@@ -262,7 +262,7 @@ def test_cycles_of_an_unknown_memory(fault, failed):
     """It may be slow, but not faster than any."""
     result, found = broken_selftest(fault, "ulx3s-12f", known=False)
     assert found == failed
-    assert "the cycle model, which does not know this memory, says at least 146" in result["tests"][-1]["detail"]
+    assert "the cycle model, which does not know this memory, says at least 147" in result["tests"][-1]["detail"]
 
 
 def test_a_memory_too_small_for_random_programs():

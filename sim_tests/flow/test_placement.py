@@ -18,7 +18,7 @@ def netlist(rows, cols, *, config=None):
     cells |= {"core.array.row_0.pe_0.mac.x_LUT4_Z": {"type": "LUT4"}, "core.requantise0.y_MULT18X18D_P0": {"type": "MULT18X18D"},
               "core.device.ram.0.3": {"type": "DP16KD"}}
     if config is not None:
-        memories = [f"accumulator.ram{half}_{col}" for half in range(2) for col in range(config.array.cols)]
+        memories = [f"accumulator.ram{col}_{half}" for half in range(2) for col in range(config.array.cols)]
         memories += [f"weights.bank{bank}" for bank in range(config.weight_lanes)]
         memories += [f"activations.bank{bank}" for bank in range(config.array.rows)]
         cells |= {f"core.{name}.memory.0.0": {"type": "DP16KD"} for name in memories}
@@ -97,7 +97,7 @@ def test_memories_are_beside_what_they_feed(tmp_path, array, elements):
     found = 0
     for name, site in sites.items():
         for memory, count, element in (
-                (r"accumulator\.ram\d_(\d+)", config.array.cols, lambda part: (-1, int(part * cols))),
+                (r"accumulator\.ram(\d+)_\d", config.array.cols, lambda part: (-1, int(part * cols))),
                 (r"weights\.bank(\d+)", config.weight_lanes, lambda part: (0, int(part * cols))),
                 (r"activations\.bank(\d+)", config.array.rows, lambda part: (int(part * rows), 0))):
             if match := re.search(memory, name):

@@ -22,8 +22,8 @@ REGION_BYTES = 4096
 CONFIGS = {
     "1x1": small_config(1, 1),
     "3x5": small_config(3, 5),
-    "5x3-wide-bus": small_config(5, 3, memory={"bus_bits": 128}),
-    "8x8-narrow-bus": small_config(8, 8, memory={"bus_bits": 32}),
+    "5x3-wide-bus-two-bursts": small_config(5, 3, memory={"bus_bits": 128, "outstanding": 2}),
+    "8x8-narrow-bus-one-burst": small_config(8, 8, memory={"bus_bits": 32, "outstanding": 1}),
     "24x12-serial": small_config(24, 12, epilogue={"multiplier": "serial"}),
     "5x7-int4": small_config(5, 7, array={"weights": "int4"}),
     "4x2-int4-one-byte": small_config(4, 2, array={"weights": "int4", "multiplier": "fast-inner-product"}),

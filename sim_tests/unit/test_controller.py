@@ -142,19 +142,20 @@ def test_an_error_halts_until_all_is_idle(engine):
         ctx.set(port.error.address, 0x89_1234_5678)
         ctx.set(dut.load.idle, 0)
         await b.pulse(port.error.valid)
+        await ctx.tick()
         assert all(ctx.get(getattr(dut, other).halt) for other in (*ENGINES, "fetch"))
         await b.pulse(dut.store.error.valid)  # too late
         await ctx.tick().repeat(5)
         assert b.state == State.RUNNING
         ctx.set(dut.load.idle, 1)
-        await ctx.tick().repeat(2)
+        await ctx.tick().repeat(3)
         assert b.state == State.ERROR and b.get("status") & Status.IRQ
         assert b.error == (ErrorCode.ADDRESS, Engine(engine + 1), 5)
         assert (b.get("error_address_lo"), b.get("error_address_hi")) == (0x1234_5678, 0x89)
         await b.start()  # nothing needs to be set again
         assert b.error == (ErrorCode.NONE, Engine.NONE, 0) and b.get("error_address_lo") == 0
         await b.pulse(dut.store.error.valid)
-        await ctx.tick()
+        await ctx.tick().repeat(2)
         assert b.error[1:] == (Engine.STORE, 0)
     run(body)
 
@@ -165,7 +166,7 @@ def test_order_of_errors_in_one_cycle():
             for names in itertools.combinations(("load", "execute", "store", "fetch"), count):
                 await b.start()
                 await b.pulse(*(getattr(dut, name).error.valid for name in names))
-                await ctx.tick()
+                await ctx.tick().repeat(2)
                 assert b.error[1] == Engine[names[0].upper()]
                 await ctx.tick().repeat(3)
     run(body)
@@ -178,7 +179,7 @@ def test_token_overflow_names_the_giving_command():
         ctx.set(dut.gives, 2)
         await ctx.tick().repeat(3)
         ctx.set(dut.token_overflow, 2)
-        await ctx.tick().repeat(3)
+        await ctx.tick().repeat(4)
         assert b.error == (ErrorCode.TOKEN_OVERFLOW, Engine.EXECUTE, 3)
     run(body)
 
@@ -195,12 +196,12 @@ def test_deadlock_at_once_and_never_wrongly():
             ctx.set(dut.fetch.pending, sum(pending << i for i, (*_, pending) in enumerate(engines)))
             ctx.set(dut.fetch.stuck, stuck)
             ctx.set(dut.gives, give)
-            await ctx.tick().repeat(3)
+            await ctx.tick().repeat(4)
             dead = stuck and not give and (0, 1, 1) in engines and all(e in ((1, 0, 0), (0, 1, 1)) for e in engines)
             assert b.error == ((ErrorCode.DEADLOCK, Engine.FETCH, 3) if dead else (ErrorCode.NONE, Engine.NONE, 0))
             b.rest()
             await b.write("CONTROL", Control.RESET)
-            await ctx.tick().repeat(3)
+            await ctx.tick().repeat(4)
             assert b.state == State.IDLE
     run(body)
 
@@ -214,7 +215,7 @@ def test_abort():
         await b.pulse(dut.fetch.moved, cycles=2)
         ctx.set(dut.store.idle, 0)
         await b.write("CONTROL", Control.ABORT)
-        await ctx.tick()
+        await ctx.tick().repeat(2)
         assert ctx.get(dut.store.halt) and b.state == State.RUNNING
         ctx.set(dut.store.idle, 1)
         await ctx.tick().repeat(2)
@@ -246,7 +247,7 @@ def test_nothing_of_the_program_before_ends_the_next():
         for first in ((dut.fetch.finished,), (dut.load.error.valid,)):  # levels that hold until they are cleared
             await b.start()
             await b.pulse(*first)
-            await ctx.tick().repeat(3)
+            await ctx.tick().repeat(4)
             assert b.state in (State.DONE, State.ERROR)
             for signal in first:
                 ctx.set(signal, 1)
@@ -257,7 +258,7 @@ def test_nothing_of_the_program_before_ends_the_next():
             await ctx.tick().repeat(3)
             assert b.state == State.RUNNING and not ctx.get(dut.load.halt)
             await b.write("CONTROL", Control.RESET)
-            await ctx.tick().repeat(3)
+            await ctx.tick().repeat(4)
     run(body)
 
 
@@ -266,7 +267,7 @@ def test_abort_right_after_start():
         b.rest()
         await b.write("CONTROL", Control.START)
         await b.write("CONTROL", Control.ABORT)
-        await ctx.tick().repeat(5)
+        await ctx.tick().repeat(6)
         assert b.state == State.ERROR and b.error == (ErrorCode.ABORTED, Engine.NONE, 0)
     run(body)
 
@@ -286,7 +287,7 @@ def test_reset_in_the_cycle_of_the_end():
         await b.start()
         ctx.set(dut.fetch.finished, 1)
         await b.write("CONTROL", Control.RESET)
-        await ctx.tick().repeat(2)
+        await ctx.tick().repeat(3)
         assert b.get("status") == State.IDLE
     run(body)
 
@@ -465,7 +466,7 @@ def test_a_memory_that_never_answers(activity, idle, engine, command):
             await b.pulse(dut.memory_moves)
             assert b.state == State.RUNNING
         assert await expire(b, 20) == 10
-        await ctx.tick()  # which error it is shows a cycle later
+        await ctx.tick().repeat(2)  # which error it is shows two cycles later
         assert b.error == (ErrorCode.TIMEOUT, engine, command) and ctx.get(dut.irq) == 0
         assert b.get("status") == State.ERROR | Status.IRQ | Status.BUS_OWED and ctx.get(dut.load.halt)
 
@@ -527,7 +528,7 @@ def test_reset_in_the_cycle_in_which_the_watchdog_expires():
             ctx.set(dut.load.activity, 1)
             ctx.set(dut.load.idle, 1)
             await b.write("CONTROL", Control.RESET)
-            await ctx.tick().repeat(3)
+            await ctx.tick().repeat(4)
     run(body)
 
 

@@ -38,12 +38,13 @@ def walk(dut, cases, *, seed, pace=0.7):
             for port in (dut.configure, dut.start):
                 ctx.set(port, 0)
             ctx.set(dut.counts, {level: 1 for level in dut.levels})
-            iterations = []
+            iterations, stepped = [], True
             for _ in range(10_000):
                 values = {value: ctx.get(dut.o[value]) for value in dut.values}
                 ends = [ctx.get(dut.at_end[level]) for level in dut.levels]
                 assert ctx.get(dut.last) == all(ends)
-                step = choice.random() < pace
+                step = choice.random() < pace and not (dut.slow and stepped)
+                stepped = step
                 ctx.set(dut.advance, step)
                 if step:
                     iterations.append((values, ends))
@@ -61,13 +62,14 @@ def walk(dut, cases, *, seed, pace=0.7):
     return seen
 
 
+@pytest.mark.parametrize("slow", [False, True])
 @pytest.mark.parametrize("levels, values", [
     ({"x": 5}, {"row": ("x",)}),
     ({"x": 5}, {"row": ("x",), "fixed": ()}),
     ({"ky": 4, "kx": 4, "ct": 6}, {"weight": ("ky", "kx", "ct"), "y": ("ky",), "x": ("kx",), "channel": ("ct",)}),
     ({"b": 6, "y": 6, "x": 6}, {"row": ("b", "y", "x"), "y": ("y",), "x": ("x",), "ends": ("b", "x")}),
 ])
-def test_iterations(levels, values):
+def test_iterations(levels, values, slow):
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     choice = random.Random(seed)
@@ -81,7 +83,7 @@ def test_iterations(levels, values):
             configuration = counts, strides
         counts, strides = configuration
         cases.append((configure, counts, {value: choice.randrange(1 << 16) for value in values}, strides))
-    dut = Nest(levels=levels, values=values)
+    dut = Nest(levels=levels, values=values, slow=slow)
     for (_, counts, starts, strides), iterations in zip(cases, walk(dut, cases, seed=seed), strict=True):
         for value in values:
             assert [seen[value] for seen, _ in iterations] == list(expected(levels, counts, starts[value], strides[value]))

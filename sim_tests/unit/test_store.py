@@ -20,7 +20,7 @@ from systolith.rtl.timing import DatapathTiming
 
 SIZE = 1 << 16
 TIMING = DatapathTiming(swap_cycles=0, swap_to_shift_cycles=1, shift_to_swap_cycles=1, fill_to_emit_cycles=1, emit_to_fill_cycles=1,
-                        distance_cycles=4, settle_cycles=9, write_cycles=3, load_cycles=1, drain_cycles=3)
+                        distance_cycles=4, settle_cycles=9, write_cycles=4, load_cycles=2, drain_cycles=3)
 
 
 class Bench:
