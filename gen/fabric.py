@@ -109,7 +109,7 @@ def _build(directory: Path, component: wiring.Component, board: Board, pinned: b
 def _place(directory: Path, board: Board, seed: int) -> Timing:
     toolchain = TOOLCHAINS[board.family]
     (directory / "harness.lpf").write_text('FREQUENCY PORT "clk" 250 MHZ;\n', encoding="utf-8")
-    own = {"ecp5": ["--" + board.device.removeprefix("LFE5U-").replace("F", "k"), "--speed", board.speed, "--router", "router1",
+    own = {"ecp5": ["--" + board.device.removeprefix("LFE5U-").replace("F", "k"), "--speed", board.speed, "--router", "router2",
                     "--lpf", "harness.lpf", "--lpf-allow-unconstrained", "--textcfg"],
            "ice40": [f"--{board.device}", "--pcf-allow-unconstrained", "--asc"]}[board.family]
     report = directory / "report.json"

