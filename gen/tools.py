@@ -18,8 +18,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["FAST_FLAGS", "SLOW_FLAGS", "ToolError", "cocotb_environment", "compiler", "find", "is_gcc", "run_tool", "verilator_root",
-           "versions", "yosys"]
+__all__ = ["FAST_FLAGS", "SLOW_FLAGS", "ToolError", "ToolTimeout", "cocotb_environment", "compiler", "find", "is_gcc", "run_tool",
+           "verilator_root", "versions", "yosys"]
 
 # Of Verilator's C++, what runs in every cycle and what runs once. -O2 is no faster to run, and slower to compile. Verilator's functions
 # have thousands of stores, so GCC asks for half its time which of them overlap: with fewer questions it compiles twice as fast, and
@@ -32,6 +32,10 @@ _ERROR = re.compile(r"^%?error\b|\berror: ", re.IGNORECASE)
 
 class ToolError(RuntimeError):
     """A tool is missing or failed; the message is one line."""
+
+
+class ToolTimeout(ToolError):
+    """A tool took longer than it was given, and was stopped."""
 
 
 def find(name: str, *, extra: str = "hardware") -> str:
@@ -110,16 +114,19 @@ def versions(*more: str) -> dict[str, str]:
 
 
 def run_tool(command: Sequence[str | Path], *, log: Path, name: str | None = None, cwd: Path | None = None,
-             environment: Mapping[str, str] | None = None) -> None:
-    """Run a command with its output in ``log``; raise :class:`ToolError` with its most telling line if it fails.
+             environment: Mapping[str, str] | None = None, timeout_s: float | None = None) -> None:
+    """Run a command with its output in ``log``; raise :class:`ToolError` with its most telling line if it fails, :class:`ToolTimeout` after
+    ``timeout_s`` seconds.
 
     ``name`` is what errors call it, by default the name of the program.
     """
     name = name or Path(command[0]).name
     with open(log, "w", encoding="utf-8") as file:
         try:
-            done = subprocess.run([str(part) for part in command], cwd=cwd, stdin=subprocess.DEVNULL, stdout=file,
+            done = subprocess.run([str(part) for part in command], cwd=cwd, stdin=subprocess.DEVNULL, stdout=file, timeout=timeout_s,
                                   stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}, check=False)
+        except subprocess.TimeoutExpired:
+            raise ToolTimeout(f"{name} was stopped after {timeout_s:.0f} s; log: {log}") from None
         except OSError as error:
             raise ToolError(f"{name} cannot be run: {error.strerror}") from None
     if done.returncode:

