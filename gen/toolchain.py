@@ -125,8 +125,8 @@ TOOLCHAINS: dict[str, Toolchain] = {
         options=("--{size}", "--speed", "{speed}", "--placer-heap-timingweight", "40", "--placer-heap-critexp", "4",
                  "--package", "{package}", "--lpf", "{constraints}", "--textcfg", "{routed}"),
         # router1 gives the best wires to the arcs that are most critical: the ULX3S-85F's clock is a fifth higher than with router2. It may
-        # go round in circles for ever (YosysHQ/nextpnr#179).
-        routers=(("--router", "router1"), ("--router", "router2")),
+        # go round in circles for ever (YosysHQ/nextpnr#179), as with that board's seed 1 where inputs of look-up tables may be exchanged.
+        routers=(("--router", "router1", "--disable-router-lutperm"), ("--router", "router2")),
         packer="yowasp-ecppack", packer_options=("--compress", "{routed}", "{bitstream}"),
         constraints="board.lpf", bitstream="bit",
         utilisation={"lut": {"TRELLIS_COMB": 1}, "ff": {"TRELLIS_FF": 1}, "dsp": {"MULT18X18D": 1}, "bram": {"DP16KD": 1}}),
