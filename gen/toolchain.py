@@ -124,8 +124,8 @@ TOOLCHAINS: dict[str, Toolchain] = {
         # With the array at fixed places, a placer that looks harder at the time of the rest gains some percent.
         options=("--{size}", "--speed", "{speed}", "--placer-heap-timingweight", "40", "--placer-heap-critexp", "4",
                  "--package", "{package}", "--lpf", "{constraints}", "--textcfg", "{routed}"),
-        # router1 gives the best wires to the arcs that are most critical: the ULX3S-85F's clock is a fifth higher than with router2. It may
-        # go round in circles for ever (YosysHQ/nextpnr#179), as with that board's seed 1 where inputs of look-up tables may be exchanged.
+        # router1 gives the best wires to the arcs that are most critical: the ULX3S-85F gains a quarter of the clock (seeds 1 and 2).
+        # It may go round in circles for ever (YosysHQ/nextpnr#179), as that seed 1 does where inputs of look-up tables may change places.
         routers=(("--router", "router1", "--disable-router-lutperm"), ("--router", "router2")),
         packer="yowasp-ecppack", packer_options=("--compress", "{routed}", "{bitstream}"),
         constraints="board.lpf", bitstream="bit",
