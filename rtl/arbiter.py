@@ -45,9 +45,9 @@ class ReadArbiter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # Each burst in flight: how many words it has, which reader it belongs to, and where it begins.
+        # Each burst in flight: how many words it has besides the first, and whether none, which reader it belongs to, and where it begins.
         word_bits = exact_log2(self.bus_bits // 8)
-        entry = data.StructLayout({"beats": 8, "bulk": 1, "word": self.address_bits - word_bits if self.addresses else 0})
+        entry = data.StructLayout({"beats": 8, "single": 1, "bulk": 1, "word": self.address_bits - word_bits if self.addresses else 0})
         m.submodules.order = order = Queue(width=entry.size, depth=self.outstanding, early=True)
         asked, burst = Signal(entry), data.View(entry, order.r_data)
 
@@ -65,11 +65,13 @@ class ReadArbiter(wiring.Component):
                 ]
         m.d.comb += [
             order.w_en.eq(self.o.request.valid & self.o.request.ready),
-            asked.beats.eq(self.o.request.payload.beats), asked.bulk.eq(choose_bulk),
+            asked.beats.eq(self.o.request.payload.beats), asked.single.eq(self.o.request.payload.beats == 0), asked.bulk.eq(choose_bulk),
             asked.word.eq(self.o.request.payload.address[word_bits:]), order.w_data.eq(asked),
         ]
 
         beat = Signal(8)
+        begins, ends = Signal(init=1), Signal()  # the word is its burst's first; one behind the first and the last
+        last = Mux(begins, burst.single, ends)
         if self.addresses:
             # No burst crosses a block of 256 words.
             m.d.comb += self.address.eq(Cat(C(0, word_bits), (burst.word[:8] + beat)[:8], burst.word[8:]))
@@ -80,8 +82,6 @@ class ReadArbiter(wiring.Component):
             ]
         m.d.comb += self.o.response.ready.eq(order.r_rdy & Mux(burst.bulk, self.bulk.response.ready, self.urgent.response.ready))
         with m.If(self.o.response.valid & self.o.response.ready):
-            m.d.sync += beat.eq(beat + 1)
-            with m.If(beat == burst.beats):
-                m.d.sync += beat.eq(0)
-                m.d.comb += order.r_en.eq(1)
+            m.d.comb += order.r_en.eq(last)
+            m.d.sync += [begins.eq(last), ends.eq((beat + 1)[:8] == burst.beats), beat.eq(Mux(last, 0, beat + 1))]
         return m

@@ -87,7 +87,7 @@ class Core(wiring.Component):
         queues = {"queue_commands": config.control.queue_commands, "address_bits": address_bits}
         fetch = SerialFetch(**memory_port, addresses=config.memory.error_address) if serial else Fetch(**memory_port)
         dispatch = SerialDispatch(**queues) if serial else Dispatch(**queues)
-        tokens = TokenCounters(bits=config.control.token_bits)
+        tokens = TokenCounters(bits=config.control.token_bits, early=config.control.looks_ahead)
         locks = HalfLocks()
         arbiter = SerialArbiter(**memory_port) if serial else ReadArbiter(
             **memory_port, outstanding=config.memory.outstanding + 1, addresses=config.memory.error_address)

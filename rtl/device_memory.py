@@ -6,9 +6,11 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from .axi_slice import RegisterSlice
 from .elastic_buffer import ElasticBuffer
 from .interfaces import ReadPort, WritePort
 from .queue import Queue
+from .step import stepped
 from .uartbone import HostPort
 
 __all__ = ["DeviceMemory"]
@@ -132,18 +134,17 @@ class DeviceMemory(wiring.Component):
         host_write = Signal()
         host_read = Signal()
         host_first = host_write | host_read if self.ports == 1 else host_write
-        response = self.write.response
+        m.submodules.responses = responses = RegisterSlice(self.write.response.payload.shape())
         word = self._part(m, "write_data", self.write.data)
         m.d.comb += [
             host_write.eq(host_valid & host_writes),
-            word.ready.eq(writes.valid & ~host_first & (~writes.last | ~response.valid | response.ready)),
+            word.ready.eq(writes.valid & ~host_first & (~writes.last | responses.i.ready)),
             writes.step.eq(word.valid & word.ready),
-        ]
-        with m.If(response.ready):
-            m.d.sync += response.valid.eq(0)
-        with m.If(writes.step & writes.last):
             # A burst that leaves the memory does not come back, so its last word tells.
-            m.d.sync += [response.valid.eq(1), response.payload.error.eq(writes.outside)]
+            responses.i.valid.eq(writes.step & writes.last), responses.i.payload.error.eq(writes.outside),
+            self.write.response.valid.eq(responses.o.valid), self.write.response.payload.eq(responses.o.payload),
+            responses.o.ready.eq(self.write.response.ready),
+        ]
         takes = writes.step & ~writes.outside
         host_strobe = Const(0xf, 4) << (4 * host_lane)
         if self.ports == 2:
@@ -197,8 +198,10 @@ class DeviceMemory(wiring.Component):
         # A single-port RAM is that of a small part, where its output goes straight to the host.
         host_data = Signal(32, reset_less=True)
         host_word_read = ram_word.word_select(host_lane, 32)
+        with m.If(reads.step ^ read):
+            m.d.sync += places.eq(stepped(places, read))
         m.d.sync += [
-            places.eq(places - reads.step + read), some.eq((places > 1) | (places[0] & ~reads.step) | read),
+            some.eq((places > 1) | (places[0] & ~reads.step) | read),
             stage.eq(Cat(reads.step, stage)),
             outside.eq(Cat(reads.outside, outside)),
             host_stage.eq(Cat(host_read, host_stage)),

@@ -4,12 +4,15 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arch.commands import COMMANDS
+from ..arch.commands import COMMANDS, MAX_WORDS
 from ..arch.registers import ErrorCode
 from .interfaces import ErrorShape
 from .queue import Queue
+from .step import stepped
 
 __all__ = ["Dispatch"]
+
+_FEW_BITS = MAX_WORDS.bit_length()
 
 
 class Dispatch(wiring.Component):
@@ -64,6 +67,9 @@ class Dispatch(wiring.Component):
         m = Module()
         active = Signal()
         left = Signal(min(32, self.address_bits), reset_less=True)  # words of the program; of one that is longer, fetch gives none
+        # More than any command has, a cycle late: then there are as many still, or one fewer.
+        many, few = Signal(reset_less=True), left[:_FEW_BITS]
+        m.d.sync += many.eq(left[_FEW_BITS:].any())
         rest = Signal(8, reset_less=True)  # words of the command that moves
         in_header = Signal(init=1)
 
@@ -78,9 +84,9 @@ class Dispatch(wiring.Component):
         is_code = {code: header[:4] == code for code in COMMANDS}
         with m.If(in_header):
             m.d.sync += [
-                opcode.eq(Cat(is_code.values())), more.eq(left != 0), known.eq(Cat(is_code.values()).any()),
+                opcode.eq(Cat(is_code.values())), more.eq(many | few.any()), known.eq(Cat(is_code.values()).any()),
                 # All commands' lengths at once, instead of one after the other.
-                fits.eq(Cat(is_code[code] & (header[8:16] == command.words) & (left >= command.words)
+                fits.eq(Cat(is_code[code] & (header[8:16] == command.words) & (many | (few >= command.words))
                             for code, command in COMMANDS.items()).any()),
                 blocked.eq((Cat(is_code.values()) & full).any()),
             ]
@@ -104,7 +110,9 @@ class Dispatch(wiring.Component):
                 queue.r_en.eq(o.ready),
             ]
             pending = Signal(range(self.queue_commands + 1), name=f"{name}_pending")
-            m.d.sync += pending.eq(pending + (self.moved & opcode[index]) - self.started[index])
+            dispatched, started = self.moved & opcode[index], self.started[index]
+            with m.If(dispatched ^ started):
+                m.d.sync += pending.eq(stepped(pending, dispatched))
             m.d.comb += [self.pending[index].eq(pending != 0), full[index].eq(pending == self.queue_commands)]
 
         m.d.comb += [self.finished.eq(active & (left == 0)), self.stuck.eq(self.finished)]
@@ -130,5 +138,5 @@ class Dispatch(wiring.Component):
         with m.If(move):
             m.d.sync += left.eq(left - 1)
         with m.If(self.start):
-            m.d.sync += [active.eq(1), left.eq(self.words)]
+            m.d.sync += [active.eq(1), left.eq(self.words), many.eq(self.words[_FEW_BITS:len(left)].any())]
         return m

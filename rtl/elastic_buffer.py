@@ -21,16 +21,14 @@ class ElasticBuffer(wiring.Component):
     Members
     -------
     i, o : the streams
-    second : the payload behind that of ``o``, while ``i.ready`` is low
     """
 
     i: stream.Interface
     o: stream.Interface
-    second: Signal
 
     def __init__(self, shape: ShapeLike):
         self.shape = shape
-        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)), "second": Out(shape)})
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
 
     def elaborate(self, platform):
         m = Module()
@@ -39,7 +37,7 @@ class ElasticBuffer(wiring.Component):
         places = [Signal(self.shape, name=f"place{n}", reset_less=True) for n in range(2)]
         m.d.comb += [
             self.i.ready.eq(room), self.o.valid.eq(valid),
-            self.o.payload.eq(Mux(reads, places[1], places[0])), self.second.eq(Mux(reads, places[0], places[1])),
+            self.o.payload.eq(Mux(reads, places[1], places[0])),
         ]
         m.d.sync += [
             valid.eq(self.i.valid & room | valid & ~(room & self.o.ready)),

@@ -11,6 +11,7 @@ from .interfaces import TABLE_FIELD, ParameterLoad
 from .queue import Queue
 from .requantise import MULTIPLIER_BITS, SHIFT_BITS, requantiser
 from .skew import Skew
+from .step import stepped
 
 __all__ = ["Chunk", "Epilogue", "Group", "Settings"]
 
@@ -226,7 +227,8 @@ class Epilogue(wiring.Component):
         """``ready``: fewer groups and chunks than places, and the requantiser takes the next."""
         held = Signal(range(self.depth + 1))
         leaving = self.o.valid & self.o.ready
-        m.d.sync += held.eq(held + self.group.valid - leaving)
+        with m.If(self.group.valid ^ leaving):
+            m.d.sync += held.eq(stepped(held, self.group.valid))
         pause = Signal(range(self.interval_cycles))
         if self.interval_cycles > 1:
             with m.If(self.group.valid & self.settings.requantise):

@@ -138,12 +138,13 @@ class ExecuteEngine(wiring.Component):
         unsettled = Signal(2)
         for half in range(2):
             left = Signal(range(cycles + 1), name=f"unsettled_cycles{half}")
+            some = Signal(name=f"unsettled{half}")  # are left
             issued = touch & (touched[half_bit] == half)
             with m.If(issued):
-                m.d.sync += left.eq(cycles)
-            with m.Elif(left != 0):
-                m.d.sync += left.eq(left - 1)
-            m.d.comb += unsettled[half].eq(issued | (left != 0))
+                m.d.sync += [left.eq(cycles), some.eq(1)]
+            with m.Elif(some):
+                m.d.sync += [left.eq(left - 1), some.eq(left != 1)]
+            m.d.comb += unsettled[half].eq(issued | some)
         m.d.comb += self.claim.eq(unsettled | using)
 
         ends = Mux(last, Cat(C(1, 1), post), 0)

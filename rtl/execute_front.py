@@ -19,8 +19,10 @@ INNER_LEVELS = ("b", "y", "x")
 
 
 def execute_fields() -> data.StructLayout:
-    """A struct with one member per field of EXECUTE, and ``vector_row``: the weight row of the first vector that is read."""
-    return data.StructLayout({**command_layout(Execute).members, "vector_row": 16})
+    """A struct with one member per field of EXECUTE, ``vector_row``: the weight row of the first vector that is read, and for each level
+    ``_once``: its count is 1."""
+    return data.StructLayout({
+        **command_layout(Execute).members, "vector_row": 16, **{f"{level}_once": 1 for level in (*OUTER_LEVELS, *INNER_LEVELS)}})
 
 
 def signed_digits(number: int) -> Iterator[tuple[int, int]]:
@@ -101,6 +103,10 @@ class ExecuteFront(wiring.Component):
             wrong.eq(Cat(*(count == 0 for count in counts.values()), command.k_last == 0, command.k_last > self.rows).any()),
         ]
         m.d.comb += self.o.payload.eq(command)  # which is how its fields begin
+        for level, count in counts.items():
+            once = Signal(name=f"{level}_once", reset_less=True)
+            m.d.sync += once.eq(count == 1)
+            m.d.comb += self.o.payload[once.name].eq(once)
         if self.config.control.padding and not self.y_moves:
             with m.If(command.y_origin.as_unsigned() >= command.height):
                 m.d.comb += self.o.payload.width.eq(0)

@@ -131,7 +131,9 @@ class Fetch(wiring.Component):
                 with m.If(requested):
                     m.d.sync += [beat_address.eq(beat_address + to_boundary), beats_left.eq(beats_left - beats)]
                     m.next = "PREPARE"
-        m.d.sync += [to_boundary.eq(boundary), beats.eq(Mux(beats_left < boundary, beats_left, boundary))]
+        # beats_left < boundary, without waiting for the boundary.
+        few, low, begun = beats_left[burst_bits:] == 0, beats_left[:burst_bits], beat_address[:burst_bits]
+        m.d.sync += [to_boundary.eq(boundary), beats.eq(Mux(few & (low + begun < burst_beats), low, boundary))]
 
         m.d.sync += reserved.eq(reserved + Mux(requested, beats, 0) - pop)
         m.d.comb += [

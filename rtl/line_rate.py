@@ -65,7 +65,9 @@ class LineRate(wiring.Component):
         quiet = Signal(range((RATE_TIMEOUTS << self.timeout_bits) + 1))
         expired = Signal()
         m.d.comb += expired.eq(quiet[-1])
-        with m.If(self.trusted):
+        trusted = Signal()  # a cycle late: it is told behind all of a frame
+        m.d.sync += trusted.eq(self.trusted)
+        with m.If(trusted):
             m.d.sync += quiet.eq(0)
         with m.Elif(self.tick & self.waiting):
             m.d.sync += quiet.eq(quiet + 1)

@@ -20,8 +20,10 @@ from .interfaces import (
 from .load_back import LoadBack
 from .load_fields import load_decoder
 from .load_front import LoadFront
+from .load_records import behind_first_chunk
 from .locks import HALVES
 from .queue import Queue
+from .step import stepped
 from .timing import DatapathTiming
 
 __all__ = ["LoadEngine", "load_ports"]
@@ -118,12 +120,14 @@ class LoadEngine(wiring.Component):
         kept, recorded = Signal(record.shape(), name="kept", reset_less=True), Signal()
         places, room = Signal(range(self.config.memory.outstanding + 1), init=self.config.memory.outstanding), Signal(init=1)
         recording, unrecords = front.record.valid & room, back.record.ready & records.r_rdy
+        with m.If(recording ^ unrecords):
+            m.d.sync += places.eq(stepped(places, unrecords))
         m.d.sync += [
-            kept.eq(record), recorded.eq(recording), places.eq(places - recording + unrecords),
+            kept.eq(record), recorded.eq(recording),
             room.eq(((places > 1) | (places[0] & ~recording) | unrecords) & ~self.control.halt),
         ]
         m.d.comb += [
-            front.record.ready.eq(room), records.w_en.eq(recorded), records.w_data.eq(kept),
+            front.record.ready.eq(room), records.w_en.eq(recorded), records.w_data.eq(behind_first_chunk(self.config, kept)),
             back.record.valid.eq(records.r_rdy), back.record.payload.eq(records.r_data), records.r_en.eq(back.record.ready),
         ]
 
@@ -138,7 +142,8 @@ class LoadEngine(wiring.Component):
 
         # Commands that have started and are not complete.
         begun = Signal.like(self.control.error.begun)
-        m.d.sync += begun.eq(begun + self.control.started - back.give)
+        with m.If(self.control.started ^ back.give):
+            m.d.sync += begun.eq(stepped(begun, self.control.started))
 
         activity = activity_enum(Engine.LOAD)
         missing = decoder.o.payload.wait & ~self.tokens.available

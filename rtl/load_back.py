@@ -11,7 +11,7 @@ from ..arch.registers import ErrorCode
 from .elastic_buffer import ElasticBuffer
 from .interfaces import TABLE_FIELD, AccumulatorLoad, ErrorShape, ParameterLoad, ScratchpadWrite
 from .load_fields import bank_lanes, bank_of_words, bank_rows
-from .load_records import RecordLayout, next_chunk
+from .load_records import RecordLayout, most_bytes, next_chunk
 from .locks import HALVES
 
 __all__ = ["LoadBack"]
@@ -33,7 +33,7 @@ class LoadBack(wiring.Component):
     Members
     -------
     halt : level; what comes now is discarded
-    record : stream of :class:`RecordLayout`
+    record : stream of :class:`RecordLayout`, with the bytes behind the first chunk (:func:`~.load_records.behind_first_chunk`)
     response : bus words; ``response_address``: of the one that is there
     activation, weight : :class:`ScratchpadWrite`
     accumulator : :class:`AccumulatorLoad`
@@ -89,7 +89,7 @@ class LoadBack(wiring.Component):
         m = Module()
         chunk_bytes = max(4, *self.widths.values())
 
-        # Stage 1: the burst whose words arrive, and how much of it is left.
+        # Stage 1: the burst whose words arrive, and how much of it is left behind its next chunk.
         burst = Signal(self.record.payload.shape(), reset_less=True)
         burst_valid = Signal()
         # Stage 2: up to ``chunk_bytes`` bytes and where they go.
@@ -120,15 +120,18 @@ class LoadBack(wiring.Component):
         with m.If(self.record.ready):
             m.d.sync += [burst_valid.eq(self.record.valid), burst.eq(self.record.payload)]
         with m.Elif(cut):
-            first, left = (burst.first + following.count)[:len(burst.first)], (burst.bytes - following.count)[:len(burst.bytes)]
+            # It goes on behind as many bytes as can be written at once: with fewer it would have ended.
+            first = (burst.first + most_bytes(self.config, burst.first, burst.bank))[:len(burst.first)]
             m.d.sync += [
-                burst.start.eq(0), burst.first.eq(first), burst.bytes.eq(left),
-                burst.chunk.eq(next_chunk(self.config, first, left, burst.bank)),
+                burst.start.eq(0), burst.first.eq(first),
+                burst.bytes.eq((burst.bytes - most_bytes(self.config, first, burst.bank))[:len(burst.bytes)]),
+                burst.chunk.eq(next_chunk(self.config, first, burst.bytes, burst.bank)),
             ]
 
         # The place behind the chunk in stage 2, and whether a byte of that chunk is outside its memory.
         lane_counts = Array(self.lanes.values())
         lanes, last_row = Signal(range(max(self.lanes.values()) + 1), reset_less=True), Signal(16, reset_less=True)  # of its bank
+        row_behind = Signal.like(burst.row, reset_less=True)  # the one behind its own: whether it goes on there is known late
         lanes_left = Signal.like(lanes, reset_less=True)  # in its row, with its own first
         is_scratchpad, field_end = Signal(reset_less=True), Signal(reset_less=True)
         steps = Signal(reset_less=True)  # of words: to the next lane
@@ -154,13 +157,16 @@ class LoadBack(wiring.Component):
                 chunk_valid.eq(1), chunk.data.eq(self.response.payload.data >> (burst.first << 3)), chunk.count.eq(following.count),
                 chunk.bank.eq(burst.bank), chunk.last.eq(burst.last & following.burst_end), chunk.post.eq(burst.post),
                 chunk.discard.eq(self.halt | fault),
-                chunk.row.eq(chunk.row + wraps), chunk.lane.eq(Mux(wraps, over, chunk.lane + step)),
+                chunk.row.eq(Mux(burst.start, burst.row, Mux(wraps, row_behind, chunk.row))),
+                chunk.lane.eq(Mux(wraps, over, chunk.lane + step)),
                 lanes_left.eq(Mux(wraps, lanes - over, -over)),
                 chunk.field.eq(field), field_end.eq(field == PARAMETER_WORDS - 1), is_scratchpad.eq(~of_words),
                 steps.eq((burst.bank != Bank.PARAMETER) | (field == PARAMETER_WORDS - 1)),
             ]
+            with m.If(burst.start | wraps):
+                m.d.sync += row_behind.eq(Mux(burst.start, burst.row, row_behind) + 1)
             with m.If(burst.start):
-                m.d.sync += [chunk.row.eq(burst.row), chunk.lane.eq(burst.lane), lanes_left.eq(lane_counts[burst.bank] - burst.lane)]
+                m.d.sync += [chunk.lane.eq(burst.lane), lanes_left.eq(lane_counts[burst.bank] - burst.lane)]
 
         # The first fault spoils everything behind it.
         with m.If(cut & self.response.payload.error & ~fault):
@@ -178,9 +184,11 @@ class LoadBack(wiring.Component):
         with m.If(unchecked & outside):
             m.d.sync += [fault.eq(1), fault_code.eq(ErrorCode.RANGE), spoiled.eq(1)]
 
-        # More of a run comes to the half in which the chunk behind this one is.
+        # More of a run comes to the half in which the chunk behind this one is. A claim may stay a cycle longer.
         half_bit = exact_log2(self.half_rows)
-        comes, comes_to = (chunk.bank == Bank.ACCUMULATOR) & burst_valid & ~burst.start & ~fault & ~self.halt, chunk.row[half_bit]
+        drops = Signal()
+        m.d.sync += drops.eq(fault | self.halt)
+        comes, comes_to = (chunk.bank == Bank.ACCUMULATOR) & burst_valid & ~burst.start & ~drops, chunk.row[half_bit]
         chunk, writes = out.o.payload.chunk, out.o.valid & out.o.payload.live
         half = chunk.row[half_bit]
         targets = dict(zip(self.lanes, out.o.payload.to, strict=True))
@@ -212,16 +220,11 @@ class LoadBack(wiring.Component):
             m.d.comb += ready.eq(self.granted.bit_select(half, 1))
 
         # A half is claimed from the first word of a run that goes there on, while more of the run comes, and a little longer.
-        def half_of(payload):
-            return Mux(payload.to[list(self.lanes).index(Bank.ACCUMULATOR)], payload.chunk.row[half_bit], HALVES)
-        behind_live = Mux(out.i.ready, unchecked, out.second.live)
-        follows = Mux(out.i.ready, half_of(out.i.payload), half_of(out.second))
         for number in range(HALVES):
-            hold = Signal(self.hold_cycles, name=f"hold{number}")
-            here = (to_accumulator & writes & (half == number)) | (comes & (comes_to == number)) | (
-                hold[0] & behind_live & (follows == number))
-            m.d.sync += hold.eq(Cat(here, hold))
-            m.d.comb += self.claim[number].eq(here | hold.any())
+            hold, held = Signal(self.hold_cycles, name=f"hold{number}"), Signal(name=f"held{number}")  # any of them
+            here = (to_accumulator & writes & (half == number)) | (comes & (comes_to == number))
+            m.d.sync += [hold.eq(Cat(here, hold)), held.eq(here | hold[:-1].any())]
+            m.d.comb += self.claim[number].eq(here | held)
 
         # Completed commands travel until their last write is visible.
         gives = Signal(self.visible_cycles)

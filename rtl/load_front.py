@@ -97,27 +97,27 @@ class LoadFront(wiring.Component):
         run_taken = Signal()
         pushed = Signal()  # a run goes from the walk to the bursts
         # Between the two, because which burst may go is decided late in the cycle; with all that is known of a run by then.
-        block = 1 << self._block_bits
-        end = run.address[:self._block_bits] + run.left
-        near_end = run.address[:self._block_bits] + run.left[:self._block_bits + 1]  # unless it is long
+        run_less, left_less = (Signal.like(run.left, name=name, reset_less=True) for name in ("run_less", "left_less"))
+        m.d.sync += run_less.eq(command.run - 1)
+        end = run.address[:self._block_bits] + left_less
+        near_end = run.address[:self._block_bits] + left_less[:self._block_bits + 1]  # unless it is long
         m.submodules.runs = runs = Skid(data.StructLayout({"run": run.shape(), "end": len(end), "more": 1}))
         m.d.comb += [
             runs.i.valid.eq(run_valid & run.inside), run_taken.eq(runs.i.valid & runs.i.ready), runs.i.payload.run.eq(run),
-            runs.i.payload.end.eq(end), runs.i.payload.more.eq(run.long | (near_end > block)),
+            runs.i.payload.end.eq(end), runs.i.payload.more.eq(run.long | near_end[self._block_bits:].any()),
         ]
         cut_valid = Signal()  # a run is being cut into bursts
         quiet = ~run_valid & ~runs.o.valid & ~cut_valid & ~self.request.valid
         m.d.comb += [self.quiet.eq(quiet), self.error.address.eq(run.address)]  # the controller knows which errors have one
 
-        objection = load_objection(self.config, command)
+        # Known a cycle late, and looked at only when the base is there.
+        objection = Signal(ErrorCode, reset_less=True)
+        m.d.sync += objection.eq(load_objection(self.config, command))
         with m.FSM():
             with m.State("COMMAND"):
                 m.d.comb += self.idle.eq(~self.command.valid & quiet)
                 with m.If(self.command.valid & ~self.halt):
                     m.next = "LOOKUP"
-                    for code in (ErrorCode.VALUE, ErrorCode.UNSUPPORTED):
-                        with m.If(objection == code):
-                            m.next = code.name
             with m.State("LOOKUP"):
                 m.d.comb += [self.lookup.valid.eq(1), self.lookup.index.eq(command.base)]
                 m.d.sync += [base.eq(self.lookup.base), limit.eq(self.lookup.size)]
@@ -126,6 +126,9 @@ class LoadFront(wiring.Component):
             with m.State("LIMIT"):
                 m.d.sync += [limit.eq(limit - command.run), fits.eq((command.run <= limit) & ~(is_words & base[:2].any()))]
                 m.next = "TOKENS"
+                for code in (ErrorCode.VALUE, ErrorCode.UNSUPPORTED):
+                    with m.If(objection == code):
+                        m.next = code.name
             with m.State("TOKENS"):
                 m.d.comb += [self.take.eq(~self.halt), self.waits.eq(~self.taken & quiet)]
                 with m.If(self.taken):
@@ -177,7 +180,7 @@ class LoadFront(wiring.Component):
             m.d.sync += [
                 run.address.eq(address), run.inside.eq(fits & (offset <= limit)), run.left.eq(command.run),
                 run.long.eq(command.run[self._block_bits + 1:].any()), run.row.eq(row), run.lane.eq(command.lane),
-                run.bank.eq(command.bank), run.start.eq(1), run.last.eq(~inner & final), run.post.eq(command.post),
+                left_less.eq(run_less), run.bank.eq(command.bank), run.start.eq(1), run.last.eq(~inner & final), run.post.eq(command.post),
             ]
         self._bursts(m, runs.o, cut_valid)
         with m.If(run_taken | self.halt):
@@ -198,9 +201,10 @@ class LoadFront(wiring.Component):
         beats = Signal(exact_log2(BURST_BEATS), reset_less=True)
         m.d.comb += [request.address.eq(Cat(C(0, word_bits), beat_address)), request.beats.eq(beats)]
 
-        # What is left of the run that is being cut; its end, from the block in which it stands; and whether that is in another block.
+        # What is left of the run that is being cut; its last byte, from the block in which it stands; and whether that is in another
+        # block.
         next_run, run = runs.payload.run, Signal(runs.payload.run.shape(), name="cut", reset_less=True)
-        end = Signal(len(run.left) + 1, reset_less=True)
+        end = Signal.like(runs.payload.end, reset_less=True)
         more = Signal(reset_less=True)
         first_byte = run.address[:block_bits]
         first_word = run.address[word_bits:block_bits]
@@ -225,11 +229,11 @@ class LoadFront(wiring.Component):
         with m.If(leaves):
             m.d.sync += [
                 asked.valid.eq(1), beat_address.eq(run.address[word_bits:]),
-                beats.eq(Mux(more, BURST_BEATS - 1, (end - 1)[word_bits:block_bits]) - first_word),
+                beats.eq(Mux(more, BURST_BEATS - 1, end[word_bits:block_bits]) - first_word),
             ]
         with m.If(leaves & more):
             m.d.sync += [
                 run.address.eq(Cat(C(0, block_bits), run.address[block_bits:] + 1)),
-                run.left.eq(end - (1 << block_bits)), run.start.eq(0),
-                end.eq(end - (1 << block_bits)), more.eq(end > 2 << block_bits),
+                run.left.eq(end - ((1 << block_bits) - 1)), run.start.eq(0),
+                end.eq(end - (1 << block_bits)), more.eq(end[block_bits + 1:].any()),
             ]

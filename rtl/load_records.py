@@ -7,7 +7,7 @@ from ..arch.commands import Bank
 from ..arch.config import Config
 from .load_fields import bank_lanes
 
-__all__ = ["BURST_BEATS", "ChunkLayout", "RecordLayout", "next_chunk"]
+__all__ = ["BURST_BEATS", "ChunkLayout", "RecordLayout", "behind_first_chunk", "most_bytes", "next_chunk"]
 
 BURST_BEATS = 64
 
@@ -40,16 +40,28 @@ def _most_bytes(config: Config) -> dict[Bank, int]:
     return {bank: config.write_bytes(lanes) if bank in (Bank.ACTIVATION, Bank.WEIGHT) else 4 for bank, lanes in bank_lanes(config).items()}
 
 
+def most_bytes(config: Config, first: Value, bank: Value) -> Value:
+    """That are written at once from byte ``first`` of a bus word on, if the burst has as many: a table of a few inputs."""
+    limits, ends = _most_bytes(config).values(), range(config.bus_bytes, 0, -1)  # to the word's end, by ``first``
+    bits = max(limits).bit_length()
+    return Array(Array(C(min(limit, end), bits) for end in ends)[first] for limit in limits)[bank]
+
+
+def behind_first_chunk(config: Config, record: data.View) -> Value:
+    """The record with what is left behind its first chunk for ``bytes``; anything, if the burst ends with that."""
+    left = (record.bytes - most_bytes(config, record.first, record.bank))[:len(record.bytes)]
+    return Cat(left if name == "bytes" else record[name] for name in record.shape().members)
+
+
 def next_chunk(config: Config, first: Value, left: Value, bank: Value, *, more: Value = C(0, 1), last_word: Value = C(0, 1)) -> Value:
     """The :class:`ChunkLayout` of a burst of which ``left`` bytes are left, from byte ``first`` of a bus word on.
 
     Where there are ``more`` bytes than the burst's, it ends with the bus word of which this is ``last_word``: then ``left`` is what is
     left of the run, and nobody waits for what is left of the burst.
     """
-    # Of the bank and of ``first``, tables of a few inputs instead of sums.
     limits, ends = _most_bytes(config).values(), range(config.bus_bytes, 0, -1)  # to the word's end, by ``first``
-    bits = max(limits).bit_length()
-    most = Array(Array(C(min(limit, end), bits) for end in ends)[first] for limit in limits)[bank]
+    most = most_bytes(config, first, bank)
+    bits = len(most)
     all_fit = Array(Array(C(end <= limit, 1) for end in ends)[first] for limit in limits)[bank]
     reaches = ~more & (left[bits:] == 0) & (left[:bits] <= most)
     return Cat(Mux(reaches, left, most)[:bits], reaches | more & last_word & all_fit,

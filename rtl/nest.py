@@ -34,7 +34,7 @@ class Nest(wiring.Component):
     configure : takes ``counts`` and ``strides`` (unless they are ``held``); only beside ``start``, with ``advance`` or before it
     start : the next iteration is the first one, from ``starts`` on
     advance : goes to the next iteration; what follows the last one is undefined until ``start``
-    counts : iterations of each level, at least 1
+    counts : iterations of each level, at least 1; ``once``: it is 1, for the nest to know that early (unless counts are ``held``)
     starts : of each value
     strides : of each value and level
     o : the values in this iteration
@@ -46,6 +46,7 @@ class Nest(wiring.Component):
     start: Signal
     advance: Signal
     counts: data.View
+    once: data.View
     starts: data.View
     strides: data.View
     o: data.View
@@ -68,7 +69,7 @@ class Nest(wiring.Component):
         starts = data.StructLayout(self.bits)
         super().__init__({
             "configure": In(1), "start": In(1), "advance": In(1),
-            "counts": In(data.StructLayout(self.levels)),
+            "counts": In(data.StructLayout(self.levels)), "once": In(data.StructLayout(dict.fromkeys(self.levels, 1))),
             "starts": In(starts),
             "strides": In(data.StructLayout({
                 value: data.StructLayout({level: self.bits[value] for level in strided}) for value, strided in self.values.items()})),
@@ -91,8 +92,17 @@ class Nest(wiring.Component):
                 Signal(signed(bits + 1), name=f"{name}_{level}", reset_less=True)
                 for name in ("whole", "configured", "left", "left_next", "left_less"))
             m.d.comb += whole.eq(Mux(self.held | self.configure, self.counts[level] - 2, configured))
+            less, ends = left_next - 1, left_next < 0
             with m.If(self.configure):
                 m.d.sync += configured.eq(whole)
+            if not self.held:  # a sum of what is there early, and then what is late chooses: it stays as it is, like ``left``
+                configured_less = Signal.like(left_less, name=f"configured_less_{level}")
+                whole_less = Mux(self.configure, self.counts[level] - 3, configured_less)
+                less = Mux(self.start | outer_turns, whole_less, Mux(turns[level], left_less - 1, left_less))
+                with m.If(self.configure):
+                    m.d.sync += configured_less.eq(whole_less)
+                ends = Mux(self.start | outer_turns, Mux(self.configure, self.once[level], configured < 0),
+                           Mux(turns[level], left_less < 0, left < 0))
             with m.If(self.start | outer_turns):
                 m.d.comb += left_next.eq(whole)
             with m.Elif(turns[level]):
@@ -100,9 +110,9 @@ class Nest(wiring.Component):
             with m.Else():
                 m.d.comb += left_next.eq(left)
             with m.If(advance):
-                m.d.sync += [left.eq(left_next), left_less.eq(left_next - 1)]
+                m.d.sync += [left.eq(left_next), left_less.eq(less)]
             m.d.comb += self.at_end[level].eq(left < 0)
-            at_end_next[level] = left_next < 0
+            at_end_next[level] = ends
             outer_turns |= turns[level]
 
         inner_at_end = Const(1)

@@ -45,7 +45,8 @@ def tile_nest(m: Module, config: Config, command: data.View, *, slow: bool = Fal
         levels={level: min(control.row_bits, len(command[f"{level}_count"])) for level in levels},
         values={"weight": levels, "row": levels, **coordinates}, bits=dict.fromkeys(("weight", "row"), control.row_bits),
         held=not control.looks_ahead, slow=slow)
-    m.d.comb += [nest.counts[level].eq(command[f"{level}_count"]) for level in levels]
+    for level in levels:
+        m.d.comb += [nest.counts[level].eq(command[f"{level}_count"]), nest.once[level].eq(command[f"{level}_once"])]
     for value, stride in (("weight", "weight_{}"), ("row", "activation_{}"), ("y", "y_dilation"), ("x", "x_dilation")):
         if value in nest.values:
             m.d.comb += [nest.strides[value][level].eq(command[stride.format(level)]) for level in nest.values[value]]
@@ -123,14 +124,11 @@ class Preloader(wiring.Component):
         vector = Signal(row_bits, reset_less=True) if pieces > 1 else row
         whole = piece == pieces - 1
 
+        enters, fills = Signal(), Signal()  # in states TILE, FILL
+        holds = Signal()  # the vector in turn waits
         fill, begin, shift = Signal(), Signal(), Signal()  # `begin`: the first shift of a tile
         early = self.config.control.looks_ahead
         final = Signal(reset_less=True) if early else index == 0  # the vector in turn is the last one; a register where clocks are high
-
-        def goes_on(to: Value, is_final: Value) -> None:
-            m.d.sync += index.eq(to)
-            if early:
-                m.d.sync += final.eq(is_final)
 
         filled, shifted = fill & whole & final, shift & final
         fill_failed = Signal()
@@ -161,18 +159,16 @@ class Preloader(wiring.Component):
                     m.d.sync += waits.eq(0)
                     m.next = "TILE"
             with m.State("TILE"):
-                m.d.sync += [row.eq(nest.o.weight), vector.eq(nest.o.weight), piece.eq(0)]
-                goes_on(Mux(transpose, self.cols, self.rows) - 1, Mux(transpose, self.cols == 1, self.rows == 1))
+                m.d.comb += enters.eq(1)
                 m.next = "WAIT"
                 with m.If(transpose):
                     m.next = "FILL"
             with m.State("FILL"):
-                m.d.comb += fill.eq(may_fill)
+                m.d.comb += [fills.eq(1), fill.eq(may_fill), holds.eq(~may_fill)]
                 with m.If(filled):
-                    goes_on(C(self.rows - 1), C(self.rows == 1))
                     m.next = "WAIT"
             with m.State("WAIT"):
-                m.d.comb += shift.eq(may_shift & (may_emit | ~transpose))
+                m.d.comb += [shift.eq(may_shift & (may_emit | ~transpose)), holds.eq(~shift)]
                 with m.If(shift):
                     m.d.comb += begin.eq(1)
                     m.d.sync += occupied.eq(1)
@@ -189,11 +185,18 @@ class Preloader(wiring.Component):
                 with m.If(nest.last):
                     m.d.sync += waits.eq(1)
                     m.next = "COMMAND"
-        with m.If(fill & ~whole):
-            m.d.sync += [row.eq(row + 1), piece.eq(piece + 1)]
-        with m.Elif((fill & ~filled) | shift):
-            m.d.sync += [row.eq(vector - stride), vector.eq(vector - stride), piece.eq(0)]
-            goes_on(index - 1, index == 1)
+        # That a vector waits is known late, where it goes is not. Outside of FILL, WAIT and SHIFT, nobody looks at it.
+        pieced, begins = fills & ~whole, enters | (fills & final)
+        # Down from the first vector: into the transposer, where the tile goes there, and then into the array.
+        first_index, alone = Mux(enters & transpose, self.cols, self.rows) - 1, Mux(enters & transpose, self.cols == 1, self.rows == 1)
+        with m.If(~holds):
+            m.d.sync += [
+                row.eq(Mux(enters, nest.o.weight, Mux(pieced, row + 1, vector - stride))), piece.eq(Mux(pieced, piece + 1, 0)),
+            ]
+        with m.If(~holds & ~pieced):
+            m.d.sync += [vector.eq(Mux(enters, nest.o.weight, vector - stride)), index.eq(Mux(begins, first_index, index - 1))]
+            if early:
+                m.d.sync += final.eq(Mux(begins, alone, index == 1))
 
         self._offer_tile(m, nest.o, first_tile, nest.last, begin)
 

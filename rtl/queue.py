@@ -4,6 +4,8 @@ from amaranth import *
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from .step import stepped
+
 __all__ = ["Queue"]
 
 
@@ -79,11 +81,13 @@ class Queue(wiring.Component):
             self.w_rdy.eq(~full), self.level.eq(stored + self.r_rdy), self.empty.eq(~some & ~self.r_rdy),
             self.r_data.eq(read_port.data), write_port.data.eq(self.w_data), write_port.en.eq(write), read_port.en.eq(read),
         ]
-        m.d.sync += stored.eq(stored + write - read)
         if self.early:
+            with m.If(write ^ read):
+                m.d.sync += stored.eq(stepped(stored, write))
             m.d.sync += [
                 some.eq(write | (some & ~(read & (stored == 1)))), full.eq(~read & (full | (write & (stored == depth - 1))))]
         else:
+            m.d.sync += stored.eq(stored + write - read)
             m.d.comb += [some.eq(stored != 0), full.eq(stored == depth)]
         for port, moves in ((write_port, write), (read_port, read)):
             place = Signal(range(depth), name=f"{'write' if port is write_port else 'read'}_place")

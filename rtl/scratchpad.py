@@ -73,28 +73,31 @@ class Scratchpad(wiring.Component):
         # Cycle 2: one of the two.
         chosen = Signal.like(store.payload, reset_less=True)
         valid = Signal()
-        m.d.sync += [valid.eq(arrives), chosen.eq(Mux(stores, arrived[1], arrived[0]))]
+        taken = Signal(self.width, reset_less=True)  # which of the bytes there are: as many lowest ones as ``count`` says
+        m.d.sync += [
+            valid.eq(arrives), chosen.eq(Mux(stores, arrived[1], arrived[0])),
+            taken.eq(Cat(Mux(stores, arrived[1].count > i, arrived[0].count > i) for i in range(self.width))),
+        ]
 
-        # Cycle 3: each byte to its bank. Banks that are a multiple of ``span`` apart see the same byte, at most one takes it.
+        # Cycle 3: each byte to its bank, and whether there is one. Banks that are a multiple of ``span`` apart see the same byte, at
+        # most one takes it.
         power_of_two = self.width & self.width - 1 == 0
         span = self.width if power_of_two and self.lanes % self.width == 0 else self.lanes
         rotated = Signal(data.ArrayLayout(unsigned(8), span), reset_less=True)
         here = Signal(address, reset_less=True)
         following = Signal(address, reset_less=True)
-        end = Signal(range(self.lanes + self.width + 1))
-        m.d.comb += end.eq(chosen.lane + chosen.count)
         m.d.sync += [
             rotated.eq(Cat(self._rotate([*chosen.data, *[C(0, 8)] * (span - self.width)], chosen.lane))),
             here.eq(chosen.row), following.eq(chosen.row + 1),
         ]
+        enables = self._rotate([*taken, *[C(0, 1)] * (self.lanes - self.width)], chosen.lane)
 
         for b in range(self.lanes):
             m.submodules[f"bank{b}"] = bank = shared(RAM, platform, width=8, depth=self.depth)
             enable = Signal(name=f"enable{b}")
             wrapped = Signal(name=f"wrapped{b}", reset_less=True)
             m.d.sync += [
-                enable.eq(valid & (((b >= chosen.lane) & (b < end)) | (b + self.lanes < end))),
-                wrapped.eq(b < chosen.lane),
+                enable.eq(valid & enables[b]), wrapped.eq(b < chosen.lane),
             ]
             # Cycle 4 of a write: the memory.
             m.d.comb += [

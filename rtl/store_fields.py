@@ -11,7 +11,7 @@ from ..arch.footprint import field_bits
 from ..arch.registers import ErrorCode
 from .decode import Decoder
 
-__all__ = ["WINDOW_BITS", "store_decoder", "store_objection"]
+__all__ = ["WINDOW_BITS", "store_decoder", "store_doubts", "store_objection"]
 
 WINDOW_BITS = next(field.width for field in fields_of(Store) if field.name == "window")
 
@@ -26,16 +26,19 @@ def store_decoder(config: Config, moving: Iterable[str] = ()) -> Decoder:
         moving=moving, early=config.control.looks_ahead)
 
 
-def store_objection(config: Config, command: data.View) -> Value:
-    """VALUE, UNSUPPORTED or NONE: what the fields of a decoded :class:`Store` tell. VALUE goes first, but for fields that are too large."""
+def store_doubts(config: Config, command: data.View) -> Value:
+    """What may be wrong with the fields of a decoded :class:`Store`, one bit each, of which :func:`store_objection` tells the error."""
     local = command.target != Target.MEMORY
     lanes = Mux(command.target == Target.ACTIVATION, config.activation_lanes, config.weight_lanes)
-    value = (
-        (command.count1 == 0) | (command.count2 == 0) | (command.window == 0) | (command.columns == 0)
-        | (command.columns > config.array.cols)
-        | (command.target > max(Target))
-        | (local & (command.lane >= lanes)) | (command.low > command.high))
     absent = {Operation.ADD: not config.epilogue.add, Operation.MAX_POOL: not config.epilogue.max_pool}
     unsupported = Cat(command.operation == operation for operation, lacks in absent.items() if lacks).any()
-    return Mux(command.excess, ErrorCode.UNSUPPORTED,
-               Mux(value, ErrorCode.VALUE, Mux(unsupported, ErrorCode.UNSUPPORTED, ErrorCode.NONE)))
+    return Cat(
+        command.excess, unsupported,
+        command.count1 == 0, command.count2 == 0, command.window == 0, command.columns == 0, command.columns > config.array.cols,
+        command.target > max(Target), local & (command.lane >= lanes), command.low > command.high)
+
+
+def store_objection(doubts: Value) -> Value:
+    """VALUE, UNSUPPORTED or NONE. VALUE goes first, but for fields that are too large."""
+    return Mux(doubts[0], ErrorCode.UNSUPPORTED,
+               Mux(doubts[2:].any(), ErrorCode.VALUE, Mux(doubts[1], ErrorCode.UNSUPPORTED, ErrorCode.NONE)))

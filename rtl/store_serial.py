@@ -12,7 +12,7 @@ from .accumulator_serial import WordDrain
 from .epilogue_serial import SerialEpilogue
 from .interfaces import activity_enum
 from .store import store_ports
-from .store_fields import store_decoder, store_objection
+from .store_fields import store_decoder, store_doubts, store_objection
 from .timing import DatapathTiming
 
 __all__ = ["SerialStoreEngine"]
@@ -132,7 +132,7 @@ class SerialStoreEngine(wiring.Component):
             with m.State("WAIT"):
                 m.d.comb += [control.idle.eq(~decoder.o.valid | control.halt), control.activity.eq(activity.IDLE)]
                 with m.If(decoder.o.valid & ~control.halt):
-                    m.d.sync += failure.eq(store_objection(config, command))
+                    m.d.sync += failure.eq(store_objection(store_doubts(config, command)))
                     m.next = "CHECK"
             with m.State("CHECK"):
                 m.d.comb += control.activity.eq(activity.IDLE)

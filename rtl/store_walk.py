@@ -10,7 +10,7 @@ from ..arch.config import Config
 from ..arch.registers import ErrorCode
 from .decode import command_layout
 from .interfaces import BaseLookup, ErrorShape
-from .store_fields import WINDOW_BITS, store_objection
+from .store_fields import WINDOW_BITS, store_doubts, store_objection
 
 __all__ = ["BURST_BEATS", "Span", "StoreRow", "StoreWalk"]
 
@@ -114,8 +114,10 @@ class StoreWalk(wiring.Component):
         results = command.columns if config.array.activation_bytes == 1 else command.columns << 1
         m.d.comb += row_bytes.eq(Mux(command.operation == Operation.RAW, command.columns << 2, results))
 
-        refused = Signal(ErrorCode)  # one cycle after the fields are there
-        m.d.sync += refused.eq(store_objection(config, command))
+        doubts = store_doubts(config, command)
+        doubted = Signal.like(doubts)  # one cycle after the fields are there
+        m.d.sync += doubted.eq(doubts)
+        refused = store_objection(doubted)
         lanes = Mux(command.target == Target.ACTIVATION, config.activation_lanes, config.weight_lanes)
         depth = Mux(command.target == Target.ACTIVATION, config.activation_rows, config.weight_rows)
         base = Signal(config.memory.address_bits, reset_less=True)
@@ -143,7 +145,7 @@ class StoreWalk(wiring.Component):
         with m.If(states["WAIT"]):
             m.d.comb += self.idle.eq(~self.command.valid | self.halt)
             with m.If(self.command.valid & ~self.halt):
-                go("WAIT", "CHECK")  # ``refused`` is registered
+                go("WAIT", "CHECK")  # ``doubted`` is registered
         with m.If(states["CHECK"]):
             m.d.sync += [failure.eq(refused), rest.eq(command.lane + row_bytes), highest.eq(depth), first_was_read.eq(0)]
             with m.If(refused != ErrorCode.NONE):

@@ -25,7 +25,8 @@ def row_nest(m: Module, config: Config, command: data.View) -> Nest:
         levels={level: config.half_rows.bit_length() for level in levels},  # more rows were refused
         values={"row": levels, **({"y": levels[-2:-1], "x": levels[-1:]} if control.padding else {})},
         bits={"row": control.row_bits}, held=not control.looks_ahead)
-    m.d.comb += [nest.counts[level].eq(command[f"{level}_count"]) for level in levels]
+    for level in levels:
+        m.d.comb += [nest.counts[level].eq(command[f"{level}_count"]), nest.once[level].eq(command[f"{level}_once"])]
     m.d.comb += [nest.strides.row[level].eq(command[f"activation_{level}"]) for level in levels]
     m.d.comb += [nest.strides[value][value].eq(command[f"{value}_step"]) for value in ("y", "x") if control.padding and value in levels]
     return nest

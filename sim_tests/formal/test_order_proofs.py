@@ -12,14 +12,15 @@ from systolith.rtl.tokens import TokenCounters
 class Tokens(Harness):
     """The counter from ``giver`` to ``taker`` against a wider count, with everything that the engines can do."""
 
-    def __init__(self, bits, giver, taker):
+    def __init__(self, bits, giver, taker, early):
         super().__init__()
         self.bits = bits
         self.giver = giver
         self.taker = taker
+        self.early = early
 
     def properties(self, m):
-        m.submodules.tokens = tokens = TokenCounters(bits=self.bits)
+        m.submodules.tokens = tokens = TokenCounters(bits=self.bits, early=self.early)
         ports = {engine: getattr(tokens, engine.name.lower()) for engine in PEERS}
         for engine, port in ports.items():
             name = engine.name.lower()
@@ -59,10 +60,11 @@ class Locks(Harness):
             ]
 
 
+@pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("giver, taker", [(giver, taker) for giver, takers in PEERS.items() for taker in takers])
-def test_tokens(tmp_path, giver, taker):
+def test_tokens(tmp_path, giver, taker, early):
     # A counter of two bits goes from empty to full in 3 cycles, and one more loses a token.
-    prove(Tokens(2, giver, taker), tmp_path, depth=7)
+    prove(Tokens(2, giver, taker, early), tmp_path, depth=7)
 
 
 def test_locks(tmp_path):

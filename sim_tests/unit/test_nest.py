@@ -25,6 +25,7 @@ def walk(dut, cases, *, seed, pace=0.7):
         for configure, counts, starts, strides in cases:
             if configure:
                 ctx.set(dut.counts, counts)
+                ctx.set(dut.once, {level: count == 1 for level, count in counts.items()})
                 ctx.set(dut.strides, {value: {level: stride % 65536 for level, stride in strided.items()}
                                       for value, strided in strides.items()})
             ctx.set(dut.starts, starts)
@@ -38,6 +39,7 @@ def walk(dut, cases, *, seed, pace=0.7):
             for port in (dut.configure, dut.start):
                 ctx.set(port, 0)
             ctx.set(dut.counts, {level: 1 for level in dut.levels})
+            ctx.set(dut.once, {level: 0 for level in dut.levels})
             iterations, stepped = [], True
             for _ in range(10_000):
                 values = {value: ctx.get(dut.o[value]) for value in dut.values}

@@ -16,12 +16,13 @@ def test_construction():
     gc.collect()  # here, where the unfinished component may go unused
 
 
+@pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("bits", [1, 2, 6])
-def test_random_traffic(bits):
+def test_random_traffic(bits, early):
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     choice = random.Random(seed)
-    dut = TokenCounters(bits=bits)
+    dut = TokenCounters(bits=bits, early=early)
     ports = {engine: getattr(dut, engine.name.lower()) for engine in PEERS}
     counts = {(giver, taker): 0 for giver in PEERS for taker in PEERS[giver]}
     overflows = 0
