@@ -182,7 +182,7 @@ def _place(toolchain: Toolchain, board: Board, netlist: Path, logs: Path, *, see
     def place(seed: int) -> tuple[Path, Timing]:
         log = logs / f"nextpnr-seed{seed}.log"
         with watch(log, f"place and route (nextpnr, seed {seed})", progress):
-            routed, report = toolchain.place(board, netlist, seed=seed, log=log)
+            routed, report = toolchain.place(board, netlist, seed=seed, log=log, progress=progress)
         return routed, read_timing(report, board.clock_mhz)
 
     with ThreadPoolExecutor(max_workers=min(seeds, os.cpu_count() or 1)) as pool:

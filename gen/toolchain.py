@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..boards import Board, primitives_ecp5, primitives_gowin, primitives_ice40
@@ -76,18 +76,22 @@ class Toolchain:
             synthesis = ("synth_ice40 -top {top} -json {netlist}",)
         return dataclasses.replace(self, synthesis=synthesis, part=part)
 
-    def place(self, board: Board, netlist: Path, *, seed: int, log: Path) -> tuple[Path, Path]:
-        """Place and route beside ``netlist``; the packer's input and nextpnr's report."""
+    def place(self, board: Board, netlist: Path, *, seed: int, log: Path, progress: Progress | None = None) -> tuple[Path, Path]:
+        """Place and route beside ``netlist``; the packer's input and nextpnr's report. ``progress``: of a router that did not end."""
         work = netlist.parent
         routed, report = work / f"seed{seed}.routed", work / f"seed{seed}.json"
         options = [option.format(constraints=self.constraints, routed=routed.name, **self.part) for option in self.options]
         *hasty, patient = self.routers
         for router, timeout_s in (*((router, _PATIENCE_S) for router in hasty), (patient, None)):
-            with suppress(tools.ToolTimeout):
+            try:
                 tools.run_tool([
                     tools.find(self.place_and_route), *options, *router, "--json", netlist.name, "--report", report.name,
                     "--seed", str(seed), "--freq", f"{board.clock_mhz:g}", "--timing-allow-fail"], log=log, cwd=work, timeout_s=timeout_s)
                 break
+            except tools.ToolTimeout:
+                if progress:
+                    progress(f"warning: nextpnr has not ended with seed {seed} in {_PATIENCE_S / 60:g} minutes, and begins anew with "
+                             "another router, whose clocks are lower")
         return routed, report
 
     def pack(self, routed: Path, bitstream: Path, *, log: Path) -> None:

@@ -95,7 +95,7 @@ def test_part_options(tmp_path, commands):
 
 
 def test_another_router_follows_one_that_does_not_end(tmp_path, commands, monkeypatch):
-    runs, run_tool = [], tools.run_tool
+    runs, told, run_tool = [], [], tools.run_tool
 
     def slow(command, *, timeout_s=None, **options):
         if "--router" in command:
@@ -105,8 +105,10 @@ def test_another_router_follows_one_that_does_not_end(tmp_path, commands, monkey
         run_tool(command, **options)
 
     monkeypatch.setattr(tools, "run_tool", slow)
-    assert build(generated(tmp_path)).report["fmax_mhz"] == 92
+    assert build(generated(tmp_path), progress=told.append).report["fmax_mhz"] == 92
     assert runs == [("router1", 1800), ("router2", None)]
+    assert [line for line in told if "router" in line] == [
+        "warning: nextpnr has not ended with seed 1 in 30 minutes, and begins anew with another router, whose clocks are lower"]
 
 
 @pytest.mark.parametrize("floorplan", [True, False])
