@@ -10,34 +10,42 @@ struct Byte {
     unsigned char value;
 };
 
-// Bits of bytes to the board.
+// Bits of bytes to the board, each byte at the rate that the line had when it was handed over.
 class Sender {
 public:
-    std::deque<Byte> queue;
+    bool busy() const { return bits_ || !queue_.empty(); }
+    size_t waiting() const { return queue_.size(); }
 
-    bool busy() const { return bits_ || !queue.empty(); }
+    void send(Byte byte, double bit_cycles) { queue_.push_back({byte, bit_cycles}); }
 
-    bool step(uint64_t cycle, double bit_cycles) {
+    bool step(uint64_t cycle) {
         if (bits_ && cycle >= next_) {
             level_ = --bits_ ? shift_ & 1 : true;
             shift_ >>= 1;
-            if (bits_) next_ += bit_cycles;
+            if (bits_) next_ += bit_cycles_;
         }
-        if (!bits_ && !queue.empty() && queue.front().due <= cycle) {
-            shift_ = queue.front().value | 0x100u;
-            queue.pop_front();
+        if (!bits_ && !queue_.empty() && queue_.front().byte.due <= cycle) {
+            shift_ = queue_.front().byte.value | 0x100u;
+            bit_cycles_ = queue_.front().bit_cycles;
+            queue_.pop_front();
             bits_ = 10;
             level_ = false;
             // Bytes that wait follow without a gap, to the fraction of a cycle.
-            next_ = (next_ > cycle - 1.0 ? next_ : cycle) + bit_cycles;
+            next_ = (next_ > cycle - 1.0 ? next_ : cycle) + bit_cycles_;
         }
         return level_;
     }
 
 private:
+    struct Waiting {
+        Byte byte;
+        double bit_cycles;
+    };
+
+    std::deque<Waiting> queue_;
     unsigned bits_ = 0, shift_ = 0;
     bool level_ = true;
-    double next_ = 0;
+    double next_ = 0, bit_cycles_ = 0;
 };
 
 // Bytes from the board: the middle of each bit counts.

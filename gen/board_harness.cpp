@@ -43,7 +43,7 @@ namespace {
 
 constexpr uint64_t kLook = 64;        // cycles between looks at the terminal
 constexpr size_t kAhead = 4096;       // bytes that the adapter takes ahead of the line
-constexpr uint64_t kIdle = 1 << 16;   // after so many cycles without a byte a look waits a little
+constexpr uint64_t kIdle = 1 << 16;   // after so many cycles without a byte one look in so many cycles waits a little
 
 struct Terminal {
     int master = -1;
@@ -223,15 +223,15 @@ int main(int count, char** arguments) {
         if (cycle % kLook == 0) {
             const bool idle = cycle - last_byte > kIdle && !sender.busy() && received.empty();
             pollfd waiting[] = {{terminal.master, POLLIN, 0}, {network.descriptor(), POLLIN, 0}};
-            const bool room = sender.queue.size() < kAhead;
-            const bool looks = room && (!idle || cycle % kIdle == 0) && poll(waiting, 2, idle ? 5 : 0) > 0;
+            const bool room = sender.waiting() < kAhead;
+            const bool looks = room && poll(waiting, 2, idle && cycle % kIdle == 0 ? 5 : 0) > 0;
             if (network.look()) last_byte = cycle;
             if (looks && waiting[0].revents) {
                 unsigned char bytes[kAhead];
                 const ssize_t got = read(terminal.master, bytes, sizeof bytes);
                 if (got <= 0) return 0;
                 bit_cycles = clock_hz / std::fmin(terminal.baud(), most_baud);
-                for (ssize_t i = 0; i < got; ++i) sender.queue.push_back({cycle + latency, bytes[i]});
+                for (ssize_t i = 0; i < got; ++i) sender.send({cycle + latency, bytes[i]}, bit_cycles);
                 last_byte = cycle;
             }
             unsigned char bytes[4096];
@@ -248,7 +248,7 @@ int main(int count, char** arguments) {
                 if (ahead_s > 1e-4) usleep(static_cast<useconds_t>(1e6 * ahead_s));
             }
         }
-        board.rx = sender.step(cycle, bit_cycles);
+        board.rx = sender.step(cycle);
         for (const int level : {0, 1}) {
             network.run((cycle + 0.5 * level) / clock_hz, board);
             board.oscillator = level;

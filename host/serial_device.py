@@ -20,7 +20,8 @@ from .serial_port import PortError, SerialPort
 
 __all__ = ["LinkError", "PortError", "SerialDevice"]
 
-FIND_S, SILENCE_S, SIMULATED_SILENCE_S = 2.0, 1.0, 60.0
+FIND_S, SILENCE_S = 2.0, 1.0
+SIMULATED_FIND_S, SIMULATED_SILENCE_S = 10.0, 60.0
 PAUSE_S = 0.3  # above the device's timeout, which is 0.1 … 0.2 s
 
 
@@ -36,8 +37,8 @@ class SerialDevice(Device):
     manifest : of the generated folder; the device must show its identity. None takes any accelerator
     baud : of the bitstream
     negotiate : go on at the highest rate that the device and the adapter have in common
-    silence_s : an answer is given up when nothing has come for so long; by default 1 s, and a minute at a pseudo-terminal, because a
-        simulated board behind it may be a thousand times slower than a real one
+    silence_s : an answer is given up when nothing has come for so long; by default 1 s, the first one 2 s, and a minute and 10 s at a
+        pseudo-terminal, because a simulated board behind it may be a thousand times slower than a real one
     pause_s : a silence after which the device understands a new frame
     clock : of these seconds; a simulated board's own, where it is known
 
@@ -59,6 +60,8 @@ class SerialDevice(Device):
         named = isinstance(port, str)
         self._port = SerialPort(port, baud, silence_s=silence_s or FIND_S, clock=clock) if isinstance(port, str) else port
         simulated = silence_s is None and self._port.name.startswith("/dev/pts/")
+        if simulated:
+            self._port.silence_s = SIMULATED_FIND_S
         self.link = SerialLink(self._port, pause_s=pause_s, patient=simulated)
         try:
             self._find()

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import serial
 from litex_server import litex_server
 from nightly import nightly
 from systolith.arch.manifest import Manifest, ManifestError
-from systolith.arch.registers import MAGIC, SERIAL_MEMORY, SERIAL_REGISTERS, offset_of
+from systolith.arch.registers import MAGIC, SERIAL_MEMORY, SERIAL_NOWHERE, SERIAL_REGISTERS, offset_of
+from systolith.arch.serial_link import MOST_WORDS, Frame, header
 from systolith.boards import BOARDS
 from systolith.cli import flow, products
 from systolith.gen import tools
@@ -132,6 +134,15 @@ def test_another_rate_and_another_build_are_named(running):
         SerialDevice(board.port, manifest, baud=115200, silence_s=0.3)
     with pytest.raises(DeviceMismatch, match="HASH_LO must be 0x11111111, not "):
         SerialDevice(board.port, dataclasses.replace(manifest, hash="1" * 64))
+
+
+def test_bytes_keep_the_rate_at_which_they_were_written(running):
+    """At a rate set afterwards, while they wait, they would be frames whose words the device waits for."""
+    _, manifest, board = running
+    with serial.Serial(board.port, 115200) as port:
+        port.write(4 * header(Frame.WRITE, SERIAL_NOWHERE, MOST_WORDS))
+        time.sleep(0.1)
+    SerialDevice(board.port, manifest).close()
 
 
 def test_litex_reads_the_identity_through_the_same_wire(running):

@@ -34,7 +34,7 @@ struct Board {
 
     void step() {
         unsigned char byte = 0, sent = 0;
-        model.rx = sender.step(cycle, send_cycles) ^ to_board.at(cycle);
+        model.rx = sender.step(cycle) ^ to_board.at(cycle);
         if (at_board.step(cycle, bit_cycles, model.rx, byte)) heard.push_back(byte);
         model.oscillator = 0;
         model.eval();
@@ -90,7 +90,7 @@ void board_spike(Board* board, int way, uint64_t after, uint64_t cycles) {
 
 // All bytes to the board, until the last one is on the line.
 void board_send(Board* board, const unsigned char* bytes, size_t count) {
-    for (size_t i = 0; i < count; ++i) board->sender.queue.push_back({board->cycle + board->latency, bytes[i]});
+    for (size_t i = 0; i < count; ++i) board->sender.send({board->cycle + board->latency, bytes[i]}, board->send_cycles);
     while (board->sender.busy()) board->step();
 }
 
