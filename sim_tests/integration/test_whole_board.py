@@ -153,9 +153,9 @@ def test_litex_reads_the_identity_through_the_same_wire(running):
             warnings.simplefilter("ignore", ResourceWarning)  # LiteX leaves files open
             client = RemoteClient("localhost", port)
         client.open()
-        assert client.read(SERIAL_REGISTERS + offset_of("MAGIC")) == MAGIC
-        client.write(SERIAL_REGISTERS + offset_of("BASE3_LO"), 0x5678)
-        assert client.read(SERIAL_REGISTERS + offset_of("BASE3_LO")) == 0x5678
-        client.write(SERIAL_MEMORY + 64, [0x12345678, 0, 0x9ABCDEF0])
-        assert client.read(SERIAL_MEMORY + 64, 3) == [0x12345678, 0, 0x9ABCDEF0]
-        client.close()
+        with contextlib.closing(client):  # where it fails, other tests would be told of its socket
+            assert client.read(SERIAL_REGISTERS + offset_of("MAGIC")) == MAGIC
+            client.write(SERIAL_REGISTERS + offset_of("BASE3_LO"), 0x5678)
+            assert client.read(SERIAL_REGISTERS + offset_of("BASE3_LO")) == 0x5678
+            client.write(SERIAL_MEMORY + 64, [0x12345678, 0, 0x9ABCDEF0])
+            assert client.read(SERIAL_MEMORY + 64, 3) == [0x12345678, 0, 0x9ABCDEF0]
