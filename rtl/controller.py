@@ -42,7 +42,7 @@ class Controller(wiring.Component):
 
     START clears everything (``clear``, two cycles after; one, if not ``late``) and begins; the program runs until all is done, or an error,
     ABORT or RESET: then ``halt`` until nothing is in flight. Of errors in one cycle LOAD's comes first, then EXECUTE's, STORE's,
-    FETCH's. DEADLOCK is found in the cycle in which it begins.
+    FETCH's. DEADLOCK is found in the cycle after that in which it begins.
 
     ENQUEUE begins in IDLE and DONE too; while RUNNING its program waits, and the end of the one before it is its START. After
     an error nothing that waits begins. Without a queue, PROGRAM registers ignore writes while RUNNING.
@@ -63,7 +63,7 @@ class Controller(wiring.Component):
     values : registers as the host reads them
     totals : what of them counters are
     load, execute, store, fetch : engines, and fetch with dispatch
-    token_overflow, gives : per engine (LOAD, EXECUTE, STORE), of the token counters
+    token_overflow, gives : per engine (LOAD, EXECUTE, STORE), of the token counters; an overflow a cycle after what gave rise to it
     memory_moves : a handshake on a memory port
     program : what runs (:func:`program_layout`)
     base_set : the set of base registers that the host sees
@@ -110,8 +110,8 @@ class Controller(wiring.Component):
         seen = m.d.sync if self.late else m.d.comb
         engines = [_seen(seen, getattr(self, name), name) for name in ("load", "execute", "store")]
         fetch = _seen(seen, self.fetch, "fetch")
-        gives, token_overflow = Signal.like(self.gives, name="gives_seen"), Signal.like(self.token_overflow, name="overflow_seen")
-        m.d.sync += [gives.eq(self.gives), token_overflow.eq(self.token_overflow)]  # always: what is taken decides of both
+        gives, token_overflow = Signal.like(self.gives, name="gives_seen"), self.token_overflow
+        m.d.sync += gives.eq(self.gives)  # always, as the overflow is of the cycle before
 
         def asked(action: Control) -> Value:
             return writes["CONTROL"] & ((self.write_data & action) != 0)
@@ -269,26 +269,30 @@ class Controller(wiring.Component):
         m.d.sync += kept.eq(value)
         return kept
 
+    def _total(self, m: Module, one: Value, clear: Value, name: str) -> Signal:
+        """How many commands ``one`` has told of since ``clear``."""
+        total = Signal(self._command_bits, name=name)
+        with m.If(clear):
+            m.d.sync += total.eq(0)
+        with m.Else():
+            m.d.sync += total.eq(total + one)
+        return total
+
     def _find_error(self, m: Module, engines: list[SimpleNamespace], fetch: SimpleNamespace, gives: Value, token_overflow: Value,
                     clear: Value, abort: Value, late: Value) -> tuple[Value, data.View]:
         """Whether there is an error, and what the error registers will show of the first one, with ``late`` a cycle later."""
         found = Signal(data.StructLayout({
             "valid": 1, "code": ErrorCode, "engine": Engine, "command": self._command_bits, "address": self.address_bits}))
-        dispatched = Signal(self._command_bits)
-        with m.If(clear):
-            m.d.sync += dispatched.eq(0)
-        with m.Elif(fetch.moved):
-            m.d.sync += dispatched.eq(dispatched + 1)
+        dispatched = self._total(m, fetch.moved, clear, "dispatched")
 
         # Nobody can move, and a token that is just being given frees nobody.
         resting = Cat(engine.blocked | (engine.idle & ~pending) for engine, pending in zip(engines, fetch.pending, strict=True))
         blocked = Cat(engine.blocked for engine in engines)
         deadlock = fetch.stuck & resting.all() & blocked.any()
-        if not self.late:  # it is of the same cycle as ``gives``
-            deadlock_seen = Signal()
-            m.d.sync += deadlock_seen.eq(deadlock & ~clear)
-            deadlock = deadlock_seen
-        deadlock &= ~gives.any()
+        gave = gives.any()  # of the same cycle as what is seen with ``late``, else of the one before
+        deadlock_seen = Signal()
+        m.d.sync += deadlock_seen.eq(deadlock & ~clear & (~gave if self.late else 1))
+        deadlock = deadlock_seen & (1 if self.late else ~gave)
 
         def later(value: Value, name: str) -> Value:
             return self._later(m, value, name)
@@ -310,13 +314,10 @@ class Controller(wiring.Component):
             m.d.comb += [found.valid.eq(1), found.code.eq(code), found.engine.eq(Engine.FETCH), found.address.eq(place)]
         for engine, name, port, overflow, give, is_late in reversed(list(zip(
                 PEERS, ("load", "execute", "store"), engines, token_overflow, gives, late[:-1], strict=True))):
-            started = Signal(self._command_bits, name=f"{name}_started")
-            given = Signal(self._command_bits, name=f"{name}_given")
-            with m.If(clear):
-                m.d.sync += [started.eq(0), given.eq(0)]
-            with m.Else():
-                m.d.sync += [started.eq(started + port.started), given.eq(given + give)]
-            complete = later(given, f"{name}_given")
+            given = self._total(m, give, clear, f"{name}_given")
+            number = complete = later(given, f"{name}_given")
+            if engine is Engine.EXECUTE:
+                number = later(self._total(m, port.started, clear, f"{name}_started") - port.begun, f"{name}_number")
             with m.If(later(is_late, f"{name}_late")):
                 m.d.comb += [found.engine.eq(engine), found.command.eq(complete)]
             with m.If(later(overflow, f"{name}_overflow")):
@@ -324,8 +325,6 @@ class Controller(wiring.Component):
                     found.valid.eq(1), found.code.eq(ErrorCode.TOKEN_OVERFLOW), found.engine.eq(engine), found.command.eq(complete),
                     found.address.eq(0),
                 ]
-            # Serial LOAD and STORE do one command at a time, so what they have begun is what they have completed, or one more.
-            number = later(started - port.error.begun, f"{name}_number") if self.late or engine is Engine.EXECUTE else given
             code, place = later(port.error.code, f"{name}_code"), address(port.error, name)
             with m.If(later(port.error.valid, f"{name}_error")):
                 m.d.comb += [

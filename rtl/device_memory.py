@@ -10,7 +10,7 @@ from .axi_slice import RegisterSlice
 from .elastic_buffer import ElasticBuffer
 from .interfaces import ReadPort, WritePort
 from .queue import Queue
-from .step import stepped
+from .step import LateCount
 from .uartbone import HostPort
 
 __all__ = ["DeviceMemory"]
@@ -177,7 +177,7 @@ class DeviceMemory(wiring.Component):
             ram_word = Signal(self.bus_bits, reset_less=True)
             m.d.sync += ram_word.eq(read_port.data)
         m.submodules.queue = queue = Queue(width=self.bus_bits + 1, depth=_QUEUE_WORDS)
-        places, some = Signal(range(_QUEUE_WORDS + 1), init=_QUEUE_WORDS), Signal(init=1)  # are there any
+        some = Signal(init=1)  # are there any places
         read = queue.r_rdy & queue.r_en
         host_stage = Signal(stages + 1)
         stage = Signal(stages)
@@ -198,10 +198,9 @@ class DeviceMemory(wiring.Component):
         # A single-port RAM is that of a small part, where its output goes straight to the host.
         host_data = Signal(32, reset_less=True)
         host_word_read = ram_word.word_select(host_lane, 32)
-        with m.If(reads.step ^ read):
-            m.d.sync += places.eq(stepped(places, read))
+        places = LateCount(m, _QUEUE_WORDS, init=_QUEUE_WORDS, up=read, down=reads.step, name="places")
         m.d.sync += [
-            some.eq((places > 1) | (places[0] & ~reads.step) | read),
+            some.eq(~(places.equals(0) | places.equals(1) & reads.step) | read),
             stage.eq(Cat(reads.step, stage)),
             outside.eq(Cat(reads.outside, outside)),
             host_stage.eq(Cat(host_read, host_stage)),

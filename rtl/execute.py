@@ -116,7 +116,7 @@ class ExecuteEngine(wiring.Component):
             m.d.comb += error.valid.eq(streamer.failed | front.error & ~streamer.busy)
         m.d.comb += [
             error.code.eq(Mux(streamer.failed, ErrorCode.RANGE, front.code)),
-            error.begun.eq(Mux(streamer.failed, 1 + streamer.superseded, 0)),
+            self.control.begun.eq(Mux(streamer.failed, 1 + streamer.superseded, 0)),
         ]
         with m.If(error.valid):
             m.d.sync += failed.eq(1)

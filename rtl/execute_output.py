@@ -72,7 +72,7 @@ class OutputExecuteEngine(ExecuteEngine):
         m.d.comb += [
             error.code.eq(Mux(passes.failed, ErrorCode.RANGE, front.code)),
             # `started` is counted a cycle later.
-            error.begun.eq(Mux(passes.failed, passes.begun + (taken & ~begins), 0)),
+            self.control.begun.eq(Mux(passes.failed, passes.begun + (taken & ~begins), 0)),
         ]
         with m.If(error.valid):
             m.d.sync += failed.eq(1)

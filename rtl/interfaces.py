@@ -130,15 +130,11 @@ class TokenPort(wiring.Signature):
 
 
 class ErrorShape(data.StructLayout):
-    """A report of an error: valid for one cycle, first one wins. ``address`` means something with ADDRESS and BUS only.
-
-    ``begun`` says which command is at fault: how many have started from it on, 0 where it was refused before it started, 1
-    where it is the one that started last. Its index is the number of started commands minus ``begun``.
-    """
+    """A report of an error: valid for one cycle, first one wins. ``address`` means something with ADDRESS and BUS only."""
 
     def __init__(self, address_bits: int):
         super().__init__({
-            "valid": unsigned(1), "code": ErrorCode, "begun": unsigned(8), "address": unsigned(address_bits)})
+            "valid": unsigned(1), "code": ErrorCode, "address": unsigned(address_bits)})
 
 
 def activity_enum(engine: Engine) -> type:
@@ -152,7 +148,9 @@ class EngineControl(wiring.Signature):
     ``halt`` (level): begin nothing new: no command, burst or row; bursts already requested are completed, data for them
     discarded or strobed off. ``idle``: nothing is in flight and nothing is held (posts included). ``blocked``: the only thing
     left to do is a command that waits for a token. ``activity``: what this cycle was, counted while the program runs.
-    ``started`` pulses when a command has its tokens and begins. ``error`` reports.
+    ``started`` pulses when a command has its tokens and begins. ``error`` reports: the command at fault is the first that has given no
+    tokens; EXECUTE's, of which several may be under way, is told by ``begun``: how many have started from it on, 0 where it was
+    refused before it started, 1 where it is the one that started last.
     """
 
     def __init__(self, engine: Engine, address_bits: int):
@@ -160,4 +158,5 @@ class EngineControl(wiring.Signature):
         super().__init__({
             "halt": In(1), "idle": Out(1), "blocked": Out(1), "started": Out(1),
             "activity": Out(range(8)), "error": Out(ErrorShape(address_bits)),
+            **({"begun": Out(8)} if engine is Engine.EXECUTE else {}),
         })

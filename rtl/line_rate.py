@@ -50,14 +50,14 @@ class LineRate(wiring.Component):
         self.timeout_bits = exact_log2(timeout_ticks)
         super().__init__({
             "ask": In(1), "asked": In(range(bit_cycles)), "forget": In(1), "digest": In(1), "sent": In(1), "trusted": In(1),
-            "released": In(1), "waiting": In(1), "cycles": Out(range(bit_cycles), init=bit_cycles - 1), "tick": Out(1),
+            "released": In(1), "waiting": In(1), "cycles": Out(range(bit_cycles), init=bit_cycles - 1), "tick": Out(1, init=1),
         })
 
     def elaborate(self, platform):
         m = Module()
         timer = Signal(range(self.bit_cycles))
-        m.d.comb += self.tick.eq(timer == 0)
-        m.d.sync += timer.eq(Mux(self.tick, self.bit_cycles - 1, timer - 1))
+        # From a register: who waits for it looks at a whole frame besides.
+        m.d.sync += [timer.eq(Mux(self.tick, self.bit_cycles - 1, timer - 1)), self.tick.eq(timer == (1 if self.bit_cycles > 1 else 0))]
 
         wanted = Signal(range(self.bit_cycles), reset_less=True)
         pending = Signal()
@@ -65,11 +65,11 @@ class LineRate(wiring.Component):
         quiet = Signal(range((RATE_TIMEOUTS << self.timeout_bits) + 1))
         expired = Signal()
         m.d.comb += expired.eq(quiet[-1])
-        trusted = Signal()  # a cycle late: it is told behind all of a frame
-        m.d.sync += trusted.eq(self.trusted)
+        trusted, waiting = Signal(), Signal()  # a cycle late: they are told behind all of a frame
+        m.d.sync += [trusted.eq(self.trusted), waiting.eq(self.waiting)]
         with m.If(trusted):
             m.d.sync += quiet.eq(0)
-        with m.Elif(self.tick & self.waiting):
+        with m.Elif(self.tick & waiting):
             m.d.sync += quiet.eq(quiet + 1)
         with m.If(self.ask):
             m.d.sync += [wanted.eq(self.asked), pending.eq(1)]

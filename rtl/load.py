@@ -23,7 +23,7 @@ from .load_front import LoadFront
 from .load_records import behind_first_chunk
 from .locks import HALVES
 from .queue import Queue
-from .step import stepped
+from .step import LateCount
 from .timing import DatapathTiming
 
 __all__ = ["LoadEngine", "load_ports"]
@@ -118,13 +118,13 @@ class LoadEngine(wiring.Component):
         # A record is known late in its cycle, and nobody waits for it: it goes through a register. There are as many in all as the
         # queue takes. A halt comes a cycle late.
         kept, recorded = Signal(record.shape(), name="kept", reset_less=True), Signal()
-        places, room = Signal(range(self.config.memory.outstanding + 1), init=self.config.memory.outstanding), Signal(init=1)
+        outstanding = self.config.memory.outstanding
+        room = Signal(init=1)
         recording, unrecords = front.record.valid & room, back.record.ready & records.r_rdy
-        with m.If(recording ^ unrecords):
-            m.d.sync += places.eq(stepped(places, unrecords))
+        places = LateCount(m, outstanding, init=outstanding, up=unrecords, down=recording, name="places")
         m.d.sync += [
             kept.eq(record), recorded.eq(recording),
-            room.eq(((places > 1) | (places[0] & ~recording) | unrecords) & ~self.control.halt),
+            room.eq((~(places.equals(0) | places.equals(1) & recording) | unrecords) & ~self.control.halt),
         ]
         m.d.comb += [
             front.record.ready.eq(room), records.w_en.eq(recorded), records.w_data.eq(behind_first_chunk(self.config, kept)),
@@ -140,11 +140,6 @@ class LoadEngine(wiring.Component):
             self.tokens.give.eq(back.give), self.tokens.give_mask.eq(back.give_mask),
         ]
 
-        # Commands that have started and are not complete.
-        begun = Signal.like(self.control.error.begun)
-        with m.If(self.control.started ^ back.give):
-            m.d.sync += begun.eq(stepped(begun, self.control.started))
-
         activity = activity_enum(Engine.LOAD)
         missing = decoder.o.payload.wait & ~self.tokens.available
         waits = [activity[f"WAIT_{peer.name}"] for peer in PEERS[Engine.LOAD]]
@@ -153,7 +148,7 @@ class LoadEngine(wiring.Component):
             control.started.eq(front.take & front.taken),
             control.blocked.eq(front.waits & behind_idle),
             control.idle.eq(behind_idle & Mux(control.halt, front.quiet, front.idle)),
-            control.error.valid.eq(back.error.valid | front.error.valid), control.error.begun.eq(begun),
+            control.error.valid.eq(back.error.valid | front.error.valid),
             # Told by the register: what is behind is idle only when it has reported its fault.
             *(getattr(control.error, field).eq(Mux(back.fault, getattr(back.error, field), getattr(front.error, field)))
               for field in ("code", "address")),

@@ -9,6 +9,7 @@ from ..arch.commands import Load
 from ..arch.config import Config
 from ..arch.registers import ErrorCode
 from .decode import command_layout
+from .elastic_buffer import ElasticBuffer
 from .interfaces import BaseLookup, BurstRequest, ErrorShape
 from .load_fields import bank_of_words, load_objection
 from .load_records import BURST_BEATS, RecordLayout, next_chunk
@@ -192,14 +193,9 @@ class LoadFront(wiring.Component):
     def _bursts(self, m: Module, runs: stream.Interface, cut_valid: Signal) -> None:
         """Cuts ``runs`` at multiples of 64 bus words, one burst per cycle. ``cut_valid``: there is what is left of one."""
         word_bits, block_bits = self._word_bits, self._block_bits
-        # Whether the next burst may go does not depend on who takes this one: that is decided far away.
-        m.submodules.skid = skid = Skid(self.request.payload.shape())
-        wiring.connect(m, skid.o, wiring.flipped(self.request))
-        asked = skid.i
-        request = asked.payload
-        beat_address = Signal(self.address_bits - word_bits, reset_less=True)
-        beats = Signal(exact_log2(BURST_BEATS), reset_less=True)
-        m.d.comb += [request.address.eq(Cat(C(0, word_bits), beat_address)), request.beats.eq(beats)]
+        # Who takes a burst is decided far away: that moves a few flip-flops, and the next one waits for a register.
+        m.submodules.asked = asked = ElasticBuffer(self.request.payload.shape())
+        wiring.connect(m, asked.o, wiring.flipped(self.request))
 
         # What is left of the run that is being cut; its last byte, from the block in which it stands; and whether that is in another
         # block.
@@ -216,21 +212,17 @@ class LoadFront(wiring.Component):
             record.last.eq(run.last & ~more), record.post.eq(run.post),
             record.chunk.eq(next_chunk(self.config, record.first, run.left, run.bank, more=more, last_word=first_word.all())),
         ]
-        free = ~asked.valid | asked.ready
-        m.d.comb += self.record.valid.eq(cut_valid & free)  # under ``halt`` there is no room for one
+        m.d.comb += self.record.valid.eq(cut_valid & asked.i.ready)  # under ``halt`` there is no room for one
         leaves = Signal()
         m.d.comb += [leaves.eq(self.record.valid & self.record.ready), runs.ready.eq(~cut_valid | leaves & ~more)]
         with m.If(runs.ready):
             m.d.sync += [cut_valid.eq(runs.valid), run.eq(next_run), end.eq(runs.payload.end), more.eq(runs.payload.more)]
         with m.If(self.halt):
             m.d.sync += cut_valid.eq(0)
-        with m.If(asked.ready):
-            m.d.sync += asked.valid.eq(0)
-        with m.If(leaves):
-            m.d.sync += [
-                asked.valid.eq(1), beat_address.eq(run.address[word_bits:]),
-                beats.eq(Mux(more, BURST_BEATS - 1, end[word_bits:block_bits]) - first_word),
-            ]
+        m.d.comb += [
+            asked.i.valid.eq(leaves), asked.i.payload.address.eq(Cat(C(0, word_bits), run.address[word_bits:])),
+            asked.i.payload.beats.eq((Mux(more, BURST_BEATS - 1, end[word_bits:block_bits]) - first_word)[:exact_log2(BURST_BEATS)]),
+        ]
         with m.If(leaves & more):
             m.d.sync += [
                 run.address.eq(Cat(C(0, block_bits), run.address[block_bits:] + 1)),

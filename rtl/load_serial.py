@@ -120,7 +120,7 @@ class SerialLoadEngine(wiring.Component):
         m.d.comb += [
             self.lookup.index.eq(command.base), tokens.take_mask.eq(command.wait), tokens.give_mask.eq(command.post),
             control.activity.eq(activity.MEMORY), control.idle.eq(control.halt),
-            control.error.code.eq(failure), control.error.begun.eq(1), control.error.address.eq(address),
+            control.error.code.eq(failure), control.error.address.eq(address),
         ]
 
         with m.FSM(name="load"):
@@ -133,7 +133,7 @@ class SerialLoadEngine(wiring.Component):
                 m.d.comb += control.activity.eq(activity.IDLE)
                 m.next = "TAKE"
                 with m.If(failure != ErrorCode.NONE):
-                    m.d.comb += [control.error.valid.eq(~control.halt), control.error.begun.eq(0)]
+                    m.d.comb += control.error.valid.eq(~control.halt)
                     m.next = "STOP"
             with m.State("TAKE"):
                 missing = command.wait & ~tokens.available

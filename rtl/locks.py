@@ -42,7 +42,9 @@ class HalfLocks(wiring.Component):
         for half in range(HALVES):
             claims = Cat(port.claim[half] for port in ports)
             owner = Signal(len(ports), name=f"owner{half}")  # one bit per engine, in order of priority
-            with m.If(~(owner & claims).any()):
-                m.d.sync += owner.eq(claims & -claims)  # the lowest claim
+            # Claims come late in the cycle: each engine's passes one or two look-up tables to its own bit, and enables nothing.
+            for index, claim in enumerate(claims):
+                taken = claims[:index].any() | (owner & claims)[index + 1:].any()
+                m.d.sync += owner[index].eq(claim & (owner[index] | ~taken))
             m.d.comb += [port.granted[half].eq(bit) for port, bit in zip(ports, owner, strict=True)]
         return m

@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from .step import stepped
+from .step import LateCount
 
 __all__ = ["Queue"]
 
@@ -25,7 +25,7 @@ class Queue(wiring.Component):
     depth : words, from 1 on; one of them is in the register behind the memory
     block : True wants block RAM, from which ``r_data`` comes late in its cycle, False look-up tables; None leaves it to synthesis, which
         takes look-up tables for a kilobit
-    early : ``w_rdy`` and what ``r_en`` does wait for registers only, two more: for long paths on either side
+    early : ``w_rdy`` and what ``r_en`` does wait for registers only, four more: for long paths on either side
 
     Members
     -------
@@ -74,21 +74,22 @@ class Queue(wiring.Component):
         attributes = {"no_rw_check": 1, **style}
         m.submodules.words = words = memory.Memory(shape=self.width, depth=depth, init=[], attrs=attributes)
         write_port, read_port = words.write_port(), words.read_port()
-        stored = Signal(range(depth + 1))
         some, full = Signal(), Signal()  # are in the memory
         read = some & (~self.r_rdy | self.r_en)
         m.d.comb += [
-            self.w_rdy.eq(~full), self.level.eq(stored + self.r_rdy), self.empty.eq(~some & ~self.r_rdy),
+            self.w_rdy.eq(~full), self.empty.eq(~some & ~self.r_rdy),
             self.r_data.eq(read_port.data), write_port.data.eq(self.w_data), write_port.en.eq(write), read_port.en.eq(read),
         ]
         if self.early:
-            with m.If(write ^ read):
-                m.d.sync += stored.eq(stepped(stored, write))
+            late = LateCount(m, depth, up=write, down=read, name="stored")
+            stored = late.value
             m.d.sync += [
-                some.eq(write | (some & ~(read & (stored == 1)))), full.eq(~read & (full | (write & (stored == depth - 1))))]
+                some.eq(write | (some & ~(read & late.equals(1)))), full.eq(~read & (full | (write & late.equals(depth - 1))))]
         else:
+            stored = Signal(range(depth + 1))
             m.d.sync += stored.eq(stored + write - read)
             m.d.comb += [some.eq(stored != 0), full.eq(stored == depth)]
+        m.d.comb += self.level.eq(stored + self.r_rdy)
         for port, moves in ((write_port, write), (read_port, read)):
             place = Signal(range(depth), name=f"{'write' if port is write_port else 'read'}_place")
             m.d.comb += port.addr.eq(place)

@@ -1,8 +1,8 @@
-"""Up or down by one, for counters that learn late in their cycle which."""
+"""Counters that learn late in their cycle what happens in it."""
 
 from amaranth import *
 
-__all__ = ["stepped"]
+__all__ = ["LateCount", "stepped"]
 
 
 def stepped(count: Value, up: Value) -> Value:
@@ -12,3 +12,39 @@ def stepped(count: Value, up: Value) -> Value:
     adder would put a carry chain behind it.
     """
     return Cat(count[n] ^ Mux(up, count[:n].all(), ~count[:n].any()) for n in range(len(count)))
+
+
+class LateCount:
+    """A number from 0 to ``most`` that follows a cycle late: what moves it reaches two flip-flops and nothing else.
+
+    What it is now, with what those two hold, is known early in the cycle: :meth:`equals`, and :attr:`value` behind an adder.
+
+    Parameters
+    ----------
+    m : the module that counts
+    most : the largest number; who counts sees to it that it stays from 0 to that
+    up, down : it moves by one in this cycle; both leave it as it is
+    name : of its signals
+    init : after reset
+    """
+
+    def __init__(self, m: Module, most: int, *, up: Value, down: Value, name: str, init: int = 0):
+        self.most = most
+        self._count = Signal(range(most + 1), name=name, init=init)
+        self._up, self._down = Signal(name=f"{name}_up"), Signal(name=f"{name}_down")
+        m.d.sync += [self._up.eq(up), self._down.eq(down)]
+        with m.If(self._up ^ self._down):
+            m.d.sync += self._count.eq(stepped(self._count, self._up))
+
+    @property
+    def value(self) -> Value:
+        """The number, in as many bits as ``most`` takes."""
+        return (self._count + self._up - self._down)[:len(self._count)]
+
+    def equals(self, number: int) -> Value:
+        """Whether it is ``number``."""
+        def before(count: int) -> Value:
+            return self._count == count if 0 <= count <= self.most else C(0)
+
+        same = before(number)
+        return Mux(self._up, Mux(self._down, same, before(number - 1)), Mux(self._down, before(number + 1), same))

@@ -154,12 +154,6 @@ class StoreEngine(wiring.Component):
             control.idle.eq(walk.idle & settled),
             control.error.eq(walk.error),
         ]
-        # Commands that have started and are not complete; two counters, since a sum of what comes late in a cycle would be later.
-        started, completed = Signal.like(control.error.begun), Signal.like(control.error.begun)
-        for count, one in ((started, control.started), (completed, self.tokens.give)):
-            with m.If(one):
-                m.d.sync += count.eq(count + 1)
-        m.d.comb += control.error.begun.eq(started - completed)
         with m.If(memory.bad & ~broken):
             m.d.comb += [control.error.valid.eq(1), control.error.code.eq(ErrorCode.BUS), control.error.address.eq(memory.bad_address)]
         self._report_activity(m, walk, reader, epilogue, settled)

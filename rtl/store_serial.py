@@ -125,7 +125,7 @@ class SerialStoreEngine(wiring.Component):
             self.claim.eq(held << first_half), self.lookup.index.eq(command.base),
             tokens.take_mask.eq(command.wait), tokens.give_mask.eq(command.post),
             control.activity.eq(activity.BUSY), control.idle.eq(control.halt),
-            control.error.code.eq(failure), control.error.begun.eq(1), control.error.address.eq(place),
+            control.error.code.eq(failure), control.error.address.eq(place),
         ]
 
         with m.FSM(name="store"):
@@ -138,7 +138,7 @@ class SerialStoreEngine(wiring.Component):
                 m.d.comb += control.activity.eq(activity.IDLE)
                 m.next = "TAKE"
                 with m.If(failure != ErrorCode.NONE):
-                    m.d.comb += [control.error.valid.eq(~control.halt), control.error.begun.eq(0)]
+                    m.d.comb += control.error.valid.eq(~control.halt)
                     m.next = "STOP"
             with m.State("TAKE"):
                 missing = command.wait & ~tokens.available

@@ -14,17 +14,19 @@ __all__ = ["TokenCounters"]
 class TokenCounters(wiring.Component):
     """Counters of tokens that were given and not yet taken.
 
-    A taker sees a token in the cycle after it was given. Giving and taking in one cycle leaves a counter as it is.
+    A taker sees a token in the cycle after it was given. Giving and taking in one cycle leaves a counter as it is. With ``early`` a taker
+    that has taken sees only in the cycle after next what is left, and does not take before that.
 
     Parameters
     ----------
     bits : width of each counter; it holds up to 2**bits − 1 tokens
-    early : what is told comes from registers, four more for each counter
+    early : what engines do is counted a cycle later, since it comes late in its cycle, and what they are told comes from registers; five
+        more for each counter
 
     Members
     -------
     load, execute, store : the engines' sides; bit i of a mask is peer i of :data:`PEERS`
-    overflow : bit i is set in the cycle in which engine i (LOAD, EXECUTE, STORE) gives a token to a counter that is full;
+    overflow : bit i is set in the cycle after that in which engine i (LOAD, EXECUTE, STORE) gave a token to a counter that is full;
         that counter then keeps its value
     """
 
@@ -47,40 +49,43 @@ class TokenCounters(wiring.Component):
         m = Module()
         ports = {engine: getattr(self, engine.name.lower()) for engine in PEERS}
         for index, (giver, takers) in enumerate(PEERS.items()):
-            overflows = []
+            losses = []
             for give_bit, taker in enumerate(takers):
                 take_bit = PEERS[taker].index(giver)
-                count = Signal(self.bits, name=f"{giver.name.lower()}_to_{taker.name.lower()}")
                 give = ports[giver].give & ports[giver].give_mask[give_bit]
                 take = ports[taker].taken & ports[taker].take_mask[take_bit]
-                some, full = self._follow(m, count, give, take)
+                follow = self._follow if self.early else self._count
+                some, lost = follow(m, f"{giver.name.lower()}_to_{taker.name.lower()}", give, take)
                 m.d.comb += ports[taker].available[take_bit].eq(some)
-                overflows.append(give & ~take & full)
-            m.d.comb += self.overflow[index].eq(Cat(overflows).any())
+                losses.append(lost)
+            m.d.comb += self.overflow[index].eq(Cat(losses).any())
         for port in ports.values():
             m.d.comb += port.taken.eq(port.take & (port.available | ~port.take_mask).all())
         return m
 
-    def _follow(self, m: Module, count: Signal, give: Value, take: Value) -> tuple[Value, Value]:
-        """Counts, and tells whether there are tokens and whether no more fit."""
+    def _count(self, m: Module, name: str, give: Value, take: Value) -> tuple[Value, Value]:
+        """Counts, and tells whether there are tokens and whether one was lost."""
+        count, lost = Signal(self.bits, name=name), Signal(name=f"{name}_lost")
+        full = count.all()
+        with m.If(give & ~take & ~full):
+            m.d.sync += count.eq(count + 1)
+        with m.If(take & ~give):
+            m.d.sync += count.eq(count - 1)
+        m.d.sync += lost.eq(give & ~take & full)
+        return count != 0, lost
+
+    def _follow(self, m: Module, name: str, give: Value, take: Value) -> tuple[Value, Value]:
+        """The same, counted a cycle later: what engines do reaches three flip-flops."""
+        count = Signal(self.bits, name=name)
+        gave, took, some, full = (Signal(name=f"{name}_{what}") for what in ("gave", "took", "some", "full"))
         most = (1 << self.bits) - 1
-        if not self.early:
-            full = count == most
-            with m.If(give & ~take & ~full):
-                m.d.sync += count.eq(count + 1)
-            with m.If(take & ~give):
-                m.d.sync += count.eq(count - 1)
-            return count != 0, full
-        # ``count`` follows a cycle late: what happens comes late in its cycle, and passes one look-up table to what has to be known then.
-        some, full, gave, took = (Signal(name=f"{count.name}_{name}") for name in ("some", "full", "gave", "took"))
-
-        def counts(number: int) -> Value:
-            return Mux(gave, Mux(took, count == number, count == number - 1), Mux(took, count == number + 1, count == number))
-
-        with m.If(gave ^ took):
+        more, fewer = gave & ~took, took & ~gave
+        lost = more & full
+        with m.If((gave ^ took) & ~lost):
             m.d.sync += count.eq(stepped(count, gave))
         m.d.sync += [
-            gave.eq(give & (take | ~full)), took.eq(take), some.eq(give | (some & ~(take & counts(1)))),
-            full.eq(Mux(take, give & full, full | (give & counts(most - 1)))),
+            gave.eq(give), took.eq(take),
+            some.eq(give | gave | ((count != 0) & ~(took & (count == 1)))),
+            full.eq(~fewer & ((count == most) | (more & (count == most - 1)))),
         ]
-        return some, full
+        return some, lost

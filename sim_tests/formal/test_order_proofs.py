@@ -29,15 +29,22 @@ class Tokens(Harness):
                 port.take.eq(self.free(1, f"{name}_take")), port.take_mask.eq(self.free(2, f"{name}_take_mask"))]
         giver, taker = ports[self.giver], ports[self.taker]
         there, back = PEERS[self.giver].index(self.taker), PEERS[self.taker].index(self.giver)
+        if self.early:  # who has taken looks away for a cycle
+            rests = Signal(name="rests")
+            m.d.sync += rests.eq(taker.taken)
+            m.d.comb += taker.take.eq(self.free(1, "taker_take") & ~rests)
+        else:
+            rests = C(0)
         count = Signal(self.bits + 2)
         give, take = giver.give & giver.give_mask[there], taker.taken & taker.take_mask[back]
         lost = give & ~take & (count == (1 << self.bits) - 1)
-        m.d.sync += count.eq(count + (give & ~lost) - take)
+        was_lost, told = Signal(), tokens.overflow[list(PEERS).index(self.giver)]
+        m.d.sync += [count.eq(count + (give & ~lost) - take), was_lost.eq(lost)]
         m.d.comb += [
-            Assert(taker.available[back] == (count != 0)),
+            Assert(rests | (taker.available[back] == (count != 0))),
             Assert(~take | (count != 0)),
             Assert(taker.taken == (taker.take & ((taker.available & taker.take_mask) == taker.take_mask))),
-            Assert(tokens.overflow[list(PEERS).index(self.giver)] | ~lost),
+            Assert(told | ~was_lost),
         ]
 
 

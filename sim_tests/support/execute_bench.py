@@ -130,7 +130,7 @@ class ExecuteBench:
                 trace.gives.append((cycle, ctx.get(dut.tokens.give_mask)))
             error = dut.control.error
             if ctx.get(error.valid):
-                trace.errors.append((ErrorCode(ctx.get(error.code)), len(trace.started) - ctx.get(error.begun)))
+                trace.errors.append((ErrorCode(ctx.get(error.code)), len(trace.started) - ctx.get(dut.control.begun)))
             if ctx.get(dut.control.started):
                 trace.started.append(cycle)
             trace.claims.append(ctx.get(dut.claim))

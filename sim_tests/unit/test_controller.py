@@ -135,9 +135,13 @@ def test_an_error_halts_until_all_is_idle(engine):
         port = getattr(dut, name)
         if name == "fetch":
             await b.pulse(dut.fetch.moved, cycles=5)
-        else:
+        else:  # two are under way, from the faulty one on
             await b.pulse(port.started, cycles=7)
-            ctx.set(port.error.begun, 2)
+            ctx.set(dut.gives, 1 << engine)
+            await ctx.tick().repeat(5)
+            ctx.set(dut.gives, 0)
+            if name == "execute":  # the one before may have issued its last row and not have given yet
+                ctx.set(port.begun, 1)
         ctx.set(port.error.code, ErrorCode.ADDRESS)
         ctx.set(port.error.address, 0x89_1234_5678)
         ctx.set(dut.load.idle, 0)
@@ -150,7 +154,7 @@ def test_an_error_halts_until_all_is_idle(engine):
         ctx.set(dut.load.idle, 1)
         await ctx.tick().repeat(3)
         assert b.state == State.ERROR and b.get("status") & Status.IRQ
-        assert b.error == (ErrorCode.ADDRESS, Engine(engine + 1), 5)
+        assert b.error == (ErrorCode.ADDRESS, Engine(engine + 1), 6 if name == "execute" else 5)
         assert (b.get("error_address_lo"), b.get("error_address_hi")) == (0x1234_5678, 0x89)
         await b.start()  # nothing needs to be set again
         assert b.error == (ErrorCode.NONE, Engine.NONE, 0) and b.get("error_address_lo") == 0
@@ -177,8 +181,8 @@ def test_token_overflow_names_the_giving_command():
         await b.start()
         await b.pulse(dut.execute.started, cycles=6)
         ctx.set(dut.gives, 2)
-        await ctx.tick().repeat(3)
-        ctx.set(dut.token_overflow, 2)
+        await ctx.tick().repeat(4)
+        ctx.set(dut.token_overflow, 2)  # of the fourth
         await ctx.tick().repeat(4)
         assert b.error == (ErrorCode.TOKEN_OVERFLOW, Engine.EXECUTE, 3)
     run(body)
@@ -196,7 +200,7 @@ def test_deadlock_at_once_and_never_wrongly():
             ctx.set(dut.fetch.pending, sum(pending << i for i, (*_, pending) in enumerate(engines)))
             ctx.set(dut.fetch.stuck, stuck)
             ctx.set(dut.gives, give)
-            await ctx.tick().repeat(4)
+            await ctx.tick().repeat(5)
             dead = stuck and not give and (0, 1, 1) in engines and all(e in ((1, 0, 0), (0, 1, 1)) for e in engines)
             assert b.error == ((ErrorCode.DEADLOCK, Engine.FETCH, 3) if dead else (ErrorCode.NONE, Engine.NONE, 0))
             b.rest()
