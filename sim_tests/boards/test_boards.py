@@ -273,7 +273,7 @@ def test_parts_as_nextpnr_names_them(tmp_path, monkeypatch):
     monkeypatch.setattr(tools, "find", lambda name, **_: name)
     for name in OPEN:
         board = get_board(name)
-        TOOLCHAINS[board.family].for_board(board).place(board, tmp_path / "netlist.json", seed=1, log=tmp_path / "log")
+        TOOLCHAINS[board.family].for_board(board).place(board, tmp_path / "netlist.json", luts=1, seed=1, log=tmp_path / "log")
     assert {"tang-nano-9k", "tang-primer-20k", "gatemate-evb"} < set(OPEN)
     for name, command in zip(OPEN, commands, strict=True):
         assert not [part for part in command if re.search("[{}]", str(part))], f"{name}: a field is not filled in"

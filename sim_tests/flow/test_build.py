@@ -111,6 +111,25 @@ def test_another_router_follows_one_that_does_not_end(tmp_path, commands, monkey
         "warning: nextpnr has not ended with seed 1 in 30 minutes, and begins anew with another router, whose clocks are lower"]
 
 
+@pytest.mark.parametrize(("luts", "placer", "minutes"), [(39_999, "heap", 30), (40_000, "static", 90)])
+def test_a_large_design_has_another_placer_and_more_time(tmp_path, commands, monkeypatch, luts, placer, minutes):
+    cell = {"type": "LUT4", "parameters": {}, "port_directions": {"Z": "output"}, "connections": {}}
+    monkeypatch.setitem(NETLIST["modules"]["systolith_board"], "cells", {f"lut{n}": cell for n in range(luts)})
+    told, run_tool = [], tools.run_tool
+
+    def slow(command, *, timeout_s=None, **options):
+        if timeout_s is not None:
+            assert timeout_s == 60 * minutes
+            raise ToolTimeout("it was stopped")
+        run_tool(command, **options)
+
+    monkeypatch.setattr(tools, "run_tool", slow)
+    build(generated(tmp_path), progress=told.append)
+    place = commands[1]
+    assert ("static" in place) == (placer == "static") and ("--placer-heap-critexp" in place) == (placer == "heap")
+    assert any(f"in {minutes} minutes" in line for line in told)
+
+
 @pytest.mark.parametrize("floorplan", [True, False])
 def test_places_are_given_with_the_floorplan_alone(tmp_path, commands, monkeypatch, floorplan):
     element = {"type": "MULT18X18D", "port_directions": {}, "connections": {}, "parameters": {}, "attributes": {}}
