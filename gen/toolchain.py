@@ -84,8 +84,8 @@ class Toolchain:
 
     def place(self, board: Board, netlist: Path, *, luts: int, seed: int, log: Path,
               progress: Progress | None = None) -> tuple[Path, Path]:
-        """Place and route beside ``netlist``, which has ``luts`` look-up tables; the packer's input and nextpnr's report. ``progress``: of a
-        router that did not end."""
+        """Place and route beside ``netlist``, which has ``luts`` look-up tables; the packer's input and nextpnr's report.
+        ``progress``: of a router that did not end."""
         work = netlist.parent
         routed, report = work / f"seed{seed}.routed", work / f"seed{seed}.json"
         options = [option.format(constraints=self.constraints, routed=routed.name, **self.part) for option in self.options]
