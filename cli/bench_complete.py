@@ -1,4 +1,5 @@
-"""``make bench-complete``: the ULX3S-85F's complete accelerator, placed and routed with several seeds, and the table of its clocks."""
+"""``make bench-complete``: complete accelerators of the ULX3S-85F, placed and routed with several seeds, and the table of their
+clocks."""
 
 from __future__ import annotations
 
@@ -25,14 +26,19 @@ EARLIER = " (earlier)"
 
 
 class Design(NamedTuple):
-    """What is built: its name in the table and among the folders, and whether it has the floorplan."""
+    """What is built: its name in the table and among the folders, whether it has the floorplan, and its settings besides the board's."""
 
     title: str
     folder: str
     floorplan: bool
+    assignments: tuple[str, ...] = ()
 
 
-DESIGNS = (Design("as the board ships", "shipped", True), Design("the same, as nextpnr places it", "unplanned", False))
+DESIGNS = (
+    Design("as the board ships", "shipped", True),
+    Design("the same, as nextpnr places it", "unplanned", False),
+    Design("24 × 24 `auto`: LUT multipliers too", "auto", True, ("array.multiplier=auto", "array.rows=24", "array.cols=24")),
+)
 
 
 def _row(design: Design, report: Mapping[str, Any]) -> list[str]:
@@ -45,7 +51,7 @@ def _row(design: Design, report: Mapping[str, Any]) -> list[str]:
 def _measured(design: Design, builds: Path, seeds: int, before: Sequence[str] | None, *, anew: bool) -> list[str] | None:
     """The row of a build with ``seeds`` seeds of this version, made where there is none and ``anew`` says so; or else the one from
     ``before``."""
-    target, folder = choose(board=BOARD), builds / design.folder
+    target, folder = choose(board=BOARD, assignments=design.assignments), builds / design.folder
     digest = generate(target.config, folder, board=target.board).manifest.hash[:8]
     try:
         report = read_report(folder)
