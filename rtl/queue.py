@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from .step import LateCount
+from .step import LateCount, stepped
 
 __all__ = ["Queue"]
 
@@ -81,15 +81,18 @@ class Queue(wiring.Component):
             self.r_data.eq(read_port.data), write_port.data.eq(self.w_data), write_port.en.eq(write), read_port.en.eq(read),
         ]
         if self.early:
-            late = LateCount(m, depth, up=write, down=read, name="stored")
-            stored = late.value
+            stored = LateCount(m, depth, up=write, down=read, name="stored")
             m.d.sync += [
-                some.eq(write | (some & ~(read & late.equals(1)))), full.eq(~read & (full | (write & late.equals(depth - 1))))]
+                some.eq(write | (some & ~(read & stored.equals(1)))), full.eq(~read & (full | (write & stored.equals(depth - 1))))]
+            # Of its own, which synthesis leaves out where nobody asks for it.
+            leaves, level = self.r_en & self.r_rdy, Signal.like(self.level)
+            with m.If(write ^ leaves):
+                m.d.sync += level.eq(stepped(level, write))
+            m.d.comb += self.level.eq(level)
         else:
             stored = Signal(range(depth + 1))
             m.d.sync += stored.eq(stored + write - read)
-            m.d.comb += [some.eq(stored != 0), full.eq(stored == depth)]
-        m.d.comb += self.level.eq(stored + self.r_rdy)
+            m.d.comb += [some.eq(stored != 0), full.eq(stored == depth), self.level.eq(stored + self.r_rdy)]
         for port, moves in ((write_port, write), (read_port, read)):
             place = Signal(range(depth), name=f"{'write' if port is write_port else 'read'}_place")
             m.d.comb += port.addr.eq(place)

@@ -17,7 +17,7 @@ def stepped(count: Value, up: Value) -> Value:
 class LateCount:
     """A number from 0 to ``most`` that follows a cycle late: what moves it reaches two flip-flops and nothing else.
 
-    What it is now, with what those two hold, is known early in the cycle: :meth:`equals`, and :attr:`value` behind an adder.
+    What it is now is known of those two and of the number before, early in the cycle (:meth:`equals`).
 
     Parameters
     ----------
@@ -35,11 +35,6 @@ class LateCount:
         m.d.sync += [self._up.eq(up), self._down.eq(down)]
         with m.If(self._up ^ self._down):
             m.d.sync += self._count.eq(stepped(self._count, self._up))
-
-    @property
-    def value(self) -> Value:
-        """The number, in as many bits as ``most`` takes."""
-        return (self._count + self._up - self._down)[:len(self._count)]
 
     def equals(self, number: int) -> Value:
         """Whether it is ``number``."""

@@ -75,17 +75,15 @@ class TokenCounters(wiring.Component):
         return count != 0, lost
 
     def _follow(self, m: Module, name: str, give: Value, take: Value) -> tuple[Value, Value]:
-        """The same, counted a cycle later: what engines do reaches three flip-flops."""
+        """The same, counted a cycle later: what engines do reaches a few flip-flops."""
         count = Signal(self.bits, name=name)
-        gave, took, some, full = (Signal(name=f"{name}_{what}") for what in ("gave", "took", "some", "full"))
+        gave, took, some, lost = (Signal(name=f"{name}_{what}") for what in ("gave", "took", "some", "lost"))
         most = (1 << self.bits) - 1
-        more, fewer = gave & ~took, took & ~gave
-        lost = more & full
+        full = Mux(took, gave & (count == most), (count == most) | (gave & (count == most - 1)))
         with m.If((gave ^ took) & ~lost):
             m.d.sync += count.eq(stepped(count, gave))
         m.d.sync += [
-            gave.eq(give), took.eq(take),
+            gave.eq(give), took.eq(take), lost.eq(give & ~take & full),
             some.eq(give | gave | ((count != 0) & ~(took & (count == 1)))),
-            full.eq(~fewer & ((count == most) | (more & (count == most - 1)))),
         ]
         return some, lost
