@@ -188,6 +188,28 @@ def test_token_overflow_names_the_giving_command():
     run(body)
 
 
+def test_the_deadlock_of_the_program_before_is_not_this_one_s():
+    """Until they are cleared, engines and dispatch say what they said at its end."""
+    async def body(b, ctx, dut):
+        await b.start()
+        ctx.set(dut.fetch.stuck, 1)
+        ctx.set(dut.load.idle, 0)
+        ctx.set(dut.load.blocked, 1)
+        await ctx.tick().repeat(5)
+        assert b.error[0] == ErrorCode.DEADLOCK
+        ctx.set(dut.load.idle, 1)  # as every halted engine
+        await ctx.tick().repeat(5)
+        assert b.state == State.ERROR
+        await b.write("CONTROL", Control.START)
+        while not ctx.get(dut.clear):
+            await ctx.tick()
+        await ctx.tick()
+        b.rest()
+        await ctx.tick().repeat(10)
+        assert b.state == State.RUNNING and b.error[0] == ErrorCode.NONE
+    run(body)
+
+
 def test_deadlock_at_once_and_never_wrongly():
     async def body(b, ctx, dut):
         choices = itertools.product([(1, 0, 0), (1, 0, 1), (0, 1, 1), (0, 0, 0)], repeat=3)  # (idle, blocked, pending)
