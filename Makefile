@@ -49,7 +49,7 @@ bench-boards: setup
 	$(BIN)/python -m systolith.cli.bench_boards --variant $(or $(VARIANT),bare) $(BOARDS)
 
 # Places and routes the ULX3S-85F's complete accelerator with five seeds, 15 minutes of a processor each, with and without the
-# floorplan, and one of twice the multipliers, 45 minutes each, and writes their clocks. SEEDS=2 is two, ONLY="shipped auto" those designs.
+# floorplan, and one of twice the multipliers, 40 minutes each, and writes their clocks. SEEDS=2 is two, ONLY="shipped auto" those designs.
 bench-complete: setup
 	$(BIN)/python -m systolith.cli.bench_complete --seeds $(or $(SEEDS),5) $(ONLY:%=--only=%)
 

@@ -111,7 +111,7 @@ class ExecuteBench:
     async def follow(self, ctx, words, trace, drive, gap, seed, limit):
         dut, choice = self.dut, random.Random(seed)
         weight_layout, row_layout = dut.weight.shape(), dut.row.shape()
-        position, settled = 0, 0
+        position, settled, took = 0, 0, False
         ctx.set(dut.tokens.available, 3)
         ctx.set(dut.granted, 3)
         for cycle in range(limit):
@@ -122,7 +122,9 @@ class ExecuteBench:
             if offered:
                 ctx.set(dut.commands.payload, words[position])
             take, mask = ctx.get(dut.tokens.take), ctx.get(dut.tokens.take_mask)
-            ctx.set(dut.tokens.taken, take and not mask & ~ctx.get(dut.tokens.available))
+            assert not (took and take)  # the counters tell only after next what is left
+            took = take and not mask & ~ctx.get(dut.tokens.available)
+            ctx.set(dut.tokens.taken, took)
             self.watch(weight_layout.from_bits(ctx.get(dut.weight.as_value())), row_layout.from_bits(ctx.get(dut.row.as_value())),
                        cycle, trace)
             trace.activities.append(ACTIVITIES[ctx.get(dut.control.activity)])

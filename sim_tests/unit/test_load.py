@@ -150,8 +150,12 @@ class Bench:
             if body:
                 await body(ctx)
                 return
+            took = 0
             for _ in range(limit):
-                ctx.set(dut.tokens.taken, ctx.get(dut.tokens.take))
+                take = ctx.get(dut.tokens.take)
+                assert not (took and take)  # the counters tell only after next what is left
+                ctx.set(dut.tokens.taken, take)
+                took = take
                 await ctx.tick()
                 if self.error or (len(self.gives) == len(commands) and ctx.get(dut.control.idle)):
                     return
