@@ -110,7 +110,9 @@ class Controller(wiring.Component):
         seen = m.d.sync if self.late else m.d.comb
         engines = [_seen(seen, getattr(self, name), name) for name in ("load", "execute", "store")]
         fetch = _seen(seen, self.fetch, "fetch")
-        gives, token_overflow = Signal.like(self.gives, name="gives_seen"), self.token_overflow
+        token_overflow = Signal.like(self.token_overflow, name="token_overflow_seen")
+        seen += token_overflow.eq(self.token_overflow)
+        gives = Signal.like(self.gives, name="gives_seen")
         m.d.sync += gives.eq(self.gives)  # always, as the overflow is of the cycle before
 
         def asked(action: Control) -> Value:
@@ -316,13 +318,14 @@ class Controller(wiring.Component):
                 PEERS, ("load", "execute", "store"), engines, token_overflow, gives, late[:-1], strict=True))):
             given = self._total(m, give, clear, f"{name}_given")
             number = complete = later(given, f"{name}_given")
+            lost = later(complete, f"{name}_lost")  # what was given when the token was lost, of which is told a cycle after all else
             if engine is Engine.EXECUTE:
                 number = later(self._total(m, port.started, clear, f"{name}_started") - port.begun, f"{name}_number")
             with m.If(later(is_late, f"{name}_late")):
                 m.d.comb += [found.engine.eq(engine), found.command.eq(complete)]
             with m.If(later(overflow, f"{name}_overflow")):
                 m.d.comb += [
-                    found.valid.eq(1), found.code.eq(ErrorCode.TOKEN_OVERFLOW), found.engine.eq(engine), found.command.eq(complete),
+                    found.valid.eq(1), found.code.eq(ErrorCode.TOKEN_OVERFLOW), found.engine.eq(engine), found.command.eq(lost),
                     found.address.eq(0),
                 ]
             code, place = later(port.error.code, f"{name}_code"), address(port.error, name)

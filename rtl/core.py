@@ -137,7 +137,9 @@ class Core(wiring.Component):
             *(block.halt.eq(status.halt) for block in (fetch, dispatch)),
             status.idle.eq(fetch.idle), status.pending.eq(dispatch.pending), status.moved.eq(dispatch.moved),
             status.finished.eq(dispatch.finished), status.stuck.eq(dispatch.stuck),
-            status.error.eq(Mux(dispatch.error.valid, dispatch.error, fetch.error)),
+            status.error.valid.eq(dispatch.error.valid | fetch.error.valid),
+            status.error.code.eq(Mux(dispatch.error.valid, dispatch.error.code, fetch.error.code)),
+            status.error.address.eq(fetch.error.address),  # those of dispatch have none
             controller.token_overflow.eq(tokens.overflow),
             controller.gives.eq(Cat(engine.tokens.give for engine in engines.values())),
         ]

@@ -43,13 +43,13 @@ class _Burst(wiring.Component):
             self.word.eq(place), self.outside.eq(place[-1]), self.last.eq(last),
             self.request_ready.eq(~self.valid | (last & self.step)),
         ]
-        with m.If(self.step):
-            m.d.sync += [beats.eq(beats - 1), last.eq(beats == 1), place.eq(place + 1), self.valid.eq(~last)]
-        with m.If(self.request_ready):
+        # What is next is chosen by registers; ``step``, which comes late, only says when.
+        begins = ~self.valid | last
+        with m.If(~self.valid | self.step):
             m.d.sync += [
-                self.valid.eq(self.request_valid),
-                beats.eq(self.request_beats), last.eq(self.request_beats == 0),
-                place.eq(Cat(index[:bits], index[bits:].any())),
+                self.valid.eq(Mux(begins, self.request_valid, 1)),
+                beats.eq(Mux(begins, self.request_beats, beats - 1)), last.eq(Mux(begins, self.request_beats == 0, beats == 1)),
+                place.eq(Mux(begins, Cat(index[:bits], index[bits:].any()), place + 1)),
             ]
         return m
 
@@ -117,27 +117,25 @@ class DeviceMemory(wiring.Component):
             ]
 
         # The host's request, with two ports a cycle late, and its word within a bus word.
-        host_valid, host_writes = self.host.valid, self.host.write
+        host_write, host_read = Signal(), Signal()
         host_address, host_write_data = self.host.address, self.host.write_data
         if self.ports == 2:
-            host_valid, host_writes = Signal(), Signal(reset_less=True)
             host_address = Signal.like(self.host.address, reset_less=True)
             host_write_data = Signal.like(self.host.write_data, reset_less=True)
             m.d.sync += [
-                host_valid.eq(self.host.valid & ~self.host.ready), host_writes.eq(self.host.write), host_address.eq(self.host.address),
+                host_write.eq(self.host.valid & self.host.write & ~self.host.ready), host_address.eq(self.host.address),
                 host_write_data.eq(self.host.write_data),
             ]
+        else:
+            m.d.comb += host_write.eq(self.host.valid & self.host.write)
         host_lane = host_address[:exact_log2(self.bus_bits // 32)]
         host_word = host_address[exact_log2(self.bus_bits // 32):]
 
         # Writes: the host's word, or the next word of a burst once its response has a place.
-        host_write = Signal()
-        host_read = Signal()
         host_first = host_write | host_read if self.ports == 1 else host_write
         m.submodules.responses = responses = RegisterSlice(self.write.response.payload.shape())
         word = self._part(m, "write_data", self.write.data)
         m.d.comb += [
-            host_write.eq(host_valid & host_writes),
             word.ready.eq(writes.valid & ~host_first & (~writes.last | responses.i.ready)),
             writes.step.eq(word.valid & word.ready),
             # A burst that leaves the memory does not come back, so its last word tells.
@@ -186,7 +184,7 @@ class DeviceMemory(wiring.Component):
         if self.ports == 2:  # in a register too
             m.d.sync += host_read.eq(self.host.valid & ~self.host.write & ~host_read & ~host_stage.any())
         else:
-            m.d.comb += host_read.eq(host_valid & ~host_writes & ~host_stage.any())
+            m.d.comb += host_read.eq(self.host.valid & ~self.host.write & ~host_stage.any())
         m.d.comb += [
             reads.step.eq(reads.valid & some & ~host_read & ~writing),
             queue.w_en.eq(stage[-1]),
@@ -208,7 +206,7 @@ class DeviceMemory(wiring.Component):
         ]
         m.d.comb += [
             self.host.read_data.eq(host_word_read if self.ports == 1 else host_data),
-            self.host.ready.eq(host_writes & (1 if self.ports == 1 else host_valid) | host_stage[1 if self.ports == 1 else stages]),
+            self.host.ready.eq(self.host.write | host_stage[1] if self.ports == 1 else host_write | host_stage[stages]),
         ]
 
         write_address = Mux(host_write, host_word, writes.word)

@@ -115,7 +115,8 @@ class Dispatch(wiring.Component):
                 m.d.sync += pending.eq(stepped(pending, dispatched))
             m.d.comb += [self.pending[index].eq(pending != 0), full[index].eq(pending == self.queue_commands)]
 
-        m.d.comb += [self.finished.eq(active & (left == 0)), self.stuck.eq(self.finished)]
+        # Where the lowest bits are 0, the others did not change in the cycle before.
+        m.d.comb += [self.finished.eq(active & ~(many | few.any())), self.stuck.eq(self.finished)]
         with m.If(active & self.i.valid & ~self.halt):
             with m.If(~in_header):
                 m.d.comb += move.eq(1)

@@ -78,6 +78,7 @@ class Fetch(wiring.Component):
         inside = Signal()
         reserved = Signal(range(depth + 1))
         pop = Signal()
+        settled = Signal()  # the program's address was looked up and checked, or there is none
 
         to_boundary = Signal(range(burst_beats + 1), reset_less=True)
         beats = Signal(range(burst_beats + 1), reset_less=True)
@@ -88,14 +89,13 @@ class Fetch(wiring.Component):
         m.d.sync += [room.eq(reserved <= depth - burst_beats), some.eq(self.words != 0), end.eq(self.offset + (self.words << 2))]
         m.d.comb += [
             address.eq(self.lookup.base + self.offset),
-            self.error.address.eq(Cat(C(0, 2), index, beat_address)),
+            self.error.address.eq(Mux(settled, self.read_address, Cat(C(0, 2), index, beat_address))),
             boundary.eq(burst_beats - beat_address[:burst_bits]),
             self.read.request.payload.address.eq(Cat(C(0, beat_bytes_bits), beat_address)),
             self.read.request.payload.beats.eq(beats - 1),
         ]
         requested, asks = Signal(), Signal()
         m.d.comb += self.read.request.valid.eq(asks)
-        settled = Signal()  # the program's address was looked up and checked, or there is none
         m.d.comb += requested.eq(self.read.request.valid & self.read.request.ready)
         with m.FSM():
             with m.State("IDLE"):
@@ -144,7 +144,7 @@ class Fetch(wiring.Component):
             buffer.w_data.eq(self.read.response.payload.data),
         ]
         with m.If(self.read.response.valid & self.read.response.payload.error):
-            m.d.comb += [self.error.valid.eq(1), self.error.code.eq(ErrorCode.BUS), self.error.address.eq(self.read_address)]
+            m.d.comb += [self.error.valid.eq(1), self.error.code.eq(ErrorCode.BUS)]
 
         word, word_valid = Signal(32, reset_less=True), Signal()
         m.submodules.out = out = ElasticBuffer(32)

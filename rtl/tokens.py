@@ -20,7 +20,7 @@ class TokenCounters(wiring.Component):
     Parameters
     ----------
     bits : width of each counter; it holds up to 2**bits − 1 tokens
-    early : what engines do is counted a cycle later, since it comes late in its cycle, and what they are told comes from registers; five
+    early : what engines do is counted a cycle later, since it comes late in its cycle, and what they are told comes from registers; three
         more for each counter
 
     Members
@@ -64,7 +64,7 @@ class TokenCounters(wiring.Component):
         return m
 
     def _count(self, m: Module, name: str, give: Value, take: Value) -> tuple[Value, Value]:
-        """Counts, and tells whether there are tokens and whether one was lost."""
+        """Counts, and tells whether there are tokens and whether one was lost in the cycle before."""
         count, lost = Signal(self.bits, name=name), Signal(name=f"{name}_lost")
         full = count.all()
         with m.If(give & ~take & ~full):
@@ -78,12 +78,8 @@ class TokenCounters(wiring.Component):
         """The same, counted a cycle later: what engines do reaches a few flip-flops."""
         count = Signal(self.bits, name=name)
         gave, took, some, lost = (Signal(name=f"{name}_{what}") for what in ("gave", "took", "some", "lost"))
-        most = (1 << self.bits) - 1
-        full = Mux(took, gave & (count == most), (count == most) | (gave & (count == most - 1)))
+        m.d.comb += lost.eq(gave & ~took & count.all())
         with m.If((gave ^ took) & ~lost):
             m.d.sync += count.eq(stepped(count, gave))
-        m.d.sync += [
-            gave.eq(give), took.eq(take), lost.eq(give & ~take & full),
-            some.eq(give | gave | ((count != 0) & ~(took & (count == 1)))),
-        ]
+        m.d.sync += [gave.eq(give), took.eq(take), some.eq(give | gave | ((count != 0) & ~(took & (count == 1))))]
         return some, lost
