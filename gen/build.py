@@ -21,6 +21,7 @@ from ..boards.top import constraints
 from . import tools
 from .area_model import KINDS
 from .carry import shorten_chains
+from .constants import place_constants
 from .fanout import copy_drivers
 from .fit import excess, nearest
 from .packing import pack_registers
@@ -90,6 +91,7 @@ def synthesise(verilog: Path, board: Board, top: str, netlist: Path, *, log: Pat
     if board.family == "ecp5":
         pack_registers(netlist, top)
         copy_drivers(netlist, top)
+        place_constants(netlist, top)
     found = read_netlist(netlist, verilog, top, board.family)
     if board.family == "ecp5":
         shorten_chains(netlist, top)

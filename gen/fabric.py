@@ -18,6 +18,7 @@ from ..rtl.array_output import OutputArray
 from ..rtl.pe import pieces
 from . import tools
 from .carry import shorten_chains
+from .constants import place_constants
 from .fmax import Fmax, credible_fmax
 from .packing import pack_registers
 from .placement import pin_array
@@ -100,6 +101,7 @@ def _build(directory: Path, component: wiring.Component, board: Board, pinned: b
         TOOLCHAINS[board.family].for_board(board).synthesise(verilog, _TOP, netlist, log=log)
     if board.family == "ecp5":
         pack_registers(netlist, _TOP)
+        place_constants(netlist, _TOP)
         shorten_chains(netlist, _TOP)
     if pinned:
         pin_array(netlist, board)

@@ -13,7 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MOST_LOADS", "copy_drivers"]
+__all__ = ["MOST_LOADS", "copy_drivers", "deal"]
 
 MOST_LOADS = 48
 # Pins that the flip-flops of a slice, or of a whole tile, share.
@@ -34,7 +34,7 @@ def _place(load: Load) -> tuple[list[str], list[int], Load]:
     return re.split(r"\d+", load[0]), [int(number) for number in re.findall(r"\d+", load[0])], load
 
 
-def _deal(loads: list[Load], most: int) -> list[list[Load]]:
+def deal(loads: list[Load], most: int) -> list[list[Load]]:
     """Loads in groups of ``most`` or less, neighbours by name together."""
     groups: list[list[Load]] = []
     room = 0.0
@@ -79,7 +79,7 @@ def copy_drivers(netlist: Path, top: str, *, most: int = MOST_LOADS) -> int:
                 pin == "RST" and cells[load]["type"].startswith(_PINS) for load, pin, _ in loads[bit]):
             continue
         original = drivers[bit]
-        for n, group in enumerate(_deal(loads[bit], most)[1:], 1):
+        for n, group in enumerate(deal(loads[bit], most)[1:], 1):
             highest += 1
             name = f"{original}_copy{n}"
             pins = cells[original]["connections"]

@@ -1,5 +1,5 @@
-"""Registers of DSP blocks and block RAMs: what is packed, what is not, and that the netlist, with its carry chains too as they are placed,
-computes what NumPy says."""
+"""Registers of DSP blocks and block RAMs: what is packed, what is not, and that the netlist, with its carry chains and constants too as
+they are placed, computes what NumPy says."""
 
 import json
 
@@ -9,6 +9,7 @@ from array_schedule import array_schedule, sums
 from ecp5_netlist import Netlist
 from systolith.arch.config import ArrayConfig
 from systolith.gen.carry import shorten_chains
+from systolith.gen.constants import place_constants
 from systolith.gen.packing import pack_registers
 from systolith.gen.toolchain import TOOLCHAINS
 from systolith.gen.verilog import emit
@@ -22,6 +23,7 @@ def synthesise(directory, component, name):
     netlist = directory / "netlist.json"
     TOOLCHAINS["ecp5"].synthesise(directory / "design.v", name, netlist, log=directory / "yosys.log")
     packed = pack_registers(netlist, name)
+    place_constants(netlist, name)
     shorten_chains(netlist, name)
     return packed, json.loads(netlist.read_text())["modules"][name]
 
