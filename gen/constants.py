@@ -1,6 +1,6 @@
 """Constants near the pins that need them. Most pins of an ECP5 hold a constant themselves; for the others nextpnr makes one look-up table
-for each of 0 and 1, whose wires then cross the part to every multiplier. Those are in the way of others, and router1 tears up the resets
-among them for minutes, each by the other's.
+for each of 0 and 1, whose wires then cross the part to every multiplier. They take the place of wires that compute, and at its end router1
+spends minutes on those to the multipliers' resets, which displace each other.
 """
 
 from __future__ import annotations
