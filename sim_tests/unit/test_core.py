@@ -231,6 +231,32 @@ def test_bad_header():
     Bench().run(body)
 
 
+@pytest.mark.parametrize("register, value, expected", [
+    ("SIZE0_LO", 64, (ErrorCode.ADDRESS, PROGRAM_AT)), ("PROGRAM_OFFSET", 66, (ErrorCode.VALUE, 0))], ids=["outside", "unaligned"])
+def test_errors_of_the_program_s_address(register, value, expected):
+    code, address = expected
+
+    async def body(b):
+        await b.load_program(gemm())
+        await b.set(register, value)
+        await b.set("CONTROL", Control.START)
+        assert await b.wait() == State.ERROR
+        assert await b.error() == (code, Engine.FETCH, 0, address)
+
+    Bench().run(body)
+
+
+def test_bus_error_of_the_program():
+    """The word that the memory answers with an error is the third; what was read before it is given up."""
+    async def body(b):
+        b.memory.bad = {PROGRAM_AT + 2 * b.config.bus_bytes}
+        assert await b.execute(gemm()) == State.ERROR
+        code, engine, _, address = await b.error()
+        assert (code, engine, address) == (ErrorCode.BUS, Engine.FETCH, PROGRAM_AT + 2 * b.config.bus_bytes)
+
+    Bench().run(body)
+
+
 @pytest.mark.parametrize("size, expected", [
     (C_AT + 4 * M * N - 1, (ErrorCode.ADDRESS, Engine.STORE, 0, BASE + C_AT + 4 * (M - 1) * N)),
     (C_AT, (ErrorCode.ADDRESS, Engine.STORE, 0, BASE + C_AT)),
