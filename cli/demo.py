@@ -40,7 +40,7 @@ def run_demo(*, board: str, output: Path, seed: int, bitstream: bool, progress: 
     progress(f"verified: {document['verify']['passed']} benches passed")
     if bitstream:
         from ..gen.report import read_report
-        progress("synthesising, placing and routing the bitstream (about four minutes)")
+        progress("synthesising, placing and routing the bitstream (about a quarter of an hour)")
         document["build"] = flow.build_folder(output, progress=progress)
         document["report"] = read_report(output)
         if "fmax_mhz" in document["build"]:  # which the vendor's tools would have to say
