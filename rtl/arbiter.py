@@ -65,7 +65,8 @@ class ReadArbiter(wiring.Component):
                 ]
         m.d.comb += [
             order.w_en.eq(self.o.request.valid & self.o.request.ready),
-            asked.beats.eq(self.o.request.payload.beats), asked.single.eq(self.o.request.payload.beats == 0), asked.bulk.eq(choose_bulk),
+            asked.beats.eq(self.o.request.payload.beats), asked.bulk.eq(choose_bulk),
+            asked.single.eq(Mux(choose_bulk, self.bulk.request.payload.beats == 0, self.urgent.request.payload.beats == 0)),
             asked.word.eq(self.o.request.payload.address[word_bits:]), order.w_data.eq(asked),
         ]
 

@@ -78,24 +78,24 @@ class BaseTable(wiring.Component):
         m.d.comb += self.read_data.eq(words.word_select(high_read, 32))
 
         chosen = Signal(range(max(2, self.lookups)), reset_less=True)
-        index = Signal(3)
         base = Signal(self.address_bits, reset_less=True)
-        m.d.comb += index.eq(Array(port.index for port in self.lookup)[chosen])
         for port in self.lookup:
             m.d.comb += [port.base.eq(base), port.size.eq(read_port.data)]
-        m.d.comb += read_port.addr.eq(Cat(self.address[1:], port_set))
+        # Where a lookup reads is in registers: the memory of look-up tables, and what leaves it, take the rest of a cycle.
+        looks, size, index = Signal(), Signal(reset_less=True), Signal(3, reset_less=True)
+        m.d.comb += read_port.addr.eq(Mux(looks, Cat(size, index, running_set), Cat(self.address[1:], port_set)))
         with m.FSM():
             with m.State("CHOOSE"):
+                m.d.sync += size.eq(0)
                 for number, port in reversed(list(enumerate(self.lookup))):
                     with m.If(port.valid):
-                        m.d.sync += chosen.eq(number)
+                        m.d.sync += [chosen.eq(number), index.eq(port.index), looks.eq(1)]
                         m.next = "BASE"
             with m.State("BASE"):
-                m.d.comb += read_port.addr.eq(Cat(C(0, 1), index, running_set))
+                m.d.sync += size.eq(1)
                 m.next = "SIZE"
             with m.State("SIZE"):
-                m.d.comb += read_port.addr.eq(Cat(C(1, 1), index, running_set))
-                m.d.sync += base.eq(read_port.data)
+                m.d.sync += [base.eq(read_port.data), looks.eq(0)]
                 m.next = "ANSWER"
             with m.State("ANSWER"):
                 for number, port in enumerate(self.lookup):

@@ -151,8 +151,10 @@ class Controller(wiring.Component):
         else:
             m.d.comb += halt_seen.eq(halted)
         quiet = fetch.idle & Cat(engine.idle for engine in engines).all()
+        through = Signal(name="through_seen")  # every command has been taken
+        seen += through.eq(self.fetch.finished & ~self.fetch.pending.any())
         m.d.comb += owed.eq((state == State.ERROR) & ~quiet)
-        done = quiet & fetch.finished & ~fetch.pending.any()
+        done = quiet & through
         # Until the cycle after ``clear``, what the engines say is of the program before; an ABORT that comes then is kept.
         held_abort = Signal()
         before = about_to_clear | self.clear | clear_seen
@@ -161,6 +163,10 @@ class Controller(wiring.Component):
         expired = late.any()
         fault, found = self._find_error(m, engines, fetch, gives, token_overflow, before, held_abort, late)
 
+        # A program has ended: seen of what it left, since the end is decided late in its cycle.
+        ran, advanced, interrupts = Signal(), Signal(), Signal()
+        m.d.comb += interrupts.eq(irq | ran & ((state == State.DONE) | (state == State.ERROR)) | advanced)
+        m.d.sync += [ran.eq(self.running), advanced.eq(queue.advance), irq.eq(interrupts)]
         m.d.comb += [port.halt.eq(halt if self.late else halted) for port in (self.load, self.execute, self.store, self.fetch)]
         with m.If(self.running):
             with m.If(asked(Control.RESET) & about_to_clear):
@@ -171,15 +177,15 @@ class Controller(wiring.Component):
             with m.Elif(before):
                 pass
             with m.Elif(halted & halt_seen & (quiet | expired)):
-                m.d.sync += [state.eq(Mux(end == End.RESETS, State.IDLE, State.ERROR)), irq.eq(end == End.FAILS)]
+                m.d.sync += state.eq(Mux(end == End.RESETS, State.IDLE, State.ERROR))
                 m.d.comb += resetting.eq(end == End.RESETS)
             with m.Elif(~halted & fault):
                 m.d.sync += [end.eq(End.FAILS), halted.eq(1)]
                 m.d.comb += fails.eq(1)
                 with m.If(expired):
-                    m.d.sync += [state.eq(State.ERROR), irq.eq(1)]
+                    m.d.sync += state.eq(State.ERROR)
             with m.Elif(~halted & done):
-                m.d.sync += [irq.eq(1), completed.eq(completed + 1)]
+                m.d.sync += completed.eq(completed + 1)
                 with m.If((queue.waiting != 0) | queue.append):
                     m.d.comb += [queue.advance.eq(1), clearing.eq(1)]
                 with m.Else():
@@ -230,8 +236,8 @@ class Controller(wiring.Component):
         values = self.values
         address = error.address | C(0, 64)
         m.d.comb += [
-            self.irq.eq(irq & irq_enable),
-            values.status.eq(Cat(state, irq, refused, owed, C(0, 3), queue.waiting)),  # as in Status
+            self.irq.eq(interrupts & irq_enable),
+            values.status.eq(Cat(state, interrupts, refused, owed, C(0, 3), queue.waiting)),  # as in Status
             values.irq_enable.eq(irq_enable),
             values.program_offset.eq(written.offset), values.program_words.eq(written.words), values.program_bases.eq(written.bases),
             values.completed.eq(completed if self.queue_programs else 0),
@@ -292,8 +298,9 @@ class Controller(wiring.Component):
         blocked = Cat(engine.blocked for engine in engines)
         deadlock = fetch.stuck & resting.all() & blocked.any()
         gave = gives.any()  # of the same cycle as what is seen with ``late``, else of the one before
-        deadlock_seen = Signal()
-        m.d.sync += deadlock_seen.eq(deadlock & ~clear & (~gave if self.late else 1))
+        deadlock &= ~clear & (~gave if self.late else 1)
+        deadlock_seen, of_tokens = Signal(), Signal()  # of_tokens: that, or one was lost
+        m.d.sync += [deadlock_seen.eq(deadlock), of_tokens.eq(deadlock | self.token_overflow.any())]
         deadlock = deadlock_seen & (1 if self.late else ~gave)
 
         def later(value: Value, name: str) -> Value:
@@ -336,7 +343,7 @@ class Controller(wiring.Component):
         if not self.late:
             return found.valid, found
         # That there is one is known at once.
-        return Cat(abort, late.any(), deadlock, fetch.error.valid, *(engine.error.valid for engine in engines), token_overflow).any(), found
+        return Cat(abort, late.any(), of_tokens, fetch.error.valid, *(engine.error.valid for engine in engines)).any(), found
 
 
 def _seen(domain, port: wiring.PureInterface, name: str) -> SimpleNamespace:

@@ -65,8 +65,8 @@ class LineRate(wiring.Component):
         quiet = Signal(range((RATE_TIMEOUTS << self.timeout_bits) + 1))
         expired = Signal()
         m.d.comb += expired.eq(quiet[-1])
-        trusted, waiting = Signal(), Signal()  # a cycle late: they are told behind all of a frame
-        m.d.sync += [trusted.eq(self.trusted), waiting.eq(self.waiting)]
+        trusted, waiting, ends = Signal(), Signal(), Signal()  # a cycle late: they are told behind all of a frame
+        m.d.sync += [trusted.eq(self.trusted), waiting.eq(self.waiting), ends.eq(self.released | expired)]
         with m.If(trusted):
             m.d.sync += quiet.eq(0)
         with m.Elif(self.tick & waiting):
@@ -77,6 +77,6 @@ class LineRate(wiring.Component):
             m.d.sync += [leaving.eq(pending & ~self.forget), pending.eq(0)]
         with m.If(leaving & self.sent):
             m.d.sync += [leaving.eq(0), self.cycles.eq(wanted), quiet.eq(RATE_TIMEOUTS - RATE_TRIAL << self.timeout_bits)]
-        with m.If(self.released | expired):
+        with m.If(ends):
             m.d.sync += [self.cycles.eq(self.bit_cycles - 1), quiet.eq(0)]
         return m

@@ -91,6 +91,7 @@ class LoadBack(wiring.Component):
 
         # Stage 1: the burst whose words arrive, and how much of it is left behind its next chunk.
         burst = Signal(self.record.payload.shape(), reset_less=True)
+        behind = Signal.like(burst.first, reset_less=True)  # where the chunk behind the next one begins: what is left takes long enough
         burst_valid = Signal()
         # Stage 2: up to ``chunk_bytes`` bytes and where they go.
         chunk = Signal(data.StructLayout({
@@ -118,14 +119,15 @@ class LoadBack(wiring.Component):
             self.record.ready.eq(~burst_valid | (cut & following.burst_end)),
         ]
         with m.If(self.record.ready):
-            m.d.sync += [burst_valid.eq(self.record.valid), burst.eq(self.record.payload)]
-        with m.Elif(cut):
-            # It goes on behind as many bytes as can be written at once: with fewer it would have ended.
-            first = (burst.first + most_bytes(self.config, burst.first, burst.bank))[:len(burst.first)]
             m.d.sync += [
-                burst.start.eq(0), burst.first.eq(first),
-                burst.bytes.eq((burst.bytes - most_bytes(self.config, first, burst.bank))[:len(burst.bytes)]),
-                burst.chunk.eq(next_chunk(self.config, first, burst.bytes, burst.bank)),
+                burst_valid.eq(self.record.valid), burst.eq(self.record.payload),
+                behind.eq(self._behind(self.record.payload.first, self.record.payload.bank)),
+            ]
+        with m.Elif(cut):
+            m.d.sync += [
+                burst.start.eq(0), burst.first.eq(behind), behind.eq(self._behind(behind, burst.bank)),
+                burst.bytes.eq((burst.bytes - most_bytes(self.config, behind, burst.bank))[:len(burst.bytes)]),
+                burst.chunk.eq(next_chunk(self.config, behind, burst.bytes, burst.bank)),
             ]
 
         # The place behind the chunk in stage 2, and whether a byte of that chunk is outside its memory.
@@ -239,3 +241,7 @@ class LoadBack(wiring.Component):
             self.error.code.eq(fault_code), self.error.address.eq(fault_address),
         ]
         return m
+
+    def _behind(self, first: Value, bank: Value) -> Value:
+        """Where a burst goes on behind as many bytes from ``first`` on as can be written at once: with fewer it ends."""
+        return (first + most_bytes(self.config, first, bank))[:len(first)]

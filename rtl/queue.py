@@ -25,7 +25,7 @@ class Queue(wiring.Component):
     depth : words, from 1 on; one of them is in the register behind the memory
     block : True wants block RAM, from which ``r_data`` comes late in its cycle, False look-up tables; None leaves it to synthesis, which
         takes look-up tables for a kilobit
-    early : ``w_rdy`` and what ``r_en`` does wait for registers only, four more: for long paths on either side
+    early : ``w_rdy`` is a look-up table behind registers, and ``w_en`` and ``r_en`` reach few of them: for long paths on either side
 
     Members
     -------
@@ -82,8 +82,14 @@ class Queue(wiring.Component):
         ]
         if self.early:
             stored = LateCount(m, depth, up=write, down=read, name="stored")
-            m.d.sync += [
-                some.eq(write | (some & ~(read & stored.equals(1)))), full.eq(~read & (full | (write & stored.equals(depth - 1))))]
+            # What they are follows from the cycle before, in a single look-up table each.
+            was_some, was_one, was_almost, was_full = (
+                Signal(name=name) for name in ("was_some", "was_one", "was_almost", "was_full"))
+            m.d.sync += [was_some.eq(some), was_one.eq(stored.equals(1)), was_almost.eq(stored.equals(depth - 1)), was_full.eq(full)]
+            m.d.comb += [
+                some.eq(stored.went_up | (was_some & ~(stored.went_down & was_one))),
+                full.eq(~stored.went_down & (was_full | (stored.went_up & was_almost))),
+            ]
             # Of its own, which synthesis leaves out where nobody asks for it.
             leaves, level = self.r_en & self.r_rdy, Signal.like(self.level)
             with m.If(write ^ leaves):

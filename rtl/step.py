@@ -26,15 +26,19 @@ class LateCount:
     up, down : it moves by one in this cycle; both leave it as it is
     name : of its signals
     init : after reset
+
+    Attributes
+    ----------
+    went_up, went_down : what moved it in the cycle before
     """
 
     def __init__(self, m: Module, most: int, *, up: Value, down: Value, name: str, init: int = 0):
         self.most = most
         self._count = Signal(range(most + 1), name=name, init=init)
-        self._up, self._down = Signal(name=f"{name}_up"), Signal(name=f"{name}_down")
-        m.d.sync += [self._up.eq(up), self._down.eq(down)]
-        with m.If(self._up ^ self._down):
-            m.d.sync += self._count.eq(stepped(self._count, self._up))
+        self.went_up, self.went_down = Signal(name=f"{name}_up"), Signal(name=f"{name}_down")
+        m.d.sync += [self.went_up.eq(up), self.went_down.eq(down)]
+        with m.If(self.went_up ^ self.went_down):
+            m.d.sync += self._count.eq(stepped(self._count, self.went_up))
 
     def equals(self, number: int) -> Value:
         """Whether it is ``number``."""
@@ -42,4 +46,4 @@ class LateCount:
             return self._count == count if 0 <= count <= self.most else C(0)
 
         same = before(number)
-        return Mux(self._up, Mux(self._down, same, before(number - 1)), Mux(self._down, before(number + 1), same))
+        return Mux(self.went_up, Mux(self.went_down, same, before(number - 1)), Mux(self.went_down, before(number + 1), same))

@@ -129,6 +129,7 @@ def test_the_end_of_a_session_ends_it_at_once():
     async def testbench(ctx, tb):
         await tb.change(5)
         await tb.pulse("trusted", "released")
+        await ctx.tick()
         assert tb.cycles == BUILT
 
     run(testbench)
