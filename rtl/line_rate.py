@@ -65,16 +65,23 @@ class LineRate(wiring.Component):
         quiet = Signal(range((RATE_TIMEOUTS << self.timeout_bits) + 1))
         expired = Signal()
         m.d.comb += expired.eq(quiet[-1])
-        trusted, waiting, ends = Signal(), Signal(), Signal()  # a cycle late: they are told behind all of a frame
-        m.d.sync += [trusted.eq(self.trusted), waiting.eq(self.waiting), ends.eq(self.released | expired)]
+        # A cycle late: what frames say is told behind all of a frame.
+        ask, forget, digest, trusted, waiting, ends = (
+            Signal(name=name) for name in ("ask_seen", "forget_seen", "digest_seen", "trusted_seen", "waiting_seen", "ends"))
+        m.d.sync += [
+            ask.eq(self.ask), forget.eq(self.forget), digest.eq(self.digest), trusted.eq(self.trusted), waiting.eq(self.waiting),
+            ends.eq(self.released | expired),
+        ]
+        with m.If(self.ask):
+            m.d.sync += wanted.eq(self.asked)
         with m.If(trusted):
             m.d.sync += quiet.eq(0)
         with m.Elif(self.tick & waiting):
             m.d.sync += quiet.eq(quiet + 1)
-        with m.If(self.ask):
-            m.d.sync += [wanted.eq(self.asked), pending.eq(1)]
-        with m.Elif(self.digest | self.forget):
-            m.d.sync += [leaving.eq(pending & ~self.forget), pending.eq(0)]
+        with m.If(ask):
+            m.d.sync += pending.eq(1)
+        with m.Elif(digest | forget):
+            m.d.sync += [leaving.eq(pending & ~forget), pending.eq(0)]
         with m.If(leaving & self.sent):
             m.d.sync += [leaving.eq(0), self.cycles.eq(wanted), quiet.eq(RATE_TIMEOUTS - RATE_TRIAL << self.timeout_bits)]
         with m.If(ends):

@@ -197,9 +197,10 @@ class StoreEngine(wiring.Component):
         ]
         for half in range(HALVES):
             unread = Signal(range(_ROWS + 2), name=f"unread{half}")
-            entering = walk.valid & (row.source[-1] == half)
-            m.d.sync += unread.eq(unread + entering - (reader.finish & (self.drain.half == half)))
-            m.d.comb += self.claim[half].eq(walk.claim[half] | (unread != 0))
+            some = Signal(name=f"some_unread{half}")  # known with it
+            entering, leaving = walk.valid & (row.source[-1] == half), reader.finish & (self.drain.half == half)
+            m.d.sync += [unread.eq(unread + entering - leaving), some.eq(entering | some & ~(leaving & (unread == 1)))]
+            m.d.comb += self.claim[half].eq(walk.claim[half] | some)
         return rows, places
 
     def _write(self, m, walk, epilogue, places, memory, placers):
