@@ -7,6 +7,7 @@ from amaranth.utils import exact_log2
 
 from .interfaces import ReadPort
 from .queue import Queue
+from .step import LateCount
 
 __all__ = ["ReadArbiter"]
 
@@ -20,7 +21,7 @@ class ReadArbiter(wiring.Component):
     Parameters
     ----------
     address_bits, bus_bits : of all three ports
-    outstanding : bursts that may be in flight
+    outstanding : bursts that may be in flight; of more, up to two are accepted
     addresses : keep the bursts' addresses, for ``address``
 
     Members
@@ -48,7 +49,10 @@ class ReadArbiter(wiring.Component):
         # Each burst in flight: how many words it has besides the first, and whether none, which reader it belongs to, and where it begins.
         word_bits = exact_log2(self.bus_bits // 8)
         entry = data.StructLayout({"beats": 8, "single": 1, "bulk": 1, "word": self.address_bits - word_bits if self.addresses else 0})
-        m.submodules.order = order = Queue(width=entry.size, depth=self.outstanding, early=True)
+        depth = self.outstanding + 2  # whether there is room is known of the cycle before, from registers: it reaches both readers
+        m.submodules.order = order = Queue(width=entry.size, depth=depth, early=True)
+        flying, room = LateCount(m, depth, up=order.w_en, down=order.r_en, name="flying"), Signal(init=1)
+        m.d.sync += room.eq(~(flying.equals(depth - 1) | flying.equals(depth)))
         asked, burst = Signal(entry), data.View(entry, order.r_data)
 
         held = Signal()
@@ -59,9 +63,9 @@ class ReadArbiter(wiring.Component):
         for reader, chosen in ((self.urgent, ~choose_bulk), (self.bulk, choose_bulk)):
             with m.If(chosen):
                 m.d.comb += [
-                    self.o.request.valid.eq(reader.request.valid & order.w_rdy),
+                    self.o.request.valid.eq(reader.request.valid & (room | held)),
                     self.o.request.payload.eq(reader.request.payload),
-                    reader.request.ready.eq(self.o.request.ready & order.w_rdy),
+                    reader.request.ready.eq(self.o.request.ready & (room | held)),
                 ]
         m.d.comb += [
             order.w_en.eq(self.o.request.valid & self.o.request.ready),

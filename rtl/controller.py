@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from amaranth import *
-from amaranth.lib import data, enum, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -28,13 +28,6 @@ class FetchStatus(wiring.Signature):
             "start": In(1), "halt": In(1), "idle": Out(1), "pending": Out(3), "moved": Out(1), "finished": Out(1), "stuck": Out(1),
             "error": Out(ErrorShape(address_bits)),
         })
-
-
-class End(enum.Enum, shape=2):
-    """What becomes of a program that is being stopped."""
-    RUNS = 0
-    FAILS = 1
-    RESETS = 2
 
 
 class Controller(wiring.Component):
@@ -119,8 +112,8 @@ class Controller(wiring.Component):
             return writes["CONTROL"] & ((self.write_data & action) != 0)
 
         state = Signal(State)
-        end = Signal(End)
-        halted, halt_seen = Signal(), Signal()  # ``end`` is not RUNS; what the engines say is of the time after that
+        halted, halt_seen = Signal(), Signal()  # the program is being stopped; what the engines say is of the time after that
+        to_reset = Signal()  # it ends in IDLE
         error = Signal(data.StructLayout({
             "code": ErrorCode, "engine": Engine, "command": self._command_bits, "address": self.address_bits}))
         irq = Signal()
@@ -139,10 +132,6 @@ class Controller(wiring.Component):
         if self.late:
             m.d.sync += about_to_clear.eq(clearing)
         m.d.sync += [self.clear.eq(about_to_clear if self.late else clearing), self.fetch.start.eq(self.clear & self.running)]
-        with m.If(self.clear):
-            # Not earlier: what waits in a halted engine must not begin before it is cleared.
-            m.d.sync += [end.eq(End.RUNS), halted.eq(0)]
-
         # Nothing that has begun is left to do; a halted engine's waiting commands have not begun.
         clear_seen = Signal()
         halt = Signal()  # a cycle late
@@ -168,20 +157,22 @@ class Controller(wiring.Component):
         m.d.comb += interrupts.eq(irq | ran & ((state == State.DONE) | (state == State.ERROR)) | advanced)
         m.d.sync += [ran.eq(self.running), advanced.eq(queue.advance), irq.eq(interrupts)]
         m.d.comb += [port.halt.eq(halt if self.late else halted) for port in (self.load, self.execute, self.store, self.fetch)]
+        # A fault is known late in its cycle, and all else that decides over a halt early. Nor is it forgotten before ``clear``: what
+        # waits in a halted engine must not begin before it is cleared.
+        resets = self.running & asked(Control.RESET) & ~about_to_clear
+        m.d.comb += fails.eq(fault & (self.running & ~halted & ~before & ~asked(Control.RESET)))
+        m.d.sync += [halted.eq(fails | resets | halted & ~self.clear), to_reset.eq(resets | to_reset & ~self.clear)]
         with m.If(self.running):
-            with m.If(asked(Control.RESET) & about_to_clear):
-                m.d.comb += resetting.eq(1)  # nothing has begun
-                m.d.sync += state.eq(State.IDLE)
-            with m.Elif(asked(Control.RESET)):
-                m.d.sync += [end.eq(End.RESETS), halted.eq(1)]
+            with m.If(asked(Control.RESET)):
+                with m.If(about_to_clear):
+                    m.d.comb += resetting.eq(1)  # nothing has begun
+                    m.d.sync += state.eq(State.IDLE)
             with m.Elif(before):
                 pass
             with m.Elif(halted & halt_seen & (quiet | expired)):
-                m.d.sync += state.eq(Mux(end == End.RESETS, State.IDLE, State.ERROR))
-                m.d.comb += resetting.eq(end == End.RESETS)
+                m.d.sync += state.eq(Mux(to_reset, State.IDLE, State.ERROR))
+                m.d.comb += resetting.eq(to_reset)
             with m.Elif(~halted & fault):
-                m.d.sync += [end.eq(End.FAILS), halted.eq(1)]
-                m.d.comb += fails.eq(1)
                 with m.If(expired):
                     m.d.sync += state.eq(State.ERROR)
             with m.Elif(~halted & done):

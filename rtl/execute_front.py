@@ -170,7 +170,7 @@ class ExecuteFront(wiring.Component):
         # x · y · b by shifting and adding, as long as bits are left. The top bit means "too large" and stays set.
         width = bits + 2
         factor, total = Signal(width, reset_less=True), Signal(width, reset_less=True)
-        multiplier = Signal(16, reset_less=True)
+        multiplier, spent = Signal(16, reset_less=True), Signal(reset_less=True)  # spent: no bits are left, known with it
         one_run, counted = Signal(reset_less=True), Signal()
         repeats = [command[f"{level}_count"] for level in reversed(INNER_LEVELS[-self.inner_loops:-1])]
         m.d.sync += one_run.eq(Cat(count == 1 for count in repeats).all())
@@ -179,7 +179,7 @@ class ExecuteFront(wiring.Component):
                 with m.If(~counted):
                     m.d.sync += [
                         factor.eq(Cat(command.x_count[:width - 1], command.x_count[width - 1:].any())),
-                        multiplier.eq(repeats[0]), total.eq(0 if repeats[1:] else first),
+                        multiplier.eq(repeats[0]), spent.eq(0), total.eq(0 if repeats[1:] else first),
                     ]
                     with m.If(valid & ~one_run):
                         m.next = "MULTIPLY0"
@@ -189,11 +189,11 @@ class ExecuteFront(wiring.Component):
                         m.d.sync += total.eq((total + factor) | ((total[-1] | factor[-1]) << width - 1))
                     m.d.sync += [
                         factor.eq(Cat(0, factor[:-2], factor[-2:].any())),
-                        multiplier.eq(multiplier[1:]),
+                        multiplier.eq(multiplier[1:]), spent.eq(multiplier[1:] == 0),
                     ]
-                    with m.If(multiplier == 0):
+                    with m.If(spent):
                         if index + 1 < len(repeats):
-                            m.d.sync += [factor.eq(total), multiplier.eq(repeats[index + 1]), total.eq(first)]
+                            m.d.sync += [factor.eq(total), multiplier.eq(repeats[index + 1]), spent.eq(0), total.eq(first)]
                             m.next = f"MULTIPLY{index + 1}"
                         else:
                             m.d.sync += counted.eq(1)

@@ -208,7 +208,10 @@ class Bench:
                 ctx.set(dut.tokens.taken, take)
                 took = take
                 await ctx.tick()
-                if self.error or (len(self.gives) == len(commands) and ctx.get(dut.control.idle)):
+                if self.error:
+                    return
+                if len(self.gives) == len(commands) and ctx.get(dut.control.idle):
+                    assert not ctx.get(dut.claim), "a half stays claimed"
                     return
             raise AssertionError("STORE does not end")
 
