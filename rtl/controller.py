@@ -160,7 +160,7 @@ class Controller(wiring.Component):
         # A fault is known late in its cycle, and all else that decides over a halt early. Nor is it forgotten before ``clear``: what
         # waits in a halted engine must not begin before it is cleared.
         resets = self.running & asked(Control.RESET) & ~about_to_clear
-        m.d.comb += fails.eq(fault & (self.running & ~halted & ~before & ~asked(Control.RESET)))
+        m.d.comb += fails.eq(fault & (self.running & ~halted & ~before))
         m.d.sync += [halted.eq(fails | resets | halted & ~self.clear), to_reset.eq(resets | to_reset & ~self.clear)]
         with m.If(self.running):
             with m.If(asked(Control.RESET)):

@@ -127,6 +127,20 @@ def test_start_is_refused_while_running():
     run(body)
 
 
+def test_an_error_while_no_program_runs_stops_nothing():
+    async def body(b, ctx, dut):
+        await b.start()
+        ctx.set(dut.fetch.finished, 1)
+        await ctx.tick().repeat(2)
+        assert b.state == State.DONE
+        ctx.set(dut.load.error.code, ErrorCode.BUS)
+        await b.pulse(dut.load.error.valid)
+        await ctx.tick().repeat(4)
+        assert b.state == State.DONE and b.error == (ErrorCode.NONE, Engine.NONE, 0)
+        assert not any(ctx.get(getattr(dut, name).halt) for name in (*ENGINES, "fetch"))
+    run(body)
+
+
 @pytest.mark.parametrize("engine", range(4))
 def test_an_error_halts_until_all_is_idle(engine):
     async def body(b, ctx, dut):
