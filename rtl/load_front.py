@@ -12,7 +12,7 @@ from .decode import command_layout
 from .elastic_buffer import ElasticBuffer
 from .interfaces import BaseLookup, BurstRequest, ErrorShape
 from .load_fields import bank_of_words, load_objection
-from .load_records import BURST_BEATS, RecordLayout, next_chunk
+from .load_records import BURST_BEATS, RecordLayout, chunk_bits, next_chunk
 from .skid import Skid
 
 __all__ = ["LoadFront"]
@@ -91,7 +91,7 @@ class LoadFront(wiring.Component):
         m.d.comb += address.eq(base + offset)
 
         run = Signal(data.StructLayout({
-            "address": self.address_bits, "left": min(24, self.address_bits), "long": 1, "row": row_bits,
+            "address": self.address_bits, "left": min(24, self.address_bits), "few": 1, "long": 1, "row": row_bits,
             "lane": self.record.payload.lane.shape(), "bank": self.record.payload.bank.shape(), "start": 1, "last": 1, "post": 2,
             "inside": 1}), reset_less=True)
         run_valid = Signal()
@@ -99,7 +99,8 @@ class LoadFront(wiring.Component):
         pushed = Signal()  # a run goes from the walk to the bursts
         # Between the two, because which burst may go is decided late in the cycle; with all that is known of a run by then.
         run_less, left_less = (Signal.like(run.left, name=name, reset_less=True) for name in ("run_less", "left_less"))
-        m.d.sync += run_less.eq(command.run - 1)
+        run_few = Signal(reset_less=True)  # its bytes may be written at once
+        m.d.sync += [run_less.eq(command.run - 1), run_few.eq(command.run[chunk_bits(self.config):] == 0)]
         end = run.address[:self._block_bits] + left_less
         near_end = run.address[:self._block_bits] + left_less[:self._block_bits + 1]  # unless it is long
         m.submodules.runs = runs = Skid(data.StructLayout({"run": run.shape(), "end": len(end), "more": 1}))
@@ -179,7 +180,7 @@ class LoadFront(wiring.Component):
                 ]
         with m.If(walks & step):
             m.d.sync += [
-                run.address.eq(address), run.inside.eq(fits & (offset <= limit)), run.left.eq(command.run),
+                run.address.eq(address), run.inside.eq(fits & (offset <= limit)), run.left.eq(command.run), run.few.eq(run_few),
                 run.long.eq(command.run[self._block_bits + 1:].any()), run.row.eq(row), run.lane.eq(command.lane),
                 left_less.eq(run_less), run.bank.eq(command.bank), run.start.eq(1), run.last.eq(~inner & final), run.post.eq(command.post),
             ]
@@ -210,7 +211,8 @@ class LoadFront(wiring.Component):
             record.bank.eq(run.bank), record.start.eq(run.start), record.row.eq(run.row), record.lane.eq(run.lane),
             record.first.eq(run.address[:word_bits]), record.bytes.eq(Mux(more, (1 << block_bits) - first_byte, run.left)),
             record.last.eq(run.last & ~more), record.post.eq(run.post),
-            record.chunk.eq(next_chunk(self.config, record.first, run.left, run.bank, more=more, last_word=first_word.all())),
+            record.chunk.eq(next_chunk(
+                self.config, record.first, run.left, run.bank, few=run.few, more=more, last_word=first_word.all())),
         ]
         m.d.comb += self.record.valid.eq(cut_valid & asked.i.ready)  # under ``halt`` there is no room for one
         leaves = Signal()
@@ -223,8 +225,10 @@ class LoadFront(wiring.Component):
             asked.i.valid.eq(leaves), asked.i.payload.address.eq(Cat(C(0, word_bits), run.address[word_bits:])),
             asked.i.payload.beats.eq((Mux(more, BURST_BEATS - 1, end[word_bits:block_bits]) - first_word)[:exact_log2(BURST_BEATS)]),
         ]
+        few = chunk_bits(self.config)
         with m.If(leaves & more):
             m.d.sync += [
+                run.few.eq((end[block_bits:] == 1) & (end[few:block_bits] == 0) & ~end[:few].all()),  # as of what is left
                 run.address.eq(Cat(C(0, block_bits), run.address[block_bits:] + 1)),
                 run.left.eq(end - ((1 << block_bits) - 1)), run.start.eq(0),
                 end.eq(end - (1 << block_bits)), more.eq(end[block_bits + 1:].any()),

@@ -7,7 +7,7 @@ from ..arch.commands import Bank
 from ..arch.config import Config
 from .load_fields import bank_lanes
 
-__all__ = ["BURST_BEATS", "ChunkLayout", "RecordLayout", "behind_first_chunk", "most_bytes", "next_chunk"]
+__all__ = ["BURST_BEATS", "ChunkLayout", "RecordLayout", "behind_first_chunk", "chunk_bits", "most_bytes", "next_chunk"]
 
 BURST_BEATS = 64
 
@@ -43,7 +43,7 @@ def _most_bytes(config: Config) -> dict[Bank, int]:
 def most_bytes(config: Config, first: Value, bank: Value) -> Value:
     """That are written at once from byte ``first`` of a bus word on, if the burst has as many: a table of a few inputs."""
     limits, ends = _most_bytes(config).values(), range(config.bus_bytes, 0, -1)  # to the word's end, by ``first``
-    bits = max(limits).bit_length()
+    bits = chunk_bits(config)
     return Array(Array(C(min(limit, end), bits) for end in ends)[first] for limit in limits)[bank]
 
 
@@ -53,16 +53,25 @@ def behind_first_chunk(config: Config, record: data.View) -> Value:
     return Cat(left if name == "bytes" else record[name] for name in record.shape().members)
 
 
-def next_chunk(config: Config, first: Value, left: Value, bank: Value, *, more: Value = C(0, 1), last_word: Value = C(0, 1)) -> Value:
+def chunk_bits(config: Config) -> int:
+    """Of the most bytes that are written at once."""
+    return max(_most_bytes(config).values()).bit_length()
+
+
+def next_chunk(config: Config, first: Value, left: Value, bank: Value, *, few: Value | None = None, more: Value = C(0, 1),
+               last_word: Value = C(0, 1)) -> Value:
     """The :class:`ChunkLayout` of a burst of which ``left`` bytes are left, from byte ``first`` of a bus word on.
+
+    ``few``: ``left`` has no bits beyond :func:`chunk_bits`, where that is known already.
 
     Where there are ``more`` bytes than the burst's, it ends with the bus word of which this is ``last_word``: then ``left`` is what is
     left of the run, and nobody waits for what is left of the burst.
     """
     limits, ends = _most_bytes(config).values(), range(config.bus_bytes, 0, -1)  # to the word's end, by ``first``
     most = most_bytes(config, first, bank)
-    bits = len(most)
+    bits = chunk_bits(config)
     all_fit = Array(Array(C(end <= limit, 1) for end in ends)[first] for limit in limits)[bank]
-    reaches = ~more & (left[bits:] == 0) & (left[:bits] <= most)
+    few = left[bits:] == 0 if few is None else few
+    reaches = ~more & few & (left[:bits] <= most)
     return Cat(Mux(reaches, left, most)[:bits], reaches | more & last_word & all_fit,
                Mux(reaches, left == config.bus_bytes - first, all_fit))
