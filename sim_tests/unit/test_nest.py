@@ -35,7 +35,8 @@ def walk(dut, cases, *, seed, pace=0.7):
             for _ in range(choice.randrange(3)):  # configured before it advances
                 await ctx.tick()
             ctx.set(dut.advance, 1)
-            await ctx.tick()
+            for _ in range(choice.randrange(1, 4)):  # and may begin more than once
+                await ctx.tick()
             for port in (dut.configure, dut.start):
                 ctx.set(port, 0)
             ctx.set(dut.counts, {level: 1 for level in dut.levels})
