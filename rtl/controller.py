@@ -135,22 +135,24 @@ class Controller(wiring.Component):
         # Nothing that has begun is left to do; a halted engine's waiting commands have not begun.
         clear_seen = Signal()
         halt = Signal()  # a cycle late
+        quiet = fetch.idle & Cat(engine.idle for engine in engines).all()
+        # Only DONE is in a hurry: what waits for quiet after a halt sees it a cycle later.
+        rests, stopped = Signal(), Signal()
         if self.late:
             m.d.sync += [halt.eq(halted & ~self.clear), halt_seen.eq(halt), clear_seen.eq(self.clear)]
+            m.d.sync += [rests.eq(quiet), stopped.eq(halt_seen & quiet)]
         else:
-            m.d.comb += halt_seen.eq(halted)
-        quiet = fetch.idle & Cat(engine.idle for engine in engines).all()
+            m.d.comb += [halt_seen.eq(halted), rests.eq(quiet), stopped.eq(quiet)]
         through = Signal(name="through_seen")  # every command has been taken
         seen += through.eq(self.fetch.finished & ~self.fetch.pending.any())
-        m.d.comb += owed.eq((state == State.ERROR) & ~quiet)
+        m.d.comb += owed.eq((state == State.ERROR) & ~rests)
         done = quiet & through
         # Until the cycle after ``clear``, what the engines say is of the program before; an ABORT that comes then is kept.
         held_abort = Signal()
         before = about_to_clear | self.clear | clear_seen
         m.d.sync += held_abort.eq(asked(Control.ABORT) & self.running | held_abort & before)
-        late = self._watch(m, writes["WATCHDOG"], halted, quiet)
-        expired = late.any()
-        fault, found = self._find_error(m, engines, fetch, gives, token_overflow, before, held_abort, late)
+        late, expired = self._watch(m, writes["WATCHDOG"], halted, rests)
+        fault, found = self._find_error(m, engines, fetch, gives, token_overflow, before, held_abort, late, expired)
 
         # A program has ended: seen of what it left, since the end is decided late in its cycle.
         ran, advanced, interrupts = Signal(), Signal(), Signal()
@@ -169,7 +171,7 @@ class Controller(wiring.Component):
                     m.d.sync += state.eq(State.IDLE)
             with m.Elif(before):
                 pass
-            with m.Elif(halted & halt_seen & (quiet | expired)):
+            with m.Elif(halted & (stopped | halt_seen & expired)):
                 m.d.sync += state.eq(Mux(to_reset, State.IDLE, State.ERROR))
                 m.d.comb += resetting.eq(to_reset)
             with m.Elif(~halted & fault):
@@ -238,11 +240,11 @@ class Controller(wiring.Component):
         ]
         return m
 
-    def _watch(self, m: Module, write: Value, halted: Value, quiet: Value) -> Value:
-        """Who waits for a memory that has not moved for WATCHDOG cycles: LOAD, EXECUTE (never), STORE, FETCH."""
+    def _watch(self, m: Module, write: Value, halted: Value, quiet: Value) -> tuple[Value, Value]:
+        """Who waits for a memory that has not moved for WATCHDOG cycles: LOAD, EXECUTE (never), STORE, FETCH; and whether it has not."""
         late = Signal(len(STALLS) + 1)
         if not self.watchdog_bits:
-            return late
+            return late, Const(0)
         limit = Signal(self.watchdog_bits, init=min(WATCHDOG_CYCLES, (1 << self.watchdog_bits) - 1))
         with m.If(write):
             m.d.sync += limit.eq(self.write_data)
@@ -258,7 +260,7 @@ class Controller(wiring.Component):
             watchdog.limit.eq(limit), self.values.watchdog.eq(limit),
             late.eq(Mux(watchdog.expired, Mux(waits.any(), waits, 1 << len(STALLS)), 0)),
         ]
-        return late
+        return late, watchdog.expired
 
     def _later(self, m: Module, value: Value, name: str) -> Value:
         """``value`` a cycle later, with ``late``."""
@@ -278,7 +280,7 @@ class Controller(wiring.Component):
         return total
 
     def _find_error(self, m: Module, engines: list[SimpleNamespace], fetch: SimpleNamespace, gives: Value, token_overflow: Value,
-                    clear: Value, abort: Value, late: Value) -> tuple[Value, data.View]:
+                    clear: Value, abort: Value, late: Value, expired: Value) -> tuple[Value, data.View]:
         """Whether there is an error, and what the error registers will show of the first one, with ``late`` a cycle later."""
         found = Signal(data.StructLayout({
             "valid": 1, "code": ErrorCode, "engine": Engine, "command": self._command_bits, "address": self.address_bits}))
@@ -305,7 +307,7 @@ class Controller(wiring.Component):
             found.engine.eq(Engine.NONE), found.command.eq(later(dispatched, "dispatched")), found.code.eq(ErrorCode.ABORTED),
             found.valid.eq(later(abort, "abort")),
         ]
-        with m.If(later(late.any(), "late")):
+        with m.If(later(expired, "late")):
             m.d.comb += [found.valid.eq(1), found.code.eq(ErrorCode.TIMEOUT), found.engine.eq(Engine.FETCH)]
         with m.If(later(deadlock, "deadlock")):
             m.d.comb += [found.valid.eq(1), found.code.eq(ErrorCode.DEADLOCK), found.engine.eq(Engine.FETCH)]
@@ -334,7 +336,7 @@ class Controller(wiring.Component):
         if not self.late:
             return found.valid, found
         # That there is one is known at once.
-        return Cat(abort, late.any(), of_tokens, fetch.error.valid, *(engine.error.valid for engine in engines)).any(), found
+        return Cat(abort, expired, of_tokens, fetch.error.valid, *(engine.error.valid for engine in engines)).any(), found
 
 
 def _seen(domain, port: wiring.PureInterface, name: str) -> SimpleNamespace:

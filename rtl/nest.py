@@ -134,24 +134,19 @@ class Nest(wiring.Component):
         stepped = Signal(bits, name=f"{value}_stepped")
         base, stride, outer_turns = Const(0, bits), Const(0, bits), Const(0)
         begin = None
-        # Where `start` is known early, it chooses before the sum instead of behind it.
-        early = not self.held and not self.slow
-        begins = stepped if early else Mux(self.start, self.starts[value], stepped)
         for level, turn in turns.items():
             outer_turns |= turn
             # A level without a stride begins where the level around it began, so it shares that register.
             if begin is None or level in strided:
                 begin = Signal(bits, name=f"{value}_{level}", reset_less=True)
                 with m.If(self.advance & (self.start | (outer_turns if level in strided else 0))):
-                    m.d.sync += begin.eq(begins if level in strided else self.starts[value])
+                    m.d.sync += begin.eq(Mux(self.start, self.starts[value], stepped) if level in strided else self.starts[value])
             base |= Mux(turn, begin, 0)
             if level in strided:
                 kept = Signal(bits, name=f"{value}_stride_{level}", reset_less=True)
                 with m.If(self.configure):
                     m.d.sync += kept.eq(self.strides[value][level])
                 stride |= Mux(turn, self.strides[value][level] if self.held else kept, 0)
-        if early:
-            base, stride = Mux(self.start, self.starts[value], base), Mux(self.start, 0, stride)
         if self.slow:
             m.d.sync += stepped.eq(base + stride)
             m.d.comb += self.o[value].eq(begin)

@@ -241,7 +241,7 @@ def test_deadlock_at_once_and_never_wrongly():
             assert b.error == ((ErrorCode.DEADLOCK, Engine.FETCH, 3) if dead else (ErrorCode.NONE, Engine.NONE, 0))
             b.rest()
             await b.write("CONTROL", Control.RESET)
-            await ctx.tick().repeat(4)
+            await ctx.tick().repeat(5)
             assert b.state == State.IDLE
     run(body)
 
@@ -258,7 +258,7 @@ def test_abort():
         await ctx.tick().repeat(2)
         assert ctx.get(dut.store.halt) and b.state == State.RUNNING
         ctx.set(dut.store.idle, 1)
-        await ctx.tick().repeat(2)
+        await ctx.tick().repeat(3)
         assert b.state == State.ERROR and b.error == (ErrorCode.ABORTED, Engine.NONE, 2)
     run(body)
 
@@ -274,7 +274,7 @@ def test_reset_while_running(after_error):
         await ctx.tick().repeat(3)
         assert b.state == State.RUNNING and ctx.get(dut.load.halt) and not ctx.get(dut.clear)
         ctx.set(dut.load.idle, 1)
-        await ctx.tick().repeat(3)
+        await ctx.tick().repeat(4)
         assert b.get("status") == State.IDLE and ctx.get(dut.clear) and ctx.get(dut.load.halt)
         await ctx.tick()
         assert not ctx.get(dut.clear) and not ctx.get(dut.load.halt)
@@ -287,7 +287,7 @@ def test_nothing_of_the_program_before_ends_the_next():
         for first in ((dut.fetch.finished,), (dut.load.error.valid,)):  # levels that hold until they are cleared
             await b.start()
             await b.pulse(*first)
-            await ctx.tick().repeat(4)
+            await ctx.tick().repeat(5)
             assert b.state in (State.DONE, State.ERROR)
             for signal in first:
                 ctx.set(signal, 1)
@@ -298,7 +298,7 @@ def test_nothing_of_the_program_before_ends_the_next():
             await ctx.tick().repeat(3)
             assert b.state == State.RUNNING and not ctx.get(dut.load.halt)
             await b.write("CONTROL", Control.RESET)
-            await ctx.tick().repeat(4)
+            await ctx.tick().repeat(5)
     run(body)
 
 
@@ -307,7 +307,7 @@ def test_abort_right_after_start():
         b.rest()
         await b.write("CONTROL", Control.START)
         await b.write("CONTROL", Control.ABORT)
-        await ctx.tick().repeat(6)
+        await ctx.tick().repeat(7)
         assert b.state == State.ERROR and b.error == (ErrorCode.ABORTED, Engine.NONE, 0)
     run(body)
 
@@ -327,7 +327,7 @@ def test_reset_in_the_cycle_of_the_end():
         await b.start()
         ctx.set(dut.fetch.finished, 1)
         await b.write("CONTROL", Control.RESET)
-        await ctx.tick().repeat(3)
+        await ctx.tick().repeat(4)
         assert b.get("status") == State.IDLE
     run(body)
 
@@ -424,7 +424,7 @@ def test_an_error_stops_the_queue(restart):
         await b.enqueue(4)  # an error was found, and is being settled
         assert b.shown == (State.RUNNING, True, True, 1, 1, 2)
         ctx.set(dut.store.idle, 1)
-        await ctx.tick().repeat(2)
+        await ctx.tick().repeat(3)
         assert b.shown == (State.ERROR, True, True, 1, 1, 2)
         await b.enqueue(5)
         await ctx.tick().repeat(3)
@@ -443,7 +443,7 @@ def test_abort_and_reset_end_the_queue(action):
         await b.enqueue(1)
         await b.enqueue(2)
         await b.write("CONTROL", action)
-        await ctx.tick().repeat(4)
+        await ctx.tick().repeat(5)
         if action == Control.ABORT:
             assert b.shown[:4] == (State.ERROR, True, False, 1) and b.error[0] == ErrorCode.ABORTED
         else:
