@@ -241,7 +241,7 @@ class Controller(wiring.Component):
         return m
 
     def _watch(self, m: Module, write: Value, halted: Value, quiet: Value) -> tuple[Value, Value]:
-        """Who waits for a memory that has not moved for WATCHDOG cycles: LOAD, EXECUTE (never), STORE, FETCH; and whether it has not."""
+        """Who waits for a memory that has not moved for WATCHDOG cycles: LOAD, EXECUTE (never), STORE, FETCH; and whether any does."""
         late = Signal(len(STALLS) + 1)
         if not self.watchdog_bits:
             return late, Const(0)

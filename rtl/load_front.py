@@ -225,10 +225,10 @@ class LoadFront(wiring.Component):
             asked.i.valid.eq(leaves), asked.i.payload.address.eq(Cat(C(0, word_bits), run.address[word_bits:])),
             asked.i.payload.beats.eq((Mux(more, BURST_BEATS - 1, end[word_bits:block_bits]) - first_word)[:exact_log2(BURST_BEATS)]),
         ]
-        few = chunk_bits(self.config)
+        bits = chunk_bits(self.config)
         with m.If(leaves & more):
             m.d.sync += [
-                run.few.eq((end[block_bits:] == 1) & (end[few:block_bits] == 0) & ~end[:few].all()),  # as of what is left
+                run.few.eq((end[block_bits:] == 1) & (end[bits:block_bits] == 0) & ~end[:bits].all()),  # as of what is left
                 run.address.eq(Cat(C(0, block_bits), run.address[block_bits:] + 1)),
                 run.left.eq(end - ((1 << block_bits) - 1)), run.start.eq(0),
                 end.eq(end - (1 << block_bits)), more.eq(end[block_bits + 1:].any()),
